@@ -1,0 +1,112 @@
+/* mlxn/device.h: devices, their properties, gates and counters.
+ *
+ * A device is one execution engine: the CPU with a pool of worker threads, or the null device, which records
+ * what it is told and computes nothing. Devices are counted: create gives one reference; retain and release may be
+ * called from any thread. A device stays alive while buffers, encoders, sessions or work in flight use it. */
+#ifndef MLXN_DEVICE_H
+#define MLXN_DEVICE_H
+
+#include <mlxn/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct mlxn_device mlxn_device;
+
+/* How the device may compute. */
+typedef enum mlxn_precision {
+    MLXN_PRECISION_FAST = 0, /* 8-bit or bf16 activations where a kernel's documented bound allows it */
+    MLXN_PRECISION_F32 = 1   /* 32-bit activations and sums everywhere: the trustworthy path */
+} mlxn_precision;
+
+/* Instruction sets of the CPU device; a device uses the intersection of its mask and what the machine has. */
+enum {
+    MLXN_ISA_AVX2 = 1u << 0,   /* AVX2, FMA, F16C, BMI2 */
+    MLXN_ISA_AVX512 = 1u << 1, /* AVX-512 F, BW, DQ, VL */
+    MLXN_ISA_VNNI = 1u << 2,   /* AVX-512 VNNI */
+    MLXN_ISA_ALL = 0xffffffffu
+};
+
+typedef void (*mlxn_log_fn)(void *user, const char *line);
+
+/* Zero every field that you do not set: zero is the default. */
+typedef struct mlxn_device_desc {
+    uint32_t struct_size;     /* sizeof(mlxn_device_desc) */
+    uint32_t index;           /* which device of the backend */
+    const char *backend;      /* "cpu" (default when NULL), "null" */
+    uint32_t threads;         /* CPU: executing threads, the caller's included; 0 = one per available core */
+    mlxn_precision precision; /* see above */
+    uint32_t isa_mask;        /* CPU: MLXN_ISA_* allowed; 0 = all */
+    uint32_t no_isa;          /* CPU: nonzero = no instruction set beyond the base of the architecture */
+    uint64_t memory_limit;    /* bytes of buffers and weights; 0 = none. Beyond it creation fails with MLXN_ERR_LIMIT */
+    mlxn_log_fn log;          /* receives one line per notable event; may be called from any thread */
+    void *log_user;
+} mlxn_device_desc;
+
+/* `desc` may be NULL (the default CPU device). On failure *out is NULL.
+ * Errors: NOT_FOUND (unknown backend or index), DEVICE, MEMORY, ARGUMENT. */
+MLXN_API mlxn_status mlxn_device_create(const mlxn_device_desc *desc, mlxn_device **out, mlxn_error *error);
+MLXN_API mlxn_device *mlxn_device_retain(mlxn_device *device);
+/* Drops one reference and sets *device to NULL. NULL and *device == NULL are fine. */
+MLXN_API void mlxn_device_release(mlxn_device **device);
+
+typedef struct mlxn_device_info {
+    uint32_t struct_size;
+    const char *backend;        /* "cpu" */
+    const char *name;           /* "AMD EPYC …"; valid while the device lives */
+    uint32_t threads;           /* executing threads */
+    uint32_t isa;               /* MLXN_ISA_* in use */
+    mlxn_precision precision;
+    bool host_visible;          /* buffers can be read and written through mlxn_buffer_contents */
+    bool computes;              /* false for the null device: results are not values */
+    uint64_t memory_total;      /* bytes of memory that the device can use, 0 if unknown */
+    uint64_t memory_free;       /* now, 0 if unknown */
+    uint64_t memory_used;       /* bytes held by this device's buffers and weights */
+    uint64_t memory_peak;       /* the largest memory_used so far */
+    uint64_t memory_limit;      /* 0 if none */
+} mlxn_device_info;
+
+/* Sets out->struct_size bytes at most; set it first. */
+MLXN_API mlxn_status mlxn_device_get_info(mlxn_device *device, mlxn_device_info *out);
+
+/* The backends of this build, in order of preference; NULL past the end. */
+MLXN_API const char *mlxn_backend_name(uint32_t i);
+/* Number of devices of a backend; 0 with a reason and its cure in *error when there is none. */
+MLXN_API uint32_t mlxn_backend_device_count(const char *backend, mlxn_error *error);
+
+/* True if allocations join the device's residency set (always a hint; the counters count calls either way).
+ * False if HF2Q_NO_RESIDENCY was 1 at the first device creation of the process. */
+MLXN_API bool mlxn_device_residency_sets_enabled(const mlxn_device *device);
+
+/* Text that the null device recorded so far, one command per line; "" on other devices.
+ * Valid until the next call that commits work on the device. Not to be called while work is being committed. */
+MLXN_API const char *mlxn_device_command_stream(mlxn_device *device);
+MLXN_API void mlxn_device_clear_command_stream(mlxn_device *device);
+
+/* Process-wide counters, relaxed atomics, under the names of the system that mlxn matches. */
+typedef struct mlxn_counters {
+    uint64_t sync_count;                    /* blocking commits */
+    uint64_t dispatch_count;                /* dispatches encoded or captured (replays are not counted again) */
+    uint64_t cmd_buf_count;                 /* command buffers begun */
+    uint64_t barrier_count;                 /* explicit barriers issued */
+    uint64_t auto_barrier_count;            /* HF2Q_AUTO_BARRIER: tracked dispatches that needed a barrier */
+    uint64_t auto_barrier_concurrent_count; /* HF2Q_AUTO_BARRIER: tracked dispatches that did not */
+    uint64_t hazard_barrier_count;          /* barriers that the hazard tracker inserted */
+    uint64_t graph_launch_count;            /* graph launches encoded */
+} mlxn_counters;
+
+MLXN_API void mlxn_counters_read(mlxn_counters *out);
+MLXN_API void mlxn_counters_reset(void);
+
+/* Residency counters: allocations in the set as seen by calls (never below 0), and set commits. Process-wide. */
+MLXN_API uint64_t mlxn_residency_allocation_count(void);
+MLXN_API uint64_t mlxn_residency_commit_count(void);
+MLXN_API void mlxn_residency_reset_counters(void);
+/* Memberships that still hold because work in flight uses the memory although its last handle is gone. */
+MLXN_API uint64_t mlxn_residency_pending_count(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,118 @@
+/* mlxn/ops.h: one typed function per operation. Printed by `tests/check/print-ops-h`; do not edit by hand.
+ *
+ * Every function records one operation into `encoder` (encoder.h holds the error and thread rules). Tensors are views
+ * (buffer.h); the memory behind them is kept alive until the work has completed. "optional" tensors are absent when
+ * their buffer is NULL. Shapes are written [outermost, …, innermost]; R stands for any leading dims. */
+#ifndef MLXN_OPS_H
+#define MLXN_OPS_H
+
+#include <mlxn/encoder.h>
+#include <mlxn/op_params.h>
+#include <mlxn/quant.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* out = a + b, elementwise. a, b, out: same dims and dtype (f32, f16, bf16; half types add in f32, round once).
+ * out may be a or b. */
+MLXN_API mlxn_status mlxn_elementwise_add(mlxn_encoder *encoder, mlxn_tensor a, mlxn_tensor b, mlxn_tensor out);
+
+/* out = a * b, elementwise; rules of elementwise_add. */
+MLXN_API mlxn_status mlxn_elementwise_mul(mlxn_encoder *encoder, mlxn_tensor a, mlxn_tensor b, mlxn_tensor out);
+
+/* out = scale * x. x, out: same dims and dtype (f32, f16, bf16). out may be x. */
+MLXN_API mlxn_status mlxn_scalar_mul(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out,
+                                     const mlxn_scalar_mul_params *params);
+
+/* out = x converted, round to nearest even. Same dims; f32, f16, bf16 in any pairing. */
+MLXN_API mlxn_status mlxn_cast(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out);
+
+/* out = x. Same dims and dtype (any), any strides on either side. */
+MLXN_API mlxn_status mlxn_copy(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out);
+
+/* out[i, :] = x[min(index[i], rows - 1), :]. x: [rows, D] f32/f16/bf16; index: [n] u32; out: [n, D], dtype of x. */
+MLXN_API mlxn_status mlxn_gather(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor index, mlxn_tensor out);
+
+/* out[t, :] = scale * table[min(ids[t], rows - 1), :]. ids: [T] u32; table: weight [V, D]; out: [T, D] f32. */
+MLXN_API mlxn_status mlxn_embedding(mlxn_encoder *encoder, mlxn_tensor ids, mlxn_weight *table, mlxn_tensor out,
+                                    const mlxn_embedding_params *params);
+
+/* out[r] = the lowest index of the largest element of x[r, :]; NaN is ignored; 0 if there is no number.
+ * x: [R, N] f32; out: [R] u32. */
+MLXN_API mlxn_status mlxn_argmax(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out);
+
+/* out = cap * tanh(x / cap), cap > 0. Same dims and dtype (f32, f16, bf16). out may be x. */
+MLXN_API mlxn_status mlxn_softcap(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out,
+                                  const mlxn_softcap_params *params);
+
+/* out = gate / (1 + exp(-gate)) * up. Same dims and dtype (f32, f16, bf16). out may be gate or up. */
+MLXN_API mlxn_status mlxn_silu_mul(mlxn_encoder *encoder, mlxn_tensor gate, mlxn_tensor up, mlxn_tensor out);
+
+/* out = gelu(gate) * up with the tanh form gelu(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
+ * Rules of silu_mul. */
+MLXN_API mlxn_status mlxn_gelu_mul(mlxn_encoder *encoder, mlxn_tensor gate, mlxn_tensor up, mlxn_tensor out);
+
+/* out = x / sqrt(mean(x^2) + eps) * w over the last dim (Zhang & Sennrich 2019). x, out: [R, D], same dtype
+ * (f32, f16, bf16), up to rank 4; w: optional, [D] f32. out may be x. */
+MLXN_API mlxn_status mlxn_rms_norm(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor out,
+                                   const mlxn_rms_norm_params *params);
+
+/* out = residual + rms_norm(x, w). x, residual, out: same dims and dtype; w: optional [D] f32.
+ * out may be residual or x. */
+MLXN_API mlxn_status mlxn_norm_add(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor residual,
+                                   mlxn_tensor out, const mlxn_rms_norm_params *params);
+
+/* Rotary position embedding (Su et al. 2021). x, out: [T, H, D] f32/f16/bf16; positions: [T] u32;
+ * factors: optional [rope_dims/2] f32, divides the angle of each pair. Pair i turns by
+ * position * freq_scale * base^(-2i/rope_dims) / factors[i]; elements beyond rope_dims pass through.
+ * Angles are computed in f32 from a table of frequencies computed in double. out may be x. */
+MLXN_API mlxn_status mlxn_rope(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor positions, mlxn_tensor factors,
+                               mlxn_tensor out, const mlxn_rope_params *params);
+
+/* out[m, n] = sum_k x[m, k] * w[n, k] + bias[n] + residual[m, n]. x: [M, K] f32/f16/bf16; w: weight [N, K];
+ * bias: optional [N] f32; residual: optional [M, N]; out: [M, N] f32. out may be residual, not x. */
+MLXN_API mlxn_status mlxn_matmul(mlxn_encoder *encoder, mlxn_tensor x, mlxn_weight *w, mlxn_tensor bias,
+                                 mlxn_tensor residual, mlxn_tensor out);
+
+/* k_cache[sequences[t], h, positions[t] mod C, :] = k[t, h, :], the same for v. k, v: [T, Hk, D] f32;
+ * sequences, positions: [T] u32; caches: [S, Hk, C, D] f32, f16 or bf16. Rows whose sequence is >= S are skipped.
+ * Two rows must not name the same slot. */
+MLXN_API mlxn_status mlxn_kv_write(mlxn_encoder *encoder, mlxn_tensor k, mlxn_tensor v, mlxn_tensor sequences,
+                                   mlxn_tensor positions, mlxn_tensor k_cache, mlxn_tensor v_cache);
+
+/* Causal attention over caches, grouped heads: head h reads cache head h / (H / Hk).
+ * Row t attends to positions p of its sequence with p <= positions[t], p > positions[t] - window (if window > 0) and
+ * p > positions[t] - C, which lie in slot p mod C. s = scale * q.k; if softcap > 0: s = softcap * tanh(s / softcap);
+ * out = softmax(s) v. q, out: [T, H, D] f32; caches as in kv_write. Rows whose sequence is >= S give zeros. */
+MLXN_API mlxn_status mlxn_attention(mlxn_encoder *encoder, mlxn_tensor q, mlxn_tensor k_cache, mlxn_tensor v_cache,
+                                    mlxn_tensor sequences, mlxn_tensor positions, mlxn_tensor out,
+                                    const mlxn_attention_params *params);
+
+/* The generic form that all of the above end in: `args` in the order of the operation's argument table
+ * (`mlxn ops --json`), `params` of exactly `params_size` bytes (NULL and 0 if the operation has none). */
+typedef struct mlxn_arg {
+    const mlxn_tensor *tensor; /* exactly one of the two is set; both NULL = absent optional argument */
+    mlxn_weight *weight;
+} mlxn_arg;
+
+typedef uint32_t mlxn_op;
+
+MLXN_API mlxn_status mlxn_encode(mlxn_encoder *encoder, mlxn_op op, const mlxn_arg *args, uint32_t n_args,
+                                 const void *params, uint32_t params_size);
+/* UINT32_MAX if there is no operation of that name. */
+MLXN_API mlxn_op mlxn_op_find(const char *name);
+MLXN_API uint32_t mlxn_op_count(void);
+/* NULL past the end. */
+MLXN_API const char *mlxn_op_name(mlxn_op op);
+
+typedef struct mlxn_kernel_info {
+    const char *op, *backend, *kernel, *needs; /* needs: "" or instruction sets, "avx512+vnni" */
+} mlxn_kernel_info;
+/* Rows of the op x backend x kernel matrix, fastest first within an operation; false past the end. */
+MLXN_API bool mlxn_kernel_list(uint32_t i, mlxn_kernel_info *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

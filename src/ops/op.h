@@ -1,0 +1,103 @@
+/* op.h: what an operation is: arguments, check, reference, cases, bound, cost.
+ *
+ * Nothing here knows devices. References and kernels see operands as `mlxn_view`. */
+#ifndef MLXN_SRC_OP_H
+#define MLXN_SRC_OP_H
+
+#include <mlxn/buffer.h>
+#include <mlxn/op_params.h>
+#include <mlxn/ops.h>
+
+#include "base/base.h"
+
+enum { MLXN_MAX_ARGS = 8, MLXN_MAX_PARAMS = 64 };
+
+/* A weight as operations see it. `read_row` decodes row `row` (cols floats) from whatever layout is present. */
+typedef struct mlxn_weight_view mlxn_weight_view;
+struct mlxn_weight_view {
+    mlxn_format format;
+    uint64_t rows, cols;
+    const uint8_t *raw; /* original bytes, or NULL */
+    uint64_t row_bytes; /* of the original format */
+    void *packed;       /* the device's own layout, or NULL */
+    uint64_t packed_bytes;
+    void (*read_row)(const mlxn_weight_view *weight, uint64_t row, float *dst);
+};
+
+/* An operand. `data` is NULL where the memory is not host-visible (checks and costs must not need it). */
+typedef struct mlxn_view {
+    bool present;
+    mlxn_dtype dtype;
+    uint32_t rank;
+    uint64_t dims[MLXN_MAX_RANK];
+    int64_t strides[MLXN_MAX_RANK]; /* elements */
+    void *data;                     /* first element */
+    const mlxn_weight_view *weight; /* set for weight operands; then dims = {rows, cols} */
+} mlxn_view;
+
+typedef enum mlxn_role { MLXN_ROLE_IN = 1, MLXN_ROLE_OUT = 2, MLXN_ROLE_INOUT = 3 } mlxn_role;
+
+typedef struct mlxn_arg_spec {
+    const char *name;
+    mlxn_role role;
+    bool is_weight;
+    bool optional;
+    uint32_t dtypes; /* bit (1 << dtype) for each dtype allowed; ignored for weights */
+    uint32_t min_rank, max_rank;
+} mlxn_arg_spec;
+
+typedef struct mlxn_cost {
+    double bytes; /* moved at least once */
+    double flops;
+} mlxn_cost;
+
+struct mlxn_case; /* tests/check: see src/ops/case.h */
+
+typedef struct mlxn_op_def {
+    const char *name;
+    const char *family;
+    const char *doc; /* the comment printed above the function in ops.h */
+    uint32_t n_args;
+    mlxn_arg_spec args[MLXN_MAX_ARGS];
+    uint32_t params_size;
+    const char *params_type; /* NULL if none */
+    /* Shapes, relations between arguments, parameters. Presence, kind, dtype and rank were checked from the specs.
+     * Messages name argument and both values: "w: dim[0] is 512, want 576 (last dim of x)". */
+    mlxn_status (*check)(const mlxn_view *args, const void *params, mlxn_error *error);
+    /* Plain scalar C with double accumulators; shares no code with any kernel. Errors: MEMORY only. */
+    mlxn_status (*ref)(const mlxn_view *args, const void *params);
+    mlxn_cost (*cost)(const mlxn_view *args, const void *params);
+    /* Case i of the check harness (case.h); false past the last. */
+    bool (*make_case)(uint32_t i, struct mlxn_case *out);
+    /* Bit i set: argument i (an output) may alias argument `alias_of`. Used by the harness for in-place runs. */
+    uint32_t inplace; /* bit set of input arguments that may be the same memory as the last output */
+} mlxn_op_def;
+
+enum mlxn_op_id {
+#define MLXN_OP(name, family, params) MLXN_OP_##name,
+#include "ops/ops.def"
+#undef MLXN_OP
+    MLXN_OP_COUNT
+};
+
+#define MLXN_OP(name, family, params) extern const mlxn_op_def mlxn_opdef_##name;
+#include "ops/ops.def"
+#undef MLXN_OP
+
+/* By id; ids below MLXN_OP_COUNT only. */
+const mlxn_op_def *mlxn_op_get(uint32_t op);
+
+/* Spec check (presence, kind, dtype, rank, zero dims) followed by the op's own check. */
+mlxn_status mlxn_op_check(const mlxn_op_def *def, const mlxn_view *args, uint32_t n_args, const void *params,
+                          uint32_t params_size, mlxn_error *error);
+
+/* Element access for references and tests: any float dtype as double, element i of a view by index vector. */
+double mlxn_view_get(const mlxn_view *view, const uint64_t *index);
+void mlxn_view_set(const mlxn_view *view, const uint64_t *index, double value);
+uint64_t mlxn_view_elements(const mlxn_view *view);
+/* Turns a linear row-major index into an index vector. */
+void mlxn_view_unravel(const mlxn_view *view, uint64_t linear, uint64_t *index);
+bool mlxn_view_contiguous(const mlxn_view *view);
+bool mlxn_view_same_dims(const mlxn_view *a, const mlxn_view *b);
+
+#endif
