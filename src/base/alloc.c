@@ -1,0 +1,120 @@
+/* alloc.c: all memory of the library. Zeroed, checked, and countable: a test can make the k-th allocation fail.
+ *
+ * The hook costs one relaxed atomic addition per allocation. Each library that contains this file (libmlxn and
+ * libmlxn-lm) has its own counter; the tests link both parts statically and so see one. */
+#include "base/base.h"
+
+#include <stdatomic.h>
+#include <sys/mman.h>
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ALLOC_EXACT 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#define ALLOC_EXACT 1
+#endif
+
+static atomic_uint_least64_t alloc_count;
+static atomic_uint_least64_t alloc_fails; /* the number of the allocation that fails; 0 = none */
+
+static bool must_fail(void) {
+    uint64_t number = atomic_fetch_add_explicit(&alloc_count, 1, memory_order_relaxed) + 1;
+    return number == atomic_load_explicit(&alloc_fails, memory_order_relaxed);
+}
+
+uint64_t mlxn_alloc_fail_at(uint64_t k) {
+    uint64_t now = mlxn_alloc_count();
+    atomic_store_explicit(&alloc_fails, k ? now + k : 0, memory_order_relaxed);
+    return now;
+}
+
+uint64_t mlxn_alloc_count(void) { return atomic_load_explicit(&alloc_count, memory_order_relaxed); }
+
+void *mlxn_alloc(size_t bytes) { return must_fail() ? NULL : calloc(1, bytes ? bytes : 1); }
+
+void *mlxn_alloc_array(size_t count, size_t size) {
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes)) return NULL;
+    return mlxn_alloc(bytes);
+}
+
+void *mlxn_realloc_array(void *old, size_t count, size_t size) {
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes) || must_fail()) return NULL;
+    return realloc(old, bytes ? bytes : 1);
+}
+
+char *mlxn_strndup(const char *text, size_t length) {
+    if (length == SIZE_MAX) return NULL;
+    char *copy = mlxn_alloc(length + 1);
+    if (copy) memcpy(copy, text, length);
+    return copy;
+}
+
+char *mlxn_strdup(const char *text) { return mlxn_strndup(text, strlen(text)); }
+
+void mlxn_free(void *memory) { free(memory); }
+
+#if defined(ALLOC_EXACT)
+
+/* Under the address sanitizer the block must end where the caller thinks it ends. */
+void *mlxn_alloc_aligned(size_t bytes) {
+    void *memory;
+    if (must_fail() || posix_memalign(&memory, 64, bytes ? bytes : 1)) return NULL;
+    return memset(memory, 0, bytes ? bytes : 1);
+}
+
+void mlxn_free_aligned(void *memory) { free(memory); }
+
+#else
+
+/* The 64 bytes in front of the block say how to give it back. Large blocks are maps of their own: the system zeroes
+ * their pages when they are first touched, and they may use huge pages. */
+typedef struct aligned_header {
+    void *base;
+    size_t map_bytes; /* 0: from calloc */
+} aligned_header;
+
+enum { HEADER_BYTES = 64, LARGE_BLOCK = 4 << 20, HUGE_PAGE = 2 << 20 };
+_Static_assert(sizeof(aligned_header) <= HEADER_BYTES, "the header must fit in front of the block");
+
+static void *finish_aligned(uintptr_t block, void *base, size_t map_bytes) {
+    aligned_header header = {base, map_bytes};
+    memcpy((void *)(block - HEADER_BYTES), &header, sizeof header);
+    return (void *)block;
+}
+
+static void *alloc_large(size_t bytes) {
+    size_t total;
+    if (__builtin_add_overflow(bytes, (size_t)2 * HUGE_PAGE, &total)) return NULL;
+    void *base = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base == MAP_FAILED) return NULL;
+    uintptr_t block = ((uintptr_t)base + HEADER_BYTES + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1);
+#if defined(MADV_HUGEPAGE)
+    /* Whole huge pages only, so that the last page does not add up to 2 MiB. A refusal costs nothing. */
+    (void)madvise((void *)block, bytes & ~(size_t)(HUGE_PAGE - 1), MADV_HUGEPAGE);
+#endif
+    return finish_aligned(block, base, total);
+}
+
+void *mlxn_alloc_aligned(size_t bytes) {
+    if (must_fail()) return NULL;
+    if (bytes >= LARGE_BLOCK) return alloc_large(bytes);
+    void *base = calloc(1, bytes + HEADER_BYTES + 63);
+    if (!base) return NULL;
+    return finish_aligned(((uintptr_t)base + HEADER_BYTES + 63) & ~(uintptr_t)63, base, 0);
+}
+
+void mlxn_free_aligned(void *memory) {
+    if (!memory) return;
+    aligned_header header;
+    memcpy(&header, (const char *)memory - HEADER_BYTES, sizeof header);
+    if (header.map_bytes)
+        munmap(header.base, header.map_bytes);
+    else
+        free(header.base);
+}
+
+#endif
