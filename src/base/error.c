@@ -61,6 +61,6 @@ void mlxn_error_prefix(mlxn_error *error, const char *format, ...) {
     va_end(args);
     if (length < 0) return;
     size_t used = (size_t)length < sizeof text ? (size_t)length : sizeof text - 1;
-    snprintf(text + used, sizeof text - used, ": %s", error->message);
-    store_message(error, text);
+    int added = snprintf(text + used, sizeof text - used, ": %s", error->message);
+    if (added >= 0) store_message(error, text);
 }

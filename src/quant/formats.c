@@ -1,0 +1,87 @@
+/* formats.c: the table of formats and the public functions over it. */
+#include "quant/quant.h"
+
+#include <inttypes.h>
+#include <math.h>
+
+static const mlxn_quant_format formats[] = {
+    {MLXN_FORMAT_F32, {"F32", 1, 4}, mlxn_decode_f32, mlxn_encode_f32, 0},
+    {MLXN_FORMAT_F16, {"F16", 1, 2}, mlxn_decode_f16, mlxn_encode_f16, 0},
+    {MLXN_FORMAT_BF16, {"BF16", 1, 2}, mlxn_decode_bf16, mlxn_encode_bf16, 0},
+    {MLXN_FORMAT_Q4_0, {"Q4_0", 32, 18}, mlxn_decode_q4_0, mlxn_encode_q4_0, 8 * 65520.0f},
+    {MLXN_FORMAT_Q4_1, {"Q4_1", 32, 20}, mlxn_decode_q4_1, mlxn_encode_q4_1, 65520.0f},
+    {MLXN_FORMAT_Q5_0, {"Q5_0", 32, 22}, mlxn_decode_q5_0, mlxn_encode_q5_0, 16 * 65520.0f},
+    {MLXN_FORMAT_Q5_1, {"Q5_1", 32, 24}, mlxn_decode_q5_1, mlxn_encode_q5_1, 65520.0f},
+    {MLXN_FORMAT_Q8_0, {"Q8_0", 32, 34}, mlxn_decode_q8_0, mlxn_encode_q8_0, 127 * 65520.0f},
+    {MLXN_FORMAT_Q4_K, {"Q4_K", 256, 144}, mlxn_decode_q4_k, NULL, 0},
+    {MLXN_FORMAT_Q5_K, {"Q5_K", 256, 176}, mlxn_decode_q5_k, NULL, 0},
+    {MLXN_FORMAT_Q6_K, {"Q6_K", 256, 210}, mlxn_decode_q6_k, NULL, 0},
+};
+
+const mlxn_quant_format *mlxn_quant_find(mlxn_format format) {
+    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
+        if (formats[i].format == format) return &formats[i];
+    return NULL;
+}
+
+bool mlxn_format_get_info(mlxn_format format, mlxn_format_info *out) {
+    const mlxn_quant_format *row = mlxn_quant_find(format);
+    if (!row) return false;
+    *out = row->info;
+    return true;
+}
+
+const char *mlxn_format_name(mlxn_format format) {
+    const mlxn_quant_format *row = mlxn_quant_find(format);
+    return row ? row->info.name : "?";
+}
+
+/* The table row, after checking that `cols` fits its block. */
+static mlxn_status find_for_row(const char *what, mlxn_format format, uint64_t cols, const mlxn_quant_format **out,
+                                uint64_t *bytes, mlxn_error *error) {
+    const mlxn_quant_format *row = mlxn_quant_find(format);
+    if (!row)
+        return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "%s: format %d is unknown to this build", what, (int)format);
+    const mlxn_format_info *info = &row->info;
+    if (cols == 0) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "%s %s: cols is 0, want at least 1", what, info->name);
+    if (cols % info->block_values)
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "%s %s: cols is %" PRIu64 ", want a multiple of %u", what,
+                         info->name, cols, info->block_values);
+    if (!mlxn_mul_u64(cols / info->block_values, info->block_bytes, bytes))
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "%s %s: a row of %" PRIu64 " elements passes 2^64 bytes", what,
+                         info->name, cols);
+    *out = row;
+    return MLXN_OK;
+}
+
+mlxn_status mlxn_format_row_bytes(mlxn_format format, uint64_t cols, uint64_t *out, mlxn_error *error) {
+    const mlxn_quant_format *row;
+    mlxn_status status = find_for_row("row of", format, cols, &row, out, error);
+    return status ? status : mlxn_succeed(error);
+}
+
+mlxn_status mlxn_dequantize_row(mlxn_format format, const void *src, uint64_t cols, float *dst, mlxn_error *error) {
+    const mlxn_quant_format *row;
+    uint64_t bytes;
+    mlxn_status status = find_for_row("dequantize", format, cols, &row, &bytes, error);
+    if (status) return status;
+    row->decode(src, cols, dst);
+    return mlxn_succeed(error);
+}
+
+mlxn_status mlxn_quantize_row(mlxn_format format, const float *src, uint64_t cols, void *dst, mlxn_error *error) {
+    const mlxn_quant_format *row;
+    uint64_t bytes;
+    mlxn_status status = find_for_row("quantize", format, cols, &row, &bytes, error);
+    if (status) return status;
+    if (!row->encode)
+        return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "quantize %s: this build has no encoder for the format",
+                         row->info.name);
+    for (uint64_t i = 0; row->limit != 0 && i < cols; i++)
+        if (!(fabsf(src[i]) < row->limit)) /* also true for NaN */
+            return mlxn_fail(error, MLXN_ERR_ARGUMENT,
+                             "quantize %s: element %" PRIu64 " is %g, want a number of magnitude below %g",
+                             row->info.name, i, (double)src[i], (double)row->limit);
+    row->encode(src, cols, dst);
+    return mlxn_succeed(error);
+}

@@ -1,0 +1,206 @@
+/* Promise: every format decodes and encodes bit by bit as the block definitions say. Pseudo-random blocks are hashed
+ * and compared with digests that were made by another implementation; plus exhaustive and edge cases by formula. */
+#include "quant/quant.h"
+
+#include <math.h>
+
+#include "test.h"
+
+static const struct decoder_case {
+    mlxn_format format;
+    uint32_t scale_at, min_at; /* byte offsets of the scale and of the minimum in a block; NONE if there is none */
+    const char *digest;
+    float first[4]; /* to six digits */
+} decoder_cases[] = {
+#define NONE 999
+    {MLXN_FORMAT_Q4_0, 0, NONE, "1e08ad717c47237e", {-0.25f, 0.15625f, -0.03125f, 0.1875f}},
+    {MLXN_FORMAT_Q4_1, 0, 2, "2cf9fc0c25140615", {0.0478516f, 0.391602f, 0.0791016f, 0.0791016f}},
+    {MLXN_FORMAT_Q5_0, 0, NONE, "43f2493b26919534", {0.4375f, -0.40625f, 0.46875f, 0.40625f}},
+    {MLXN_FORMAT_Q5_1, 0, 2, "5f29ea9921cd06bb", {0.0166016f, 0.329102f, 0.766602f, 0.735352f}},
+    {MLXN_FORMAT_Q8_0, 0, NONE, "03a9a1ad5c1862e7", {2.375f, -0.3125f, -2.28125f, -3.1875f}},
+    {MLXN_FORMAT_Q4_K, 0, 2, "8d5d723ebd662d38", {11.7539f, 14.8477f, 7.62891f, 9.69141f}},
+    {MLXN_FORMAT_Q5_K, 0, 2, "50a63f85e54fe1e8", {4.18945f, 5.68945f, 7.56445f, 2.68945f}},
+    {MLXN_FORMAT_Q6_K, 208, NONE, "567f1b360ccad923", {-12.5938f, 3.875f, -22.2812f, 0.96875f}},
+};
+
+static const struct encoder_case {
+    mlxn_format format;
+    const char *digest, *first; /* of the encoded bytes, and the first 12 of them */
+    double rmse;
+} encoder_cases[] = {
+    {MLXN_FORMAT_Q4_0, "700630d3a9616f48", "cbb7bc2825f9fa124b7f0ab9", 0.1477},
+    {MLXN_FORMAT_Q4_1, "56bf9587d7c15464", "4038f0c374d925f7b08a6b90", 0.1428},
+    {MLXN_FORMAT_Q5_0, "ea969926fc6d620d", "8733aaa69b6cf8ed0d53a06d", 0.0665},
+    {MLXN_FORMAT_Q5_1, "47a334b5c9452746", "0334cdc3ba23aa8b38efa214", 0.0666},
+    {MLXN_FORMAT_Q8_0, "5d4fe0a1b4e2e332", "ee27c792452bdce06616f34a", 0.0082},
+};
+
+static uint32_t lcg(uint32_t *state) { return *state = *state * 1664525u + 1013904223u; }
+
+static void hex(const uint8_t *bytes, int count, char *out) {
+    for (int i = 0; i < count; i++) sprintf(out + 2 * i, "%02x", bytes[i]);
+}
+
+static void digest16(const void *data, size_t bytes, char out[17]) {
+    uint8_t sum[32];
+    mlxn_sha256(data, bytes, sum);
+    hex(sum, 8, out);
+}
+
+static void test_decoders(void) {
+    for (size_t c = 0; c < sizeof decoder_cases / sizeof decoder_cases[0]; c++) {
+        const struct decoder_case *t = &decoder_cases[c];
+        mlxn_format_info info;
+        CHECK(mlxn_format_get_info(t->format, &info), "format %d", t->format);
+        uint8_t raw[1 + 4 * 256];
+        uint8_t *blocks = raw + 1; /* an odd address: fields must be read byte by byte */
+        uint32_t state = (uint32_t)t->format;
+        for (uint32_t i = 0; i < 4 * info.block_bytes; i++) blocks[i] = (uint8_t)(lcg(&state) >> 24);
+        for (uint32_t b = 0; b < 4; b++) {
+            mlxn_store_u16(blocks + b * info.block_bytes + t->scale_at, 0x2800); /* 0.03125 */
+            if (t->min_at != NONE) mlxn_store_u16(blocks + b * info.block_bytes + t->min_at, 0xa380);
+        }
+        float values[4 * 256];
+        uint64_t n = 4 * info.block_values;
+        CHECK(mlxn_dequantize_row(t->format, blocks, n, values, NULL) == MLXN_OK, "%s", info.name);
+        for (int i = 0; i < 4; i++)
+            CHECK(fabsf(values[i] - t->first[i]) <= 1e-5f * fabsf(t->first[i]), "%s value %d: got %g, want %g",
+                  info.name, i, values[i], t->first[i]);
+        for (uint64_t i = 0; i < n; i++)
+            if (values[i] == 0) values[i] = 0; /* -0 to +0 */
+        char digest[17];
+        digest16(values, n * 4, digest);
+        CHECK(!strcmp(digest, t->digest), "%s: got %s, want %s", info.name, digest, t->digest);
+    }
+}
+
+static void test_encoders(void) {
+    for (size_t c = 0; c < sizeof encoder_cases / sizeof encoder_cases[0]; c++) {
+        const struct encoder_case *t = &encoder_cases[c];
+        mlxn_format_info info;
+        CHECK(mlxn_format_get_info(t->format, &info), "format %d", t->format);
+        float x[4 * 32], y[4 * 32];
+        uint8_t raw[4 * 34 + 2];
+        memset(raw, 0xee, sizeof raw);
+        uint64_t n = 4 * info.block_values, bytes = 4 * info.block_bytes;
+        uint32_t state = 100 + (uint32_t)t->format;
+        for (uint64_t i = 0; i < n; i++) x[i] = ((float)(lcg(&state) >> 16) - 32768.0f) / 8192.0f;
+        CHECK(mlxn_quantize_row(t->format, x, n, raw + 1, NULL) == MLXN_OK, "%s", info.name);
+        CHECK(raw[0] == 0xee && raw[1 + bytes] == 0xee, "%s wrote outside its row", info.name);
+        char digest[17], first[25];
+        digest16(raw + 1, bytes, digest);
+        hex(raw + 1, 12, first);
+        CHECK(!strcmp(digest, t->digest), "%s: got %s, want %s", info.name, digest, t->digest);
+        CHECK(!strcmp(first, t->first), "%s: got %s, want %s", info.name, first, t->first);
+        CHECK(mlxn_dequantize_row(t->format, raw + 1, n, y, NULL) == MLXN_OK, "%s", info.name);
+        double sum = 0;
+        for (uint64_t i = 0; i < n; i++) sum += (double)(x[i] - y[i]) * (double)(x[i] - y[i]);
+        double rmse = sqrt(sum / (double)n);
+        CHECK(fabs(rmse - t->rmse) < 6e-5, "%s: rmse %.5f, want %.4f", info.name, rmse, t->rmse);
+    }
+}
+
+/* All 65,536 scales and all code bytes of one block, against the formula written with the scale taken on its own. */
+static void test_all_scales(void) {
+    uint8_t block[34];
+    float out[32];
+    for (uint32_t bits = 0; bits < 65536; bits++) {
+        mlxn_store_u16(block, (uint16_t)bits);
+        for (int e = 0; e < 32; e++) block[2 + e] = (uint8_t)(bits * 7 + (uint32_t)e * 8);
+        float d = mlxn_f16_to_f32((uint16_t)bits);
+        mlxn_decode_q8_0(block, 32, out);
+        for (int e = 0; e < 32; e++) {
+            float want = d * (float)(int8_t)block[2 + e];
+            CHECK(memcmp(&want, &out[e], 4) == 0 || (isnan(want) && isnan(out[e])), "scale %04x element %d", bits, e);
+        }
+    }
+    for (int byte = 0; byte < 256; byte++) { /* scale 1: the code itself */
+        mlxn_store_u16(block, 0x3c00);
+        memset(block + 2, byte, 16);
+        mlxn_decode_q4_0(block, 32, out);
+        CHECK(out[5] == (float)((byte & 15) - 8) && out[21] == (float)((byte >> 4) - 8), "Q4_0 byte %d", byte);
+    }
+}
+
+static void test_plain(void) {
+    const float x[5] = {0.0f, -0.0f, 1.0f / 3.0f, -65504.0f, INFINITY};
+    float y[5];
+    uint8_t raw[24];
+    CHECK(mlxn_quantize_row(MLXN_FORMAT_F32, x, 5, raw + 1, NULL) == MLXN_OK);
+    CHECK(mlxn_dequantize_row(MLXN_FORMAT_F32, raw + 1, 5, y, NULL) == MLXN_OK);
+    CHECK(memcmp(x, y, sizeof x) == 0);
+    for (uint32_t bits = 0; bits < 65536; bits++) {
+        float value;
+        uint8_t in[2] = {(uint8_t)bits, (uint8_t)(bits >> 8)}, out[2];
+        for (int k = 0; k < 2; k++) {
+            mlxn_format format = k ? MLXN_FORMAT_BF16 : MLXN_FORMAT_F16;
+            CHECK(mlxn_dequantize_row(format, in, 1, &value, NULL) == MLXN_OK);
+            CHECK(mlxn_quantize_row(format, &value, 1, out, NULL) == MLXN_OK);
+            bool same = in[0] == out[0] && in[1] == out[1];
+            CHECK(same || isnan(value), "format %d bits %04x came back as %02x%02x", format, bits, out[1], out[0]);
+        }
+    }
+}
+
+/* Blocks whose scale vanishes or whose reciprocal is infinite must still give defined bytes. */
+static void test_degenerate_blocks(void) {
+    for (size_t c = 0; c < sizeof encoder_cases / sizeof encoder_cases[0]; c++) {
+        mlxn_format format = encoder_cases[c].format;
+        float x[32] = {0}, y[32];
+        uint8_t raw[34];
+        CHECK(mlxn_quantize_row(format, x, 32, raw, NULL) == MLXN_OK);
+        CHECK(mlxn_dequantize_row(format, raw, 32, y, NULL) == MLXN_OK);
+        for (int i = 0; i < 32; i++) CHECK(y[i] == 0, "%s of zeros", mlxn_format_name(format));
+        for (int i = 0; i < 32; i++) x[i] = (float)(i - 16) * 1.4e-45f;
+        CHECK(mlxn_quantize_row(format, x, 32, raw, NULL) == MLXN_OK);
+        CHECK(mlxn_dequantize_row(format, raw, 32, y, NULL) == MLXN_OK);
+        for (int i = 0; i < 32; i++) CHECK(y[i] == 0, "%s of subnormals: %g", mlxn_format_name(format), y[i]);
+    }
+}
+
+static void expect(mlxn_status got, mlxn_status want, const mlxn_error *error, const char *text) {
+    CHECK(got == want && error->status == want, "got %s: %s", mlxn_status_name(got), error->message);
+    CHECK(strstr(error->message, text) != NULL, "\"%s\" lacks \"%s\"", error->message, text);
+}
+
+static void test_errors(void) {
+    mlxn_error error;
+    uint64_t bytes = 0;
+    float x[256] = {0};
+    uint8_t raw[1024];
+    mlxn_format_info info;
+    CHECK(mlxn_format_row_bytes(MLXN_FORMAT_Q4_K, 512, &bytes, &error) == MLXN_OK && bytes == 288);
+    CHECK(error.status == MLXN_OK && error.message[0] == 0);
+    CHECK(!mlxn_format_get_info((mlxn_format)4, &info) && !strcmp(mlxn_format_name((mlxn_format)4), "?"));
+    CHECK(!strcmp(mlxn_format_name(MLXN_FORMAT_Q6_K), "Q6_K"));
+    expect(mlxn_format_row_bytes(MLXN_FORMAT_Q4_K, 100, &bytes, &error), MLXN_ERR_ARGUMENT, &error,
+           "row of Q4_K: cols is 100, want a multiple of 256");
+    expect(mlxn_format_row_bytes(MLXN_FORMAT_F32, 0, &bytes, &error), MLXN_ERR_ARGUMENT, &error, "cols is 0");
+    expect(mlxn_format_row_bytes(MLXN_FORMAT_F32, UINT64_MAX, &bytes, &error), MLXN_ERR_ARGUMENT, &error, "2^64");
+    expect(mlxn_dequantize_row((mlxn_format)99, raw, 32, x, &error), MLXN_ERR_UNSUPPORTED, &error, "format 99");
+    expect(mlxn_quantize_row(MLXN_FORMAT_Q4_K, x, 256, raw, &error), MLXN_ERR_UNSUPPORTED, &error, "no encoder");
+    x[17] = NAN;
+    expect(mlxn_quantize_row(MLXN_FORMAT_Q8_0, x, 32, raw, &error), MLXN_ERR_ARGUMENT, &error, "element 17 is");
+    x[17] = 65520.0f;
+    expect(mlxn_quantize_row(MLXN_FORMAT_Q4_1, x, 32, raw, &error), MLXN_ERR_ARGUMENT, &error, "is 65520, want");
+    for (size_t c = 0; c < sizeof encoder_cases / sizeof encoder_cases[0]; c++) { /* just below: a finite scale */
+        const mlxn_quant_format *row = mlxn_quant_find(encoder_cases[c].format);
+        x[17] = nextafterf(row->limit, 0);
+        x[18] = -x[17];
+        CHECK(mlxn_quantize_row(row->format, x, 32, raw, NULL) == MLXN_OK, "%s", row->info.name);
+        float y[32];
+        row->decode(raw, 32, y);
+        CHECK(isfinite(y[17]) && isfinite(y[18]), "%s: %g %g", row->info.name, y[17], y[18]);
+    }
+    CHECK(mlxn_quantize_row(MLXN_FORMAT_Q4_0, NULL, 33, NULL, NULL) == MLXN_ERR_ARGUMENT, "an error may be NULL");
+}
+
+int main(void) {
+    test_decoders();
+    test_encoders();
+    test_all_scales();
+    test_plain();
+    test_degenerate_blocks();
+    test_errors();
+    return TEST_DONE();
+}
