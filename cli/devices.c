@@ -1,0 +1,141 @@
+/* devices.c: `mlxn devices`: the backends of this build with what this machine has for them, the backends that are
+ * not there with reason and cure, and with --env the variables that change behaviour. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+
+static const struct {
+    const char *name, *cure;
+} planned[] = {
+    {"cuda", "use --device cpu; an NVIDIA GPU is not used by this version"},
+    {"metal", "use --device cpu; an Apple GPU is not used by this version"},
+};
+
+static const struct {
+    const char *name, *meaning;
+} variables[] = {
+    {"HF2Q_ENCODER_SESSION", "1: mlxn_device_encoder_session gives sessions and the session tests run"},
+    {"HF2Q_NO_RESIDENCY", "1: devices have no residency set"},
+    {"HF2Q_AUTO_BARRIER", "1: tracked dispatches place barriers themselves and count them"},
+    {"MLXN_MODEL", "the model when -m is not given"},
+    {"MLXN_DEVICE", "the device when --device is not given"},
+    {"MLXN_THREADS", "the threads when -t is not given"},
+    {"MLXN_PRECISION", "the precision when --precision is not given"},
+    {"MLXN_CTX_SIZE", "the context size when -c is not given"},
+    {"MLXN_MEMORY_LIMIT", "the memory limit when --memory-limit is not given"},
+};
+
+enum { N_PLANNED = sizeof planned / sizeof planned[0], N_VARIABLES = sizeof variables / sizeof variables[0] };
+
+static const char *isa_text(uint32_t isa, char out[48]) {
+    out[0] = 0;
+    if (isa & MLXN_ISA_AVX2) strcat(out, "avx2 ");
+    if (isa & MLXN_ISA_AVX512) strcat(out, "avx512 ");
+    if (isa & MLXN_ISA_VNNI) strcat(out, "vnni ");
+    if (out[0]) out[strlen(out) - 1] = 0;
+    return out;
+}
+
+static bool is_built(const char *name) {
+    for (uint32_t i = 0; mlxn_backend_name(i); i++)
+        if (!strcmp(mlxn_backend_name(i), name)) return true;
+    return false;
+}
+
+/* ---- JSON ---- */
+
+static json_t *device_json(const char *backend, uint32_t index, const mlxn_device_info *info) {
+    char isa[48];
+    return json_pack("{s:s,s:I,s:s,s:I,s:s,s:b,s:I,s:I}", "backend", backend, "index", (json_int_t)index, "name",
+                     info->name, "threads", (json_int_t)info->threads, "isa", isa_text(info->isa, isa), "computes",
+                     (int)info->computes, "memory_total", (json_int_t)info->memory_total, "memory_free",
+                     (json_int_t)info->memory_free);
+}
+
+static json_t *variables_json(void) {
+    json_t *array = json_array();
+    for (int i = 0; i < N_VARIABLES; i++) {
+        const char *value = getenv(variables[i].name);
+        json_array_append_new(array, json_pack("{s:s,s:o,s:s}", "name", variables[i].name, "value",
+                                               value ? cli_json_text(value, strlen(value)) : json_null(), "meaning",
+                                               variables[i].meaning));
+    }
+    return array;
+}
+
+/* ---- one pass over the backends, printing or collecting ---- */
+
+typedef struct listing {
+    json_t *devices, *absent; /* NULL when printing text */
+} listing;
+
+static void add_device(listing *list, const char *backend, uint32_t index, const mlxn_device_info *info) {
+    char isa[48], memory[32], free_memory[32];
+    if (list->devices) {
+        json_array_append_new(list->devices, device_json(backend, index, info));
+        return;
+    }
+    printf("%s:%u  %s\n", backend, index, info->name);
+    if (!info->computes) {
+        printf("       records commands, computes no values (for tests)\n");
+        return;
+    }
+    printf("       %u threads, instruction sets: %s\n", info->threads, info->isa ? isa_text(info->isa, isa) : "base");
+    if (info->memory_total)
+        printf("       memory %s, %s free\n", cli_bytes(info->memory_total, memory),
+               cli_bytes(info->memory_free, free_memory));
+}
+
+static void add_absent(listing *list, const char *backend, const char *reason, const char *cure) {
+    if (list->absent)
+        json_array_append_new(list->absent,
+                              json_pack("{s:s,s:s,s:s}", "backend", backend, "reason", reason, "cure", cure));
+    else
+        printf("%s: absent: %s; %s\n", backend, reason, cure);
+}
+
+static void add_backend(listing *list, const char *backend) {
+    mlxn_error error = {0};
+    uint32_t n = mlxn_backend_device_count(backend, &error);
+    if (!n) add_absent(list, backend, error.message, "see the message, or use --device cpu");
+    for (uint32_t i = 0; i < n; i++) {
+        mlxn_device_desc desc = {.struct_size = sizeof desc, .backend = backend, .index = i};
+        mlxn_device_info info = {.struct_size = sizeof info};
+        mlxn_device *device = NULL;
+        if (mlxn_device_create(&desc, &device, &error) || mlxn_device_get_info(device, &info))
+            add_absent(list, backend, error.message, "see the message, or use --device cpu");
+        else
+            add_device(list, backend, i, &info);
+        mlxn_device_release(&device);
+    }
+}
+
+static void print_variables(void) {
+    printf("\nenvironment\n");
+    for (int i = 0; i < N_VARIABLES; i++) {
+        const char *value = getenv(variables[i].name);
+        printf("  %-22s %-10s %s\n", variables[i].name, value ? value : "(unset)", variables[i].meaning);
+    }
+}
+
+int cmd_devices(const cli_options *options) {
+    listing list = {NULL, NULL};
+    if (options->json) {
+        list.devices = json_array();
+        list.absent = json_array();
+        if (!list.devices || !list.absent) return cli_print_json(NULL);
+    }
+    for (uint32_t i = 0; mlxn_backend_name(i); i++) add_backend(&list, mlxn_backend_name(i));
+    for (int i = 0; i < N_PLANNED; i++)
+        if (!is_built(planned[i].name))
+            add_absent(&list, planned[i].name, "not built in this version", planned[i].cure);
+    if (options->json) {
+        json_t *root = json_pack("{s:o,s:o}", "devices", list.devices, "absent", list.absent);
+        if (root && options->env) json_object_set_new(root, "environment", variables_json());
+        return cli_print_json(root);
+    }
+    if (options->env) print_variables();
+    return EXIT_GOOD;
+}

@@ -1,0 +1,444 @@
+/* options.c: one table of all options; the parser, the help text and the completion words are made from it.
+ *
+ * A value is taken strictly: the whole word must be the number, in range. An option beats its environment variable,
+ * which beats the default. */
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+
+typedef enum kind { FLAG, TEXT, INTEGER, SEED, REAL, SIZE, CHOICE, LIST } kind;
+
+typedef struct row {
+    uint32_t commands;
+    char letter; /* 0: none */
+    const char *name, *alias;
+    kind kind;
+    size_t offset;
+    const char *value;    /* what the help calls the value */
+    const char *fallback; /* the default, as one would type it */
+    const char *env;
+    double min, max;
+    const char *choices; /* "f32|fast" */
+    const char *help;
+} row;
+
+#define AT(field) offsetof(cli_options, field)
+#define RUNS (CMD_GENERATE | CMD_CHAT | CMD_LOGITS | CMD_PERPLEXITY | CMD_BENCH)
+#define PROMPTS (CMD_GENERATE | CMD_LOGITS)
+#define SAMPLES (CMD_GENERATE | CMD_CHAT)
+#define COUNT_MAX 1048576.0
+
+static const row rows[] = {
+    {RUNS | CMD_TOKENIZE | CMD_INFO, 'm', "model", NULL, TEXT, AT(model), "FILE", NULL, "MLXN_MODEL", 0, 0, NULL,
+     "the model: a .gguf file (the first part of a split one)"},
+    {PROMPTS | CMD_TOKENIZE, 'p', "prompt", NULL, TEXT, AT(prompt), "TEXT", NULL, NULL, 0, 0, NULL, "the prompt"},
+    {PROMPTS | CMD_TOKENIZE | CMD_PERPLEXITY, 'f', "file", NULL, TEXT, AT(file), "FILE", NULL, NULL, 0, 0, NULL,
+     "read the text from FILE; - is standard input"},
+    {CMD_BENCH, 'p', "prompt", NULL, LIST, AT(prompts), "N,...", "512", NULL, 0, COUNT_MAX, NULL,
+     "prompt tokens to process; 0 = no such test"},
+    {CMD_BENCH, 'n', "n-predict", "max-tokens", LIST, AT(generated), "N,...", "128", NULL, 0, COUNT_MAX, NULL,
+     "tokens to decode one after the other; 0 = no such test"},
+    {CMD_BENCH, 'd', "depth", NULL, LIST, AT(depths), "N,...", "0", NULL, 0, COUNT_MAX, NULL,
+     "tokens that the context holds before the test begins"},
+    {CMD_BENCH, 'b', "batch", NULL, LIST, AT(batches), "N,...", "1", NULL, 1, 256, NULL,
+     "sequences that run side by side"},
+    {CMD_BENCH, 'r', "repetitions", NULL, INTEGER, AT(repetitions), "N", "5", NULL, 1, 1000, NULL,
+     "measurements of each test, after one warm-up"},
+    {CMD_BENCH, 'o', "output", NULL, CHOICE, AT(format), "FORM", "md", NULL, 0, 0, "md|csv|json|jsonl",
+     "form of the result: md, csv, json or jsonl"},
+    {SAMPLES, 'n', "n-predict", "max-tokens", INTEGER, AT(n_predict), "N", "0", NULL, 0, 4294967295.0, NULL,
+     "stop after N tokens; 0 = at the end token or when the context is full"},
+    {SAMPLES, 0, "system", NULL, TEXT, AT(system), "TEXT", NULL, NULL, 0, 0, NULL, "the system message of the chat"},
+    {CMD_GENERATE, 0, "raw", NULL, FLAG, AT(raw), NULL, NULL, NULL, 0, 0, NULL,
+     "take the prompt as it is, without the model's chat template"},
+    {PROMPTS, 0, "ids", NULL, FLAG, AT(ids), NULL, NULL, NULL, 0, 0, NULL,
+     "the prompt is comma-separated token ids, taken as they are; so is the output"},
+    {CMD_TOKENIZE, 0, "lines", NULL, FLAG, AT(lines), NULL, NULL, NULL, 0, 0, NULL,
+     "every line of the text by itself, one result per line"},
+    {CMD_TOKENIZE, 0, "no-special", NULL, FLAG, AT(no_special), NULL, NULL, NULL, 0, 0, NULL,
+     "the names of special tokens are plain text"},
+    {CMD_TOKENIZE, 0, "bos", NULL, FLAG, AT(bos), NULL, NULL, NULL, 0, 0, NULL,
+     "put the BOS token first (default: as the model says)"},
+    {CMD_TOKENIZE, 0, "no-bos", NULL, FLAG, AT(no_bos), NULL, NULL, NULL, 0, 0, NULL, "never put BOS first"},
+    {SAMPLES, 0, "temp", "temperature", REAL, AT(temp), "T", "0.8", NULL, 0, 100, NULL,
+     "temperature; 0 = the likeliest token each time, without penalty"},
+    {SAMPLES, 0, "top-k", NULL, INTEGER, AT(top_k), "K", "40", NULL, 0, COUNT_MAX, NULL,
+     "sample from the K likeliest tokens; 0 = all"},
+    {SAMPLES, 0, "top-p", NULL, REAL, AT(top_p), "P", "0.95", NULL, 0, 1, NULL,
+     "sample from the likeliest tokens that together have probability P; 1 = all"},
+    {SAMPLES, 0, "min-p", NULL, REAL, AT(min_p), "P", "0.05", NULL, 0, 1, NULL,
+     "drop tokens less likely than P times the likeliest; 0 = none"},
+    {SAMPLES, 0, "repeat-penalty", NULL, REAL, AT(repeat_penalty), "R", "1.0", NULL, 0.01, 100, NULL,
+     "penalty on the last 64 tokens; 1 = none"},
+    {SAMPLES, 's', "seed", NULL, SEED, AT(seed), "N", NULL, NULL, 0, 0, NULL,
+     "seed of the random numbers (default: random, and printed)"},
+    {SAMPLES, 0, "ignore-eos", NULL, FLAG, AT(ignore_eos), NULL, NULL, NULL, 0, 0, NULL,
+     "go on after the end token, up to -n"},
+    {CMD_LOGITS, 0, "top", NULL, INTEGER, AT(top), "N", "10", NULL, 1, COUNT_MAX, NULL,
+     "how many of the largest logits to print"},
+    {CMD_LOGITS, 0, "all", NULL, TEXT, AT(all_file), "FILE", NULL, NULL, 0, 0, NULL,
+     "write the logits of all positions to FILE: .npy, float32, [positions, vocabulary]"},
+    {CMD_LOGITS, 0, "step-by-step", NULL, FLAG, AT(step_by_step), NULL, NULL, NULL, 0, 0, NULL,
+     "feed the prompt token by token instead of all at once"},
+    {CMD_PERPLEXITY, 0, "per-token", NULL, TEXT, AT(per_token), "FILE", NULL, NULL, 0, 0, NULL,
+     "write one line per scored token to FILE: its place in the text, its id, its negative log-likelihood"},
+    {SAMPLES | CMD_LOGITS, 'c', "ctx-size", NULL, INTEGER, AT(ctx_size), "N", NULL, "MLXN_CTX_SIZE", 0, 2147483647.0,
+     NULL, "tokens that the context holds; 0 = the model's (default: the model's, at most 4096)"},
+    {CMD_PERPLEXITY, 'c', "ctx-size", NULL, INTEGER, AT(ctx_size), "N", NULL, "MLXN_CTX_SIZE", 0, 2147483647.0, NULL,
+     "tokens per window; 0 = the model's (default: the model's, at most 2048)"},
+    {RUNS, 't', "threads", NULL, INTEGER, AT(threads), "N", "0", "MLXN_THREADS", 0, 1024, NULL,
+     "threads that compute; 0 = one per core"},
+    {RUNS, 0, "device", NULL, TEXT, AT(device), "DEVICE", "cpu", "MLXN_DEVICE", 0, 0, NULL,
+     "cpu, cuda[:I] or metal; `mlxn devices` tells which are there"},
+    {RUNS, 0, "precision", NULL, CHOICE, AT(precision), "MODE", "fast", "MLXN_PRECISION", 0, 0, "f32|fast",
+     "f32: 32-bit activations and sums everywhere; fast: 8-bit or bf16 activations within documented bounds"},
+    {RUNS, 0, "memory-limit", NULL, SIZE, AT(memory_limit), "BYTES", "0", "MLXN_MEMORY_LIMIT", 0, 0, NULL,
+     "fail rather than use more memory for weights and buffers; K, M and G count; 0 = no limit"},
+    {CMD_INFO, 0, "all", NULL, FLAG, AT(all_keys), NULL, NULL, NULL, 0, 0, NULL,
+     "also every metadata key and every tensor"},
+    {CMD_CHECK, 0, "data", NULL, FLAG, AT(data), NULL, NULL, NULL, 0, 0, NULL,
+     "also decode every tensor and look for values that are no numbers"},
+    {CMD_DEVICES, 0, "env", NULL, FLAG, AT(env), NULL, NULL, NULL, 0, 0, NULL,
+     "also the environment variables that change behaviour"},
+    {CMD_GENERATE | CMD_TOKENIZE | CMD_LOGITS | CMD_PERPLEXITY | CMD_INFO | CMD_CHECK | CMD_OPS | CMD_DEVICES, 0,
+     "json", NULL, FLAG, AT(json), NULL, NULL, NULL, 0, 0, NULL, "print the result as JSON"},
+    {RUNS | CMD_TOKENIZE, 'q', "quiet", NULL, FLAG, AT(quiet), NULL, NULL, NULL, 0, 0, NULL,
+     "no statistics, notes or progress on stderr"},
+    {CMD_ALL, 'h', "help", NULL, FLAG, AT(help), NULL, NULL, NULL, 0, 0, NULL, "print this and exit"},
+};
+
+enum { N_ROWS = sizeof rows / sizeof rows[0] };
+
+int cli_edit_distance(const char *a, const char *b) {
+    enum { LONGEST = 32 };
+    size_t n = strlen(a), m = strlen(b);
+    if (n > LONGEST || m > LONGEST) return 9;
+    int line[LONGEST + 1];
+    for (size_t j = 0; j <= m; j++) line[j] = (int)j;
+    for (size_t i = 1; i <= n; i++) {
+        int diagonal = line[0];
+        line[0] = (int)i;
+        for (size_t j = 1; j <= m; j++) {
+            int change = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = line[j];
+            int insert = line[j - 1] + 1, erase = line[j] + 1;
+            line[j] = change < insert ? (change < erase ? change : erase) : (insert < erase ? insert : erase);
+        }
+    }
+    return line[m] < 9 ? line[m] : 9;
+}
+
+/* ---- values ---- */
+
+/* `shown` is what the user typed or set: "--temp", "-n", "MLXN_THREADS". */
+static int bad_number(const row *r, const char *shown, const char *text, const char *problem) {
+    return cli_fail(EXIT_USAGE, "%s: \"%s\" is %s; give %s from %.12g to %.12g%s%s", shown, text, problem,
+                    r->kind == REAL ? "a number" : "a whole number", r->min, r->max, r->fallback ? ", such as " : "",
+                    r->fallback ? r->fallback : "");
+}
+
+static int parse_real(const row *r, const char *shown, const char *text, double *out) {
+    char *end = NULL;
+    errno = 0;
+    double value = strtod(text, &end);
+    bool plain = text[0] == '-' || text[0] == '.' || (text[0] >= '0' && text[0] <= '9');
+    if (!plain || end == text || *end || strpbrk(text, "xX")) return bad_number(r, shown, text, "not a number");
+    if (!isfinite(value) || value < r->min || value > r->max) return bad_number(r, shown, text, "out of range");
+    *out = value;
+    return EXIT_GOOD;
+}
+
+static int parse_integer(const row *r, const char *shown, const char *text, size_t n, int64_t *out) {
+    char word[32];
+    bool digits = n > 0 && n < sizeof word;
+    for (size_t i = 0; i < n && digits; i++)
+        digits = (text[i] >= '0' && text[i] <= '9') || (i == 0 && text[i] == '-' && n > 1);
+    if (!digits) return bad_number(r, shown, text, "not a whole number");
+    memcpy(word, text, n);
+    word[n] = 0;
+    errno = 0;
+    long long value = strtoll(word, NULL, 10);
+    if (errno || (double)value < r->min || (double)value > r->max) return bad_number(r, shown, text, "out of range");
+    *out = value;
+    return EXIT_GOOD;
+}
+
+static int parse_seed(const char *shown, const char *text, uint64_t *out) {
+    char *end = NULL;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end || errno)
+        return cli_fail(EXIT_USAGE, "%s: \"%s\" is no seed; give a whole number from 0 to 18446744073709551615",
+                        shown, text);
+    *out = value;
+    return EXIT_GOOD;
+}
+
+static int parse_size(const char *shown, const char *text, uint64_t *out) {
+    char *end = NULL;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    int shift = 0;
+    bool good = text[0] >= '0' && text[0] <= '9' && !errno;
+    if (good && *end) {
+        const char *units = "KMGT", *unit = strchr(units, *end & ~0x20);
+        good = unit != NULL && (!end[1] || !strcmp(end + 1, "B") || !strcmp(end + 1, "iB"));
+        shift = unit ? (int)(unit - units + 1) * 10 : 0;
+    }
+    if (!good || value > (UINT64_MAX >> shift))
+        return cli_fail(EXIT_USAGE, "%s: \"%s\" is no size; give bytes, or a number with K, M, G or T, such as 2G",
+                        shown, text);
+    *out = (uint64_t)value << shift;
+    return EXIT_GOOD;
+}
+
+static int parse_list(const row *r, const char *shown, const char *text, cli_list *out) {
+    out->n = 0;
+    for (const char *at = text;;) {
+        const char *comma = strchr(at, ',');
+        size_t n = comma ? (size_t)(comma - at) : strlen(at);
+        int64_t value = 0;
+        if (out->n == CLI_MAX_LIST)
+            return cli_fail(EXIT_USAGE, "%s: \"%s\" has more than %d numbers; run bench twice", shown, text,
+                            (int)CLI_MAX_LIST);
+        int code = parse_integer(r, shown, at, n, &value);
+        if (code) return code;
+        out->values[out->n++] = (uint32_t)value;
+        if (!comma) return EXIT_GOOD;
+        at = comma + 1;
+    }
+}
+
+static int parse_choice(const row *r, const char *shown, const char *text, const char **out) {
+    size_t n = strlen(text);
+    for (const char *at = r->choices; at; at = strchr(at, '|') ? strchr(at, '|') + 1 : NULL) {
+        size_t length = strcspn(at, "|");
+        if (length == n && !memcmp(at, text, n)) {
+            *out = text;
+            return EXIT_GOOD;
+        }
+    }
+    return cli_fail(EXIT_USAGE, "%s: \"%s\" is not one of %s; give one of those", shown, text, r->choices);
+}
+
+static int set_value(const row *r, const char *shown, const char *text, cli_options *options) {
+    void *field = (char *)options + r->offset;
+    switch (r->kind) {
+        case FLAG:
+            *(bool *)field = true;
+            return EXIT_GOOD;
+        case TEXT:
+            *(const char **)field = text;
+            return EXIT_GOOD;
+        case INTEGER:
+            return parse_integer(r, shown, text, strlen(text), field);
+        case SEED:
+            options->seed_given = true;
+            return parse_seed(shown, text, field);
+        case REAL:
+            return parse_real(r, shown, text, field);
+        case SIZE:
+            return parse_size(shown, text, field);
+        case CHOICE:
+            return parse_choice(r, shown, text, field);
+        case LIST:
+            return parse_list(r, shown, text, field);
+    }
+    return EXIT_USAGE;
+}
+
+/* ---- words ---- */
+
+static const row *find_long(uint32_t commands, const char *name, size_t n) {
+    for (int i = 0; i < N_ROWS; i++) {
+        const row *r = &rows[i];
+        if (!(r->commands & commands)) continue;
+        if (strlen(r->name) == n && !memcmp(r->name, name, n)) return r;
+        if (r->alias && strlen(r->alias) == n && !memcmp(r->alias, name, n)) return r;
+    }
+    return NULL;
+}
+
+static const row *find_letter(uint32_t commands, char letter) {
+    for (int i = 0; i < N_ROWS; i++)
+        if ((rows[i].commands & commands) && rows[i].letter == letter) return &rows[i];
+    return NULL;
+}
+
+static int unknown_option(const cli_command *command, const char *word, size_t n) {
+    bool is_long = word[1] == '-';
+    const row *other = is_long ? find_long(CMD_ALL, word + 2, n - 2) : n == 2 ? find_letter(CMD_ALL, word[1]) : NULL;
+    if (other) {
+        char owners[160] = "";
+        for (const cli_command *c = cli_commands; c->name; c++) {
+            bool has = is_long ? find_long(c->bit, word + 2, n - 2) != NULL : find_letter(c->bit, word[1]) != NULL;
+            if (has) snprintf(owners + strlen(owners), sizeof owners - strlen(owners), " %s", c->name);
+        }
+        return cli_fail(EXIT_USAGE, "%s has no option \"%.*s\", which belongs to:%s; leave it out", command->name,
+                        (int)n, word, owners);
+    }
+    char name[40];
+    snprintf(name, sizeof name, "%.*s", is_long ? (int)(n - 2) : 0, word + 2);
+    const char *best = NULL;
+    int distance = 3;
+    for (int i = 0; i < N_ROWS && is_long; i++) {
+        int d = cli_edit_distance(name, rows[i].name);
+        if ((rows[i].commands & command->bit) && d < distance) {
+            distance = d;
+            best = rows[i].name;
+        }
+    }
+    if (best)
+        return cli_fail(EXIT_USAGE, "%s has no option \"%.*s\"; did you mean --%s?", command->name, (int)n, word,
+                        best);
+    return cli_fail(EXIT_USAGE, "%s has no option \"%.*s\"; `mlxn %s --help` lists those it has", command->name,
+                    (int)n, word, command->name);
+}
+
+static int set_defaults(const cli_command *command, cli_options *out) {
+    for (int i = 0; i < N_ROWS; i++) {
+        const row *r = &rows[i];
+        if (!(r->commands & command->bit)) continue;
+        int code = r->fallback ? set_value(r, r->name, r->fallback, out) : EXIT_GOOD;
+        if (code) return code;
+    }
+    return EXIT_GOOD;
+}
+
+/* After the options: what they left open and the environment answers. Only then may its value be a mistake. */
+static int take_environment(const cli_command *command, const bool *given, cli_options *out) {
+    for (int i = 0; i < N_ROWS; i++) {
+        const row *r = &rows[i];
+        if (!(r->commands & command->bit) || !r->env || given[i]) continue;
+        const char *value = getenv(r->env);
+        int code = value && *value ? set_value(r, r->env, value, out) : EXIT_GOOD;
+        if (code) return code;
+    }
+    return EXIT_GOOD;
+}
+
+static int extra_argument(const cli_command *command, const char *word) {
+    if (command->bit & (PROMPTS | CMD_TOKENIZE))
+        return cli_fail(EXIT_USAGE, "%s: unexpected argument \"%s\"; a prompt goes after -p, in quotes",
+                        command->name, word);
+    return cli_fail(EXIT_USAGE, "%s: unexpected argument \"%s\"; usage: mlxn %s [OPTIONS]%s%s", command->name, word,
+                    command->name, command->arguments[0] ? " " : "", command->arguments);
+}
+
+/* One word that begins with '-'. *used is how many words it took. */
+static int parse_option(const cli_command *command, char **argv, int argc, int *used, bool *given, cli_options *out) {
+    const char *word = argv[0], *value = NULL;
+    size_t n = strlen(word);
+    const row *r;
+    if (word[1] == '-') {
+        const char *equals = strchr(word, '=');
+        if (equals) n = (size_t)(equals - word), value = equals + 1;
+        r = find_long(command->bit, word + 2, n - 2);
+    } else {
+        r = find_letter(command->bit, word[1]);
+        if (r && n > 2 && r->kind != FLAG) n = 2, value = word + 2;
+        if (r && n > 2) r = NULL;
+    }
+    if (!r) return unknown_option(command, word, n);
+    char shown[48];
+    snprintf(shown, sizeof shown, "%.*s", (int)n, word);
+    *used = 1;
+    if (r->kind == FLAG) {
+        if (value) return cli_fail(EXIT_USAGE, "%s takes no value; leave out \"=%s\"", shown, value);
+    } else if (!value) {
+        if (argc < 2) return cli_fail(EXIT_USAGE, "%s needs a value; write %s %s", shown, shown, r->value);
+        value = argv[1];
+        *used = 2;
+    }
+    given[r - rows] = true;
+    return set_value(r, shown, value, out);
+}
+
+int cli_parse(const cli_command *command, int argc, char **argv, cli_options *out) {
+    bool given[N_ROWS] = {false};
+    memset(out, 0, sizeof *out);
+    out->command = command->name;
+    out->ctx_size = -1;
+    out->rest = argv;
+    int code = set_defaults(command, out);
+    bool only_arguments = false;
+    for (int i = 0; i < argc && !code;) {
+        int used = 1;
+        if (!only_arguments && !strcmp(argv[i], "--")) {
+            only_arguments = true;
+        } else if (!only_arguments && argv[i][0] == '-' && argv[i][1]) {
+            code = parse_option(command, argv + i, argc - i, &used, given, out);
+            if (!code && out->help) return EXIT_GOOD;
+        } else if (command->max_rest >= 0 && out->n_rest == command->max_rest) {
+            code = extra_argument(command, argv[i]);
+        } else {
+            out->rest[out->n_rest++] = argv[i];
+        }
+        i += used;
+    }
+    return code ? code : take_environment(command, given, out);
+}
+
+/* ---- help ---- */
+
+/* `text` wrapped to lines that begin at `column`. */
+static void print_wrapped(const char *text, int column, int width) {
+    int at = column;
+    while (*text) {
+        int length = (int)strcspn(text, " ");
+        if (at > column && at + 1 + length > width) {
+            printf("\n%*s", column, "");
+            at = column;
+        } else if (at > column) {
+            putchar(' ');
+            at++;
+        }
+        printf("%.*s", length, text);
+        at += length;
+        text += length;
+        text += strspn(text, " ");
+    }
+    putchar('\n');
+}
+
+void cli_print_help(const cli_command *command) {
+    printf("mlxn %s: %s\n\nusage: mlxn %s [OPTIONS]%s%s\n\n", command->name, command->summary, command->name,
+           command->arguments[0] ? " " : "", command->arguments);
+    for (int i = 0; i < N_ROWS; i++) {
+        const row *r = &rows[i];
+        if (!(r->commands & command->bit)) continue;
+        char left[80], text[400];
+        int n = r->letter ? snprintf(left, sizeof left, "  -%c, --%s", r->letter, r->name)
+                          : snprintf(left, sizeof left, "      --%s", r->name);
+        if (r->value) snprintf(left + n, sizeof left - (size_t)n, " %s", r->value);
+        n = snprintf(text, sizeof text, "%s", r->help);
+        if (r->alias) n += snprintf(text + n, sizeof text - (size_t)n, "; also --%s", r->alias);
+        if (r->fallback && r->kind != FLAG)
+            n += snprintf(text + n, sizeof text - (size_t)n, " (default %s)", r->fallback);
+        if (r->env) snprintf(text + n, sizeof text - (size_t)n, " [%s]", r->env);
+        printf("%-28s", left);
+        if (strlen(left) > 27) printf("\n%28s", "");
+        print_wrapped(text, 28, 100);
+    }
+    if (command->example) printf("\nexample: %s\n", command->example);
+    printf(
+        "\nNames in brackets are environment variables; an option beats its variable, which beats the default.\n"
+        "Exit codes: 0 good, 1 failure, 2 usage, 130 interrupted.\n");
+}
+
+void cli_print_names(const cli_command *command) {
+    uint32_t mask = command ? command->bit : CMD_ALL;
+    for (int i = 0; i < N_ROWS; i++) {
+        const row *r = &rows[i];
+        bool seen = false;
+        for (int j = 0; j < i; j++) seen = seen || ((rows[j].commands & mask) && !strcmp(rows[j].name, r->name));
+        if (!(r->commands & mask) || seen) continue;
+        printf("--%s\n", r->name);
+        if (r->alias) printf("--%s\n", r->alias);
+        if (r->letter) printf("-%c\n", r->letter);
+    }
+}

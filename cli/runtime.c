@@ -1,0 +1,291 @@
+/* runtime.c: from options to a device, a model, a context, a sampler and a prompt in tokens. */
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+#include "cli.h"
+
+/* ---- device ---- */
+
+static bool backend_is_built(const char *name) {
+    for (uint32_t i = 0; mlxn_backend_name(i); i++)
+        if (!strcmp(mlxn_backend_name(i), name)) return true;
+    return false;
+}
+
+/* "cuda:1" to a backend and an index. */
+static int parse_device(const char *text, char backend[16], uint32_t *index) {
+    size_t n = strcspn(text, ":");
+    bool good = n > 0 && n < 16;
+    *index = 0;
+    if (good && text[n]) {
+        char *end = NULL;
+        unsigned long value = strtoul(text + n + 1, &end, 10);
+        good = text[n + 1] >= '0' && text[n + 1] <= '9' && !*end && value < 1024;
+        *index = (uint32_t)value;
+    }
+    if (!good)
+        return cli_fail(EXIT_USAGE, "--device: \"%s\" is no device; write cpu, or what `mlxn devices` lists", text);
+    memcpy(backend, text, n);
+    backend[n] = 0;
+    if (backend_is_built(backend)) return EXIT_GOOD;
+    bool planned = !strcmp(backend, "cuda") || !strcmp(backend, "metal");
+    return cli_fail(EXIT_USAGE, "--device: %s \"%s\"; use --device cpu, or what `mlxn devices` lists",
+                    planned ? "this version is built without the backend" : "there is no backend", backend);
+}
+
+int cli_open_device(const cli_options *options, cli_runtime *runtime) {
+    char backend[16];
+    mlxn_error error = {0};
+    mlxn_device_desc desc = {.struct_size = sizeof desc};
+    int code = parse_device(options->device, backend, &desc.index);
+    if (code) return code;
+    desc.backend = backend;
+    desc.threads = (uint32_t)options->threads;
+    desc.precision = !strcmp(options->precision, "f32") ? MLXN_PRECISION_F32 : MLXN_PRECISION_FAST;
+    desc.memory_limit = options->memory_limit;
+    if (mlxn_device_create(&desc, &runtime->device, &error))
+        return cli_fail(EXIT_FAILED, "device %s: %s; `mlxn devices` lists what is there", options->device,
+                        error.message);
+    mlxn_device_info info = {.struct_size = sizeof info};
+    mlxn_device_get_info(runtime->device, &info);
+    if (!info.computes)
+        return cli_fail(EXIT_USAGE, "--device: %s records commands and computes no values; use --device cpu",
+                        backend);
+    return EXIT_GOOD;
+}
+
+/* ---- model ---- */
+
+int cli_check_model_path(const char *path) {
+    struct stat status;
+    if (!*path) return cli_fail(EXIT_USAGE, "the model's path is empty; give -m the path of a .gguf file");
+    if (stat(path, &status))
+        return cli_fail(EXIT_FAILED, "model \"%s\": %s; give -m the path of a .gguf file", path, strerror(errno));
+    if (S_ISDIR(status.st_mode))
+        return cli_fail(EXIT_FAILED, "model \"%s\" is a folder; give -m the path of the .gguf file itself", path);
+    return EXIT_GOOD;
+}
+
+static const char *load_cure(mlxn_status status) {
+    switch (status) {
+        case MLXN_ERR_FORMAT:
+            return "give -m a .gguf file; `mlxn check FILE` validates one";
+        case MLXN_ERR_UNSUPPORTED:
+            return "`mlxn info FILE` tells what it holds; use a model that README.md lists";
+        case MLXN_ERR_NOT_FOUND:
+            return "the file is incomplete: convert or fetch it again";
+        case MLXN_ERR_LIMIT:
+            return "raise --memory-limit or take a smaller model";
+        case MLXN_ERR_MEMORY:
+            return "close other programs or take a smaller model";
+        case MLXN_ERR_IO:
+            return "check that the file can be read";
+        default:
+            return "`mlxn check FILE` validates the file";
+    }
+}
+
+int cli_open_model(const cli_options *options, bool vocab_only, cli_runtime *runtime) {
+    const char *path = options->model;
+    if (!path) return cli_fail(EXIT_USAGE, "%s: there is no model; give -m FILE or set MLXN_MODEL", options->command);
+    int code = cli_check_model_path(path);
+    if (code) return code;
+    if (!vocab_only) {
+        code = cli_open_device(options, runtime);
+        if (code) return code;
+    }
+    cli_progress progress;
+    cli_progress_begin(&progress, "loading", options->quiet);
+    mlxn_model_desc desc = {.struct_size = sizeof desc,
+                            .vocab_only = vocab_only,
+                            .progress = cli_progress_step,
+                            .progress_user = &progress};
+    mlxn_error error = {0};
+    uint64_t begun = cli_now();
+    cli_interrupt_arm(NULL);
+    mlxn_status status = mlxn_model_load(runtime->device, path, &desc, &runtime->model, &error);
+    cli_interrupt_disarm();
+    cli_progress_end(&progress);
+    if (status == MLXN_ERR_CANCELLED) return cli_fail_interrupted();
+    if (status) {
+        bool named = strstr(error.message, path) != NULL;
+        return cli_fail(EXIT_FAILED, "%s%s%s; %s", named ? "" : path, named ? "" : ": ", error.message,
+                        load_cure(status));
+    }
+    runtime->load_ns = cli_now() - begun;
+    runtime->info.struct_size = sizeof runtime->info;
+    mlxn_model_get_info(runtime->model, &runtime->info);
+    return EXIT_GOOD;
+}
+
+uint32_t cli_ctx_size(const cli_options *options) {
+    if (options->ctx_size < 0) return 0;
+    return options->ctx_size == 0 ? MLXN_CTX_MODEL : (uint32_t)options->ctx_size;
+}
+
+int cli_open_context(uint32_t n_ctx, uint32_t n_sequences, cli_runtime *runtime) {
+    mlxn_error error = {0};
+    mlxn_context_desc desc = {.struct_size = sizeof desc, .n_ctx = n_ctx, .n_sequences = n_sequences};
+    mlxn_status status = mlxn_context_create(runtime->model, &desc, &runtime->context, &error);
+    if (!status) return EXIT_GOOD;
+    const char *cure = status == MLXN_ERR_LIMIT || status == MLXN_ERR_MEMORY
+                           ? "give a smaller -c, or raise --memory-limit"
+                           : "give a smaller -c";
+    return cli_fail(EXIT_FAILED, "the context could not be made: %s; %s", error.message, cure);
+}
+
+void cli_runtime_close(cli_runtime *runtime) {
+    cli_interrupt_disarm();
+    mlxn_context_destroy(runtime->context);
+    runtime->context = NULL;
+    mlxn_model_release(&runtime->model);
+    mlxn_device_release(&runtime->device);
+}
+
+/* ---- prompts ---- */
+
+int cli_parse_ids(const cli_runtime *runtime, const char *text, mlxn_token **ids, size_t *n) {
+    size_t room = 1;
+    for (const char *c = text; *c; c++) room += *c == ',';
+    mlxn_token *out = malloc(room * sizeof *out);
+    if (!out) return cli_fail(EXIT_FAILED, "out of memory; give fewer ids");
+    size_t used = 0;
+    const char *at = text + strspn(text, " \t\r\n");
+    while (*at) {
+        char *end = NULL;
+        errno = 0;
+        unsigned long long value = strtoull(at, &end, 10);
+        bool good = *at >= '0' && *at <= '9' && !errno;
+        const char *next = good ? end + strspn(end, " \t\r\n") : at;
+        good = good && (*next == ',' ? next[1 + strspn(next + 1, " \t\r\n")] != 0 : *next == 0);
+        if (!good || value >= runtime->info.n_vocab) {
+            size_t word = strcspn(at, ",");
+            int code = good ? cli_fail(EXIT_USAGE, "--ids: %llu is beyond the vocabulary; give ids from 0 to %u",
+                                       value, runtime->info.n_vocab - 1)
+                            : cli_fail(EXIT_USAGE, "--ids: \"%.*s\" is no token id; give numbers such as 1,2,3",
+                                       word < 40 ? (int)word : 40, at);
+            free(out);
+            return code;
+        }
+        out[used++] = (mlxn_token)value;
+        at = *next ? next + 1 : next;
+        at += strspn(at, " \t\r\n");
+    }
+    *ids = out;
+    *n = used;
+    return EXIT_GOOD;
+}
+
+/* The library's allocation as one that free() takes. */
+static int own_ids(mlxn_token *from, size_t n, mlxn_token **ids) {
+    *ids = malloc((n + 1) * sizeof **ids);
+    if (*ids && n) memcpy(*ids, from, n * sizeof *from);
+    mlxn_free_memory(from);
+    return *ids ? EXIT_GOOD : cli_fail(EXIT_FAILED, "out of memory; give a shorter prompt");
+}
+
+static int tokenize(const cli_runtime *runtime, const char *text, size_t bytes, uint32_t flags, mlxn_token **ids,
+                    size_t *n) {
+    mlxn_error error = {0};
+    mlxn_token *found = NULL;
+    if (mlxn_tokenize(runtime->model, text, bytes, flags, &found, n, &error))
+        return cli_fail(EXIT_FAILED, "the prompt cannot be tokenized: %s; `mlxn info` tells about the tokenizer",
+                        error.message);
+    return own_ids(found, *n, ids);
+}
+
+int cli_chat_ids(const cli_runtime *runtime, const mlxn_message *messages, size_t n_messages, mlxn_token **ids,
+                 size_t *n) {
+    mlxn_error error = {0};
+    char *text = NULL;
+    bool has_bos = false;
+    if (mlxn_chat_prompt(runtime->model, messages, n_messages, true, &text, &has_bos, &error))
+        return cli_fail(EXIT_FAILED, "the chat prompt cannot be made: %s; `mlxn generate --raw` works without it",
+                        error.message);
+    int code = tokenize(runtime, text, strlen(text), has_bos ? MLXN_TOKENIZE_NO_BOS : 0, ids, n);
+    mlxn_free_memory(text);
+    return code;
+}
+
+static int text_ids(const cli_options *options, const cli_runtime *runtime, bool chat, const char *text, size_t bytes,
+                    mlxn_token **ids, size_t *n) {
+    if (options->ids) return cli_parse_ids(runtime, text, ids, n);
+    if (!chat || !runtime->info.has_chat_template) {
+        if (options->system)
+            return cli_fail(EXIT_USAGE, "--system needs a chat template; leave it out, and --raw too");
+        return tokenize(runtime, text, bytes, 0, ids, n);
+    }
+    if (strlen(text) != bytes)
+        return cli_fail(EXIT_USAGE, "the prompt holds a zero byte, which a chat message cannot; give --raw");
+    mlxn_message messages[2] = {{"system", options->system}, {"user", text}};
+    return options->system ? cli_chat_ids(runtime, messages, 2, ids, n)
+                           : cli_chat_ids(runtime, messages + 1, 1, ids, n);
+}
+
+int cli_prompt_ids(const cli_options *options, const cli_runtime *runtime, bool chat, mlxn_token **ids, size_t *n) {
+    char *text = NULL;
+    size_t bytes = 0;
+    int code = cli_read_prompt(options, "prompt", &text, &bytes);
+    if (code) return code;
+    *ids = NULL;
+    *n = 0;
+    if (bytes == 0)
+        code = cli_fail(EXIT_USAGE, "the prompt is empty; give some text after -p or in the file of -f");
+    else
+        code = text_ids(options, runtime, chat, text, bytes, ids, n);
+    free(text);
+    if (!code && *n == 0) {
+        code = cli_fail(EXIT_USAGE, "the prompt has no tokens; give some text after -p or in the file of -f");
+        free(*ids);
+        *ids = NULL;
+    }
+    return code;
+}
+
+int cli_fail_too_long(const cli_runtime *runtime, size_t n_prompt) {
+    return cli_fail(
+        EXIT_FAILED,
+        "the prompt has %zu tokens, the context holds %u; shorten the prompt or give a larger -c (the model "
+        "was made for %u)",
+        n_prompt, mlxn_context_size(runtime->context), runtime->info.n_ctx_train);
+}
+
+/* ---- sampling and logits ---- */
+
+int cli_open_sampler(const cli_options *options, const cli_runtime *runtime, mlxn_sampler **out, uint64_t *seed) {
+    mlxn_error error = {0};
+    uint64_t value = options->seed;
+    /* 53 bits, so that a seed read back from JSON is the same number in every language. */
+    if (!options->seed_given && getrandom(&value, sizeof value, 0) != (ssize_t)sizeof value) value = cli_now();
+    if (!options->seed_given) value &= (UINT64_C(1) << 53) - 1;
+    bool greedy = options->temp == 0;
+    mlxn_sampler_desc desc = {.struct_size = sizeof desc,
+                              .temp = (float)options->temp,
+                              .top_k = (uint32_t)options->top_k,
+                              .top_p = (float)options->top_p,
+                              .min_p = (float)options->min_p,
+                              .repeat_penalty = greedy ? 1.0f : (float)options->repeat_penalty,
+                              .seed = value};
+    *seed = value;
+    if (!mlxn_sampler_create(&desc, runtime->info.n_vocab, out, &error)) return EXIT_GOOD;
+    return cli_fail(EXIT_FAILED, "the sampler could not be made: %s; check --temp, --top-k and --top-p",
+                    error.message);
+}
+
+uint32_t cli_rows_with_logits(const cli_runtime *runtime) {
+    uint64_t rows = (UINT64_C(64) << 20) / (sizeof(float) * (uint64_t)runtime->info.n_vocab + 1);
+    return rows < 1 ? 1 : rows > 512 ? 512 : (uint32_t)rows;
+}
+
+double cli_log_sum_exp(const float *x, uint32_t n) {
+    float top = -INFINITY;
+    for (uint32_t i = 0; i < n; i++) top = x[i] > top ? x[i] : top;
+    double sum = 0;
+    for (uint32_t i = 0; i < n; i++) sum += exp((double)x[i] - (double)top);
+    return (double)top + log(sum);
+}
