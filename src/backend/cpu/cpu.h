@@ -27,6 +27,7 @@ typedef struct cpu_run {
     void *local;
     uint64_t chunks; /* of this phase */
     _Atomic uint64_t *next;
+    _Atomic int *failure; /* a reference that runs out of memory stores its mlxn_status here */
 } cpu_run;
 
 /* Takes one chunk: true and its number, false when the phase has none left. */

@@ -1,0 +1,100 @@
+/* device.h: the CPU device and its programs, shared by the files of this folder. */
+#ifndef MLXN_SRC_CPU_DEVICE_H
+#define MLXN_SRC_CPU_DEVICE_H
+
+#include "backend/cpu/cpu.h"
+#include "core/queue.h"
+
+/* One dispatch, copy or fill, planned. */
+typedef struct cpu_item {
+    void (*run)(cpu_run *run);
+    const mlxn_view *args;
+    const void *params; /* of the op; the node itself for copies, fills and references */
+    cpu_plan plan;
+    uint64_t shared_offset;
+    _Atomic uint64_t next[CPU_MAX_PHASES];
+} cpu_item;
+
+typedef enum cpu_segment_kind {
+    CPU_SEGMENT_GROUP,  /* items that do not conflict: all threads, phase by phase */
+    CPU_SEGMENT_SERIAL, /* items too small to share, in order: the first thread */
+    CPU_SEGMENT_SYNC,   /* wait or signal */
+    CPU_SEGMENT_LAUNCH
+} cpu_segment_kind;
+
+typedef struct cpu_segment {
+    cpu_segment_kind kind;
+    uint32_t phases;
+    size_t first, count; /* items */
+    const mlxn_node *node;
+} cpu_segment;
+
+typedef struct cpu_program {
+    cpu_item *items;
+    cpu_segment *segments;
+    size_t n_items, n_segments, item_capacity, segment_capacity;
+    uint64_t shared_bytes, local_bytes;
+} cpu_program;
+
+/* What all threads do next. */
+typedef struct cpu_job {
+    cpu_program *program; /* segments [first, last) */
+    size_t first, last;
+    void (*fn)(void *arg, uint64_t chunk); /* or, with program == NULL, chunks of a function */
+    void *arg;
+    uint64_t chunks;
+    _Atomic uint64_t next;
+} cpu_job;
+
+typedef struct cpu_slab cpu_slab;
+
+struct cpu_device {
+    mlxn_queue queue;
+    uint32_t n_threads, isa;
+    char name[128];
+    pthread_t *workers;
+    uint32_t n_workers;
+
+    /* Threads meet here: see threads.c. */
+    _Alignas(64) _Atomic uint32_t job_generation;
+    _Atomic uint32_t job_sleepers;
+    _Alignas(64) _Atomic uint32_t barrier_count;
+    _Alignas(64) _Atomic uint32_t barrier_generation;
+    _Atomic uint32_t barrier_sleepers;
+    _Atomic bool stop;
+    cpu_job job;
+    _Atomic int failure; /* mlxn_status of a reference that failed, 0 if none */
+
+    uint8_t *scratch; /* local of each thread, then shared */
+    _Atomic uint64_t local_bytes, shared_bytes;
+
+    pthread_mutex_t slab_lock;
+    cpu_slab *slab; /* the one that has room */
+};
+
+/* threads.c */
+mlxn_status cpu_threads_start(cpu_device *device, mlxn_error *error);
+void cpu_threads_stop(cpu_device *device);
+/* Runs the job that device->job describes on all threads, the caller's included. The caller is the executor. */
+void cpu_threads_run(cpu_device *device);
+
+/* program.c */
+mlxn_status cpu_program_create(void *impl, const mlxn_node *nodes, size_t n, void **program, mlxn_error *error);
+void cpu_program_destroy(void *impl, void *program);
+/* Grows the device's scratch to what the program needs. The caller is the executor. */
+mlxn_status cpu_scratch_reserve(cpu_device *device, const cpu_program *program, mlxn_error *error);
+
+/* isa.c */
+uint32_t cpu_detect_isa(void);
+void cpu_detect_name(char *out, size_t size);
+uint32_t cpu_available_cores(void);
+
+/* kernels.c */
+const mlxn_kernel_row *cpu_kernel_rows(size_t *count);
+
+/* slab.c */
+void *cpu_pages_alloc(uint64_t bytes, bool huge); /* zeroed, page-aligned; NULL on failure */
+void cpu_pages_free(void *memory, uint64_t bytes);
+void cpu_slabs_close(cpu_device *device);
+
+#endif

@@ -1,0 +1,57 @@
+/* isa.c: what this machine's processor can do, and how it is called. */
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <unistd.h>
+
+#include "backend/cpu/device.h"
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+uint32_t cpu_detect_isa(void) {
+    uint32_t isa = 0;
+#if defined(__x86_64__)
+    /* The compiler's run-time checks the operating system's support for the wide registers too. */
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2") &&
+        __builtin_cpu_supports("f16c")) {
+        isa |= MLXN_ISA_AVX2;
+        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+            isa |= MLXN_ISA_AVX512;
+            if (__builtin_cpu_supports("avx512vnni")) isa |= MLXN_ISA_VNNI;
+        }
+    }
+#endif
+    return isa;
+}
+
+void cpu_detect_name(char *out, size_t size) {
+    snprintf(out, size, "CPU");
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    if (!file) return;
+    char line[256];
+    while (fgets(line, sizeof line, file)) {
+        if (strncmp(line, "model name", 10)) continue;
+        char *value = strchr(line, ':');
+        if (!value) continue;
+        value += strspn(value, ": \t");
+        value[strcspn(value, "\n")] = 0;
+        snprintf(out, size, "%s", value);
+        break;
+    }
+    fclose(file);
+}
+
+uint32_t cpu_available_cores(void) {
+#if defined(__linux__)
+    cpu_set_t set;
+    if (!sched_getaffinity(0, sizeof set, &set)) {
+        int n = CPU_COUNT(&set);
+        if (n > 0) return (uint32_t)n;
+    }
+#endif
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (uint32_t)n : 1;
+}

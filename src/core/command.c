@@ -1,0 +1,122 @@
+/* command.c: command buffers: recorded, submitted, finished, reused. */
+#include <stdio.h>
+
+#include "core/core.h"
+
+enum { MLXN_CACHED_COMMAND_BUFFERS = 16 };
+
+mlxn_command_buffer *mlxn_cb_begin(mlxn_device *device) {
+    pthread_mutex_lock(&device->cache_lock);
+    mlxn_command_buffer *cb = device->cache;
+    if (cb) {
+        device->cache = cb->next;
+        device->cached--;
+    }
+    pthread_mutex_unlock(&device->cache_lock);
+    if (!cb) cb = mlxn_alloc(sizeof *cb);
+    if (!cb) return NULL;
+    atomic_store_explicit(&cb->refs, 1, memory_order_relaxed);
+    atomic_store_explicit(&cb->state, MLXN_CB_RECORDING, memory_order_relaxed);
+    cb->device = mlxn_device_retain(device);
+    if (cb->label) cb->label[0] = 0;
+    cb->error.status = MLXN_OK;
+    cb->error.message[0] = 0;
+    cb->has_dispatch = false;
+    cb->dispatches = cb->barriers = cb->hazard_barriers = 0;
+    cb->next = NULL;
+    cb->cursor = 0;
+    MLXN_COUNT(cmd_buf);
+    return cb;
+}
+
+mlxn_command_buffer *mlxn_command_buffer_retain(mlxn_command_buffer *cb) {
+    if (cb) atomic_fetch_add_explicit(&cb->refs, 1, memory_order_relaxed);
+    return cb;
+}
+
+void mlxn_command_buffer_release(mlxn_command_buffer **handle) {
+    if (!handle || !*handle) return;
+    mlxn_command_buffer *cb = *handle;
+    *handle = NULL;
+    if (atomic_fetch_sub_explicit(&cb->refs, 1, memory_order_acq_rel) != 1) return;
+    mlxn_device *device = cb->device;
+    mlxn_list_clear(&cb->list);
+    cb->device = NULL;
+    pthread_mutex_lock(&device->cache_lock);
+    bool keep = device->cached < MLXN_CACHED_COMMAND_BUFFERS;
+    if (keep) {
+        cb->next = device->cache;
+        device->cache = cb;
+        device->cached++;
+    }
+    pthread_mutex_unlock(&device->cache_lock);
+    if (!keep) {
+        if (cb->program) device->backend->program_destroy(device->impl, cb->program);
+        mlxn_list_free(&cb->list);
+        mlxn_free(cb->label);
+        mlxn_free(cb);
+    }
+    mlxn_device_release(&device);
+}
+
+const char *mlxn_command_buffer_label(const mlxn_command_buffer *cb) { return cb && cb->label ? cb->label : ""; }
+
+mlxn_cb_state mlxn_command_buffer_state(const mlxn_command_buffer *cb) {
+    return cb ? (mlxn_cb_state)atomic_load_explicit(&cb->state, memory_order_acquire) : MLXN_CB_DISCARDED;
+}
+
+bool mlxn_cb_set_label(mlxn_command_buffer *cb, const char *label) {
+    if (!label || !*label) return true;
+    size_t need = strlen(label) + 1;
+    if (need > cb->label_capacity) {
+        char *grown = mlxn_realloc_array(cb->label, need, 1);
+        if (!grown) return false;
+        cb->label = grown;
+        cb->label_capacity = need;
+    }
+    memcpy(cb->label, label, need);
+    return true;
+}
+
+mlxn_status mlxn_cb_submit(mlxn_command_buffer *cb, bool will_wait, mlxn_error *error) {
+    mlxn_device *device = cb->device;
+    mlxn_status status =
+        device->backend->program_create(device->impl, cb->list.nodes, cb->list.count, &cb->program, error);
+    if (status) return status;
+    mlxn_residency_flush();
+    atomic_store_explicit(&cb->state, MLXN_CB_COMMITTED, memory_order_release);
+    status = device->backend->submit(device->impl, cb, will_wait, error);
+    if (status) atomic_store_explicit(&cb->state, MLXN_CB_DISCARDED, memory_order_release);
+    return status;
+}
+
+void mlxn_cb_finish(mlxn_command_buffer *cb, const mlxn_error *failure) {
+    if (failure) {
+        cb->error = *failure;
+        if (cb->label && cb->label[0]) mlxn_error_prefix(&cb->error, "command buffer \"%s\"", cb->label);
+        mlxn_device_log(cb->device, "mlxn: %s", cb->error.message);
+    }
+    mlxn_list_clear(&cb->list);
+    atomic_store_explicit(&cb->state, failure ? MLXN_CB_FAILED : MLXN_CB_COMPLETED, memory_order_release);
+}
+
+void mlxn_cb_discard(mlxn_command_buffer *cb) {
+    atomic_store_explicit(&cb->state, MLXN_CB_DISCARDED, memory_order_release);
+    mlxn_command_buffer_release(&cb);
+}
+
+mlxn_status mlxn_command_buffer_wait(mlxn_command_buffer *cb, uint64_t timeout_ns, mlxn_error *error) {
+    if (!cb) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "command buffer wait: command buffer is NULL");
+    mlxn_cb_state state = mlxn_command_buffer_state(cb);
+    if (state == MLXN_CB_RECORDING || state == MLXN_CB_DISCARDED)
+        return mlxn_fail(error, MLXN_ERR_STATE, "command buffer wait: \"%s\" was never committed",
+                         mlxn_command_buffer_label(cb));
+    if (state == MLXN_CB_COMMITTED && !cb->device->backend->wait(cb->device->impl, cb, timeout_ns))
+        return mlxn_fail(error, MLXN_ERR_TIMEOUT, "command buffer wait: \"%s\" not completed after %.3f s",
+                         mlxn_command_buffer_label(cb), (double)timeout_ns * 1e-9);
+    if (mlxn_command_buffer_state(cb) == MLXN_CB_FAILED) {
+        if (error) *error = cb->error;
+        return cb->error.status;
+    }
+    return mlxn_succeed(error);
+}

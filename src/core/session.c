@@ -1,0 +1,251 @@
+/* session.c: the multi-stage encoder session: a small state machine over one encoder and one timeline. */
+#include "core/core.h"
+
+typedef struct mlxn_stage {
+    uint64_t value; /* the fence that it signals, 0 if none */
+    mlxn_command_buffer *cb;
+} mlxn_stage;
+
+struct mlxn_session {
+    mlxn_encoder *encoder;
+    mlxn_timeline *timeline;
+    bool drained, pending;
+    uint64_t fence_value, wait_count, wait_value;
+    char *label;
+    mlxn_error error;    /* the first failure; sticky */
+    mlxn_stage *stages;  /* submitted and not yet seen to have completed, in order */
+    size_t n_stages, capacity;
+    uint64_t failed_value; /* fence of the failed stage, 0 if none */
+};
+
+bool mlxn_session_env_enabled(void) {
+    static _Atomic int cached; /* 0 unknown, 1 on, 2 off */
+    int state = atomic_load_explicit(&cached, memory_order_relaxed);
+    if (!state) {
+        state = mlxn_env_is_one("HF2Q_ENCODER_SESSION") ? 1 : 2;
+        atomic_store_explicit(&cached, state, memory_order_relaxed);
+    }
+    return state == 1;
+}
+
+mlxn_status mlxn_device_encoder_session(mlxn_device *device, mlxn_session **out, mlxn_error *error) {
+    if (!out) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "session: out is NULL");
+    *out = NULL;
+    return mlxn_session_env_enabled() ? mlxn_session_create(device, out, error) : mlxn_succeed(error);
+}
+
+mlxn_status mlxn_session_create(mlxn_device *device, mlxn_session **out, mlxn_error *error) {
+    if (!out) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "session: out is NULL");
+    *out = NULL;
+    mlxn_session *session = mlxn_alloc(sizeof *session);
+    if (!session) return mlxn_fail(error, MLXN_ERR_MEMORY, "session: out of memory for its record");
+    mlxn_status status = mlxn_encoder_create(device, &session->encoder, error);
+    if (status) {
+        mlxn_free(session);
+        return status;
+    }
+    *out = session;
+    return mlxn_succeed(error);
+}
+
+void mlxn_session_destroy(mlxn_session *session) {
+    if (!session) return;
+    for (size_t i = 0; i < session->n_stages; i++) mlxn_command_buffer_release(&session->stages[i].cb);
+    mlxn_free(session->stages);
+    mlxn_encoder_destroy(session->encoder);
+    mlxn_timeline_release(&session->timeline);
+    mlxn_free(session->label);
+    mlxn_free(session);
+}
+
+static mlxn_status give_error(const mlxn_session *session, mlxn_error *error) {
+    if (error) *error = session->error;
+    return session->error.status;
+}
+
+/* Forgets stages that completed, keeps the first failure. */
+static void harvest(mlxn_session *session) {
+    size_t kept = 0;
+    for (size_t i = 0; i < session->n_stages; i++) {
+        mlxn_stage stage = session->stages[i];
+        mlxn_cb_state state = mlxn_command_buffer_state(stage.cb);
+        if (state == MLXN_CB_COMMITTED) {
+            session->stages[kept++] = stage;
+            continue;
+        }
+        if (state == MLXN_CB_FAILED && !session->error.status) {
+            mlxn_command_buffer_wait(stage.cb, 0, &session->error);
+            session->failed_value = stage.value;
+        }
+        mlxn_command_buffer_release(&stage.cb);
+    }
+    session->n_stages = kept;
+}
+
+static mlxn_status check(mlxn_session *session, const char *call, mlxn_error *error) {
+    if (!session) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "session %s: session is NULL", call);
+    harvest(session);
+    return session->error.status ? give_error(session, error) : mlxn_succeed(error);
+}
+
+static mlxn_status set_label(mlxn_session *session, const char *label, mlxn_error *error) {
+    char *copy = label && *label ? mlxn_strdup(label) : NULL;
+    if (label && *label && !copy) return mlxn_fail(error, MLXN_ERR_MEMORY, "session: out of memory for a label");
+    mlxn_free(session->label);
+    session->label = copy;
+    return MLXN_OK;
+}
+
+mlxn_status mlxn_session_begin_stage(mlxn_session *session, const char *label) {
+    mlxn_status status = check(session, "begin_stage", NULL);
+    if (status) return status;
+    return set_label(session, label, NULL);
+}
+
+mlxn_encoder *mlxn_session_encoder(mlxn_session *session) { return session ? session->encoder : NULL; }
+
+/* Submits the open command buffer and remembers it. */
+static mlxn_status submit(mlxn_session *session, uint64_t value, mlxn_error *error) {
+    if (session->n_stages == session->capacity) {
+        size_t capacity = session->capacity ? session->capacity * 2 : 8;
+        mlxn_stage *grown = mlxn_realloc_array(session->stages, capacity, sizeof *grown);
+        if (!grown) return mlxn_fail(error, MLXN_ERR_MEMORY, "session: out of memory for a stage");
+        session->stages = grown;
+        session->capacity = capacity;
+    }
+    mlxn_error failure;
+    mlxn_status status = mlxn_encoder_commit(session->encoder, session->label, &failure);
+    if (status) {
+        session->error = failure;
+        session->failed_value = value;
+        return give_error(session, error);
+    }
+    mlxn_command_buffer *cb = mlxn_command_buffer_retain(mlxn_encoder_command_buffer(session->encoder));
+    session->stages[session->n_stages++] = (mlxn_stage){value, cb};
+    return MLXN_OK;
+}
+
+mlxn_status mlxn_session_commit_stage(mlxn_session *session, mlxn_error *error) {
+    mlxn_status status = check(session, "commit_stage", error);
+    if (status || session->drained) return status;
+    session->drained = true;
+    session->pending = false;
+    return submit(session, 0, error);
+}
+
+mlxn_status mlxn_session_commit_and_wait(mlxn_session *session, mlxn_error *error) {
+    mlxn_status status = check(session, "commit_and_wait", error);
+    if (status || session->drained) return status;
+    session->drained = true; /* before the blocking part: a failing wait leaves the session drained */
+    session->pending = false;
+    mlxn_error failure;
+    status = mlxn_encoder_commit_and_wait(session->encoder, session->label, &failure);
+    harvest(session); /* the queue is in order: every earlier stage has completed too */
+    if (!session->error.status && status) session->error = failure;
+    return session->error.status ? give_error(session, error) : mlxn_succeed(error);
+}
+
+mlxn_status mlxn_session_fence_stage(mlxn_session *session, const char *label, mlxn_error *error) {
+    mlxn_status status = check(session, "fence_stage", error);
+    if (status || session->drained) return status;
+    if (label && *label && (status = set_label(session, label, error))) return status;
+    if (!session->timeline &&
+        (status = mlxn_timeline_create(mlxn_encoder_device(session->encoder), &session->timeline, error)))
+        return status;
+    uint64_t value = session->fence_value + 1;
+    /* A sticky error of the recorded stage: submit below reports it, and the fence must still advance. */
+    mlxn_encoder_signal(session->encoder, session->timeline, value);
+    session->drained = true;
+    session->pending = true;
+    session->fence_value = value;
+    status = submit(session, value, error);
+    if (status) mlxn_timeline_reach(session->timeline, value, &session->error);
+    return status;
+}
+
+mlxn_status mlxn_session_reset_for_next_stage(mlxn_session *session, mlxn_error *error) {
+    mlxn_status status = check(session, "reset_for_next_stage", error);
+    if (status || !session->drained) return status;
+    status = mlxn_encoder_open(session->encoder, error);
+    if (status) return status;
+    if (session->pending) {
+        status = mlxn_encoder_wait(session->encoder, session->timeline, session->fence_value);
+        if (status) {
+            mlxn_encoder_status(session->encoder, &session->error);
+            return give_error(session, error);
+        }
+        session->wait_count++;
+        session->wait_value = session->fence_value;
+    }
+    session->drained = session->pending = false;
+    return set_label(session, NULL, error);
+}
+
+bool mlxn_session_is_drained(const mlxn_session *s) { return s && s->drained; }
+bool mlxn_session_is_fence_pending(const mlxn_session *s) { return s && s->pending; }
+bool mlxn_session_has_event(const mlxn_session *s) { return s && s->timeline; }
+uint64_t mlxn_session_fence_value(const mlxn_session *s) { return s ? s->fence_value : 0; }
+uint64_t mlxn_session_wait_count(const mlxn_session *s) { return s ? s->wait_count : 0; }
+uint64_t mlxn_session_wait_value(const mlxn_session *s) { return s ? s->wait_value : 0; }
+mlxn_timeline *mlxn_session_timeline(mlxn_session *s) { return s ? s->timeline : NULL; }
+mlxn_command_buffer *mlxn_session_command_buffer(mlxn_session *s) {
+    return s ? mlxn_encoder_command_buffer(s->encoder) : NULL;
+}
+
+static bool stage_residency(mlxn_session *session, mlxn_buffer *buffer, bool add) {
+    if (!session || !buffer || !mlxn_encoder_device(session->encoder)->residency) return false;
+    atomic_store(&buffer->resident, add);
+    mlxn_residency_stage(add);
+    return true;
+}
+bool mlxn_session_add_to_residency_set(mlxn_session *s, mlxn_buffer *b) { return stage_residency(s, b, true); }
+bool mlxn_session_remove_from_residency_set(mlxn_session *s, mlxn_buffer *b) { return stage_residency(s, b, false); }
+
+static mlxn_stage *find_stage(mlxn_session *session, uint64_t value) {
+    for (size_t i = 0; i < session->n_stages; i++)
+        if (session->stages[i].value == value) return &session->stages[i];
+    return NULL;
+}
+
+static mlxn_status check_value(const mlxn_session *session, const char *call, uint64_t value, mlxn_error *error) {
+    if (!session) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "session %s: session is NULL", call);
+    if (!value || value > session->fence_value)
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "session %s: fence value is %llu, want 1 to %llu", call,
+                         (unsigned long long)value, (unsigned long long)session->fence_value);
+    return MLXN_OK;
+}
+
+mlxn_status mlxn_session_wait_fence(mlxn_session *session, uint64_t value, uint64_t timeout_ns, mlxn_error *error) {
+    mlxn_status status = check_value(session, "wait_fence", value, error);
+    if (status) return status;
+    mlxn_stage *stage = find_stage(session, value);
+    if (stage) {
+        status = mlxn_command_buffer_wait(stage->cb, timeout_ns, error);
+        if (status == MLXN_ERR_TIMEOUT) return status;
+    }
+    harvest(session);
+    return mlxn_timeline_wait(session->timeline, value, timeout_ns, error);
+}
+
+mlxn_status mlxn_session_wait_all(mlxn_session *session, uint64_t timeout_ns, mlxn_error *error) {
+    if (!session) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "session wait_all: session is NULL");
+    if (session->n_stages) { /* in order: the last one completes last */
+        mlxn_status status = mlxn_command_buffer_wait(session->stages[session->n_stages - 1].cb, timeout_ns, error);
+        if (status == MLXN_ERR_TIMEOUT) return status;
+    }
+    harvest(session);
+    return session->error.status ? give_error(session, error) : mlxn_succeed(error);
+}
+
+mlxn_status mlxn_session_stage_state(mlxn_session *session, uint64_t value, mlxn_cb_state *out, mlxn_error *error) {
+    mlxn_status status = check_value(session, "stage_state", value, error);
+    if (status) return status;
+    if (!out) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "session stage_state: out is NULL");
+    mlxn_stage *stage = find_stage(session, value);
+    if (stage)
+        *out = mlxn_command_buffer_state(stage->cb);
+    else
+        *out = mlxn_timeline_poll(session->timeline, value, NULL) == MLXN_REACHED_FAILED ? MLXN_CB_FAILED
+                                                                                         : MLXN_CB_COMPLETED;
+    return mlxn_succeed(error);
+}
