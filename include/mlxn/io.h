@@ -16,7 +16,7 @@ typedef struct mlxn_gguf mlxn_gguf;
 
 /* Versions 2 and 3, little endian. A split file (`…-00001-of-0000N.gguf`, key split.count) opens all its parts, which
  * must lie beside it. Errors: IO, FORMAT ("model.gguf: tensor 12 "blk.0.ffn_up.weight": data ends at 98,400,000, file
- * at 98,362,432 (byte 1,204)"), MEMORY. */
+ * at 98,362,432 (byte 1,204)"), MEMORY, ARGUMENT (a folder, an empty file). Any part of a split file may be named. */
 MLXN_API mlxn_status mlxn_gguf_open(const char *path, mlxn_gguf **out, mlxn_error *error);
 /* The same rules on memory that the caller keeps valid and unchanged until close. `name` is for messages. */
 MLXN_API mlxn_status mlxn_gguf_open_memory(const void *data, uint64_t size, const char *name, mlxn_gguf **out,
@@ -35,7 +35,7 @@ typedef struct mlxn_string { /* not zero-terminated */
 } mlxn_string;
 
 /* One metadata value. For arrays: `element` and `count`; fixed-size elements lie packed (unaligned, little endian) at
- * `data`; string and nested arrays are read with mlxn_gguf_array_string / _array_array. */
+ * `data`; arrays of strings and of arrays are walked with mlxn_gguf_next_string and mlxn_gguf_next_array. */
 typedef struct mlxn_gguf_value {
     mlxn_gguf_type type;
     union {
@@ -54,6 +54,7 @@ typedef struct mlxn_gguf_value {
 
 MLXN_API uint32_t mlxn_gguf_version(const mlxn_gguf *file);
 MLXN_API uint64_t mlxn_gguf_file_size(const mlxn_gguf *file); /* of all parts */
+MLXN_API uint32_t mlxn_gguf_part_count(const mlxn_gguf *file); /* 1 unless the file is split */
 MLXN_API uint64_t mlxn_gguf_key_count(const mlxn_gguf *file);
 /* In file order. */
 MLXN_API mlxn_string mlxn_gguf_key(const mlxn_gguf *file, uint64_t i);
@@ -69,6 +70,8 @@ MLXN_API mlxn_status mlxn_gguf_get_string(const mlxn_gguf *file, const char *key
                                           mlxn_error *error);
 /* Walks an array of strings: *cursor starts at 0 and is the library's; false after the last. */
 MLXN_API bool mlxn_gguf_next_string(const mlxn_gguf_value *array, uint64_t *cursor, mlxn_string *out);
+/* The same for an array of arrays. */
+MLXN_API bool mlxn_gguf_next_array(const mlxn_gguf_value *array, uint64_t *cursor, mlxn_gguf_value *out);
 /* Element i of an array of numbers as a double, or as an integer; false if out of range or no number. */
 MLXN_API bool mlxn_gguf_array_f64(const mlxn_gguf_value *array, uint64_t i, double *out);
 MLXN_API bool mlxn_gguf_array_i64(const mlxn_gguf_value *array, uint64_t i, int64_t *out);
@@ -77,18 +80,21 @@ typedef struct mlxn_gguf_tensor {
     mlxn_string name;
     uint32_t type;       /* GGUF type id, see mlxn_format */
     bool known;          /* this build can decode the type; else `bytes` is 0 and the data is not touched */
-    uint32_t rank;
+    uint32_t rank;       /* 1 to 4; a scalar is shown as one element of one axis */
     uint64_t dims[4];    /* outermost first; file order reversed */
     uint64_t elements;
     uint64_t bytes;
     uint32_t part;       /* which file of a split model, 0-based */
     uint64_t offset;     /* bytes from the start of that part */
-    const uint8_t *data;
+    const uint8_t *data; /* NULL if not known */
 } mlxn_gguf_tensor;
 
 MLXN_API uint64_t mlxn_gguf_tensor_count(const mlxn_gguf *file);
 MLXN_API bool mlxn_gguf_tensor_at(const mlxn_gguf *file, uint64_t i, mlxn_gguf_tensor *out);
 MLXN_API bool mlxn_gguf_find_tensor(const mlxn_gguf *file, const char *name, mlxn_gguf_tensor *out);
+
+/* "Q4_K", …: names of all type ids of the format, also those that this build cannot decode; "?" outside the list. */
+MLXN_API const char *mlxn_gguf_tensor_type_name(uint32_t type);
 
 /* One buffer that wraps the whole mapped part, zero copy; views of it address tensors by their `offset`. The buffer
  * may outlive nothing: keep the file open while it or work that uses it is alive. */
