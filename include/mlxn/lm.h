@@ -157,7 +157,8 @@ MLXN_API void mlxn_sampler_accept(mlxn_sampler *sampler, mlxn_token token);
 
 /* ---- generation on sequence 0 ---- */
 
-/* A token with its text (complete characters only; may be empty). Return false to stop. */
+/* A token with its text (complete characters only; may be empty). Return false to stop (finish is then CANCELLED).
+ * Bytes of a character that never became complete come at the end as U+FFFD, with token -1 (the answer is ignored). */
 typedef bool (*mlxn_token_fn)(void *user, mlxn_token token, const char *text, size_t bytes);
 
 typedef enum mlxn_finish { MLXN_FINISH_STOP = 0, MLXN_FINISH_LENGTH = 1, MLXN_FINISH_CANCELLED = 2 } mlxn_finish;

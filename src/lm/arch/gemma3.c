@@ -1,0 +1,120 @@
+/* gemma3.c: Gemma 3, text (Gemma Team 2025).
+ *
+ * Each branch is normed before and after; queries and keys are normed per head; five of six layers see a sliding
+ * window and use a rotary base of their own; the feed-forward gate is a GELU; embeddings are scaled by sqrt(n_embd).
+ * GGUF stores the norms with the model's "+ 1" already added. */
+#include <math.h>
+
+#include "lm/lm_internal.h"
+
+static const mlxn_lm_tensor_spec layer_tensors[] = {
+    MLXN_LM_VECTOR("attn_norm.weight", attn_norm, MLXN_LM_EMBD),
+    MLXN_LM_MATRIX("attn_q.weight", q, MLXN_LM_Q, MLXN_LM_EMBD),
+    MLXN_LM_MATRIX("attn_k.weight", k, MLXN_LM_KV, MLXN_LM_EMBD),
+    MLXN_LM_MATRIX("attn_v.weight", v, MLXN_LM_KV, MLXN_LM_EMBD),
+    MLXN_LM_MATRIX("attn_output.weight", o, MLXN_LM_EMBD, MLXN_LM_Q),
+    MLXN_LM_VECTOR("attn_q_norm.weight", q_norm, MLXN_LM_HEAD),
+    MLXN_LM_VECTOR("attn_k_norm.weight", k_norm, MLXN_LM_HEAD),
+    MLXN_LM_VECTOR("post_attention_norm.weight", post_attn_norm, MLXN_LM_EMBD),
+    MLXN_LM_VECTOR("ffn_norm.weight", ffn_norm, MLXN_LM_EMBD),
+    MLXN_LM_MATRIX("ffn_gate.weight", gate, MLXN_LM_FF, MLXN_LM_EMBD),
+    MLXN_LM_MATRIX("ffn_up.weight", up, MLXN_LM_FF, MLXN_LM_EMBD),
+    MLXN_LM_MATRIX("ffn_down.weight", down, MLXN_LM_EMBD, MLXN_LM_FF),
+    MLXN_LM_VECTOR("post_ffw_norm.weight", post_ffn_norm, MLXN_LM_EMBD),
+    {0},
+};
+
+/* Which layers slide: per layer if the file says so, else all but every n-th, n = 6 in every published Gemma 3. */
+static mlxn_status read_pattern(mlxn_model *model, mlxn_error *error) {
+    mlxn_lm_shape *s = &model->shape;
+    const char *key = "attention.sliding_window_pattern";
+    char name[128];
+    mlxn_gguf_value value;
+    if (mlxn_lm_key_name(model, key, name, sizeof name) && mlxn_gguf_find(model->file, name, &value) &&
+        value.type == MLXN_GGUF_ARRAY) {
+        if (value.v.array.count != s->n_layers) {
+            return mlxn_fail(error, MLXN_ERR_FORMAT, "%s: key \"%s\" has %llu elements, want %u (block_count)",
+                             model->path_name, name, (unsigned long long)value.v.array.count, s->n_layers);
+        }
+        for (uint32_t i = 0; i < s->n_layers; i++) {
+            int64_t slides;
+            if (!mlxn_gguf_array_i64(&value, i, &slides)) {
+                return mlxn_fail(error, MLXN_ERR_FORMAT, "%s: key \"%s\" is no array of integers", model->path_name,
+                                 name);
+            }
+            model->layers[i].sliding = slides != 0;
+        }
+        return MLXN_OK;
+    }
+    uint32_t every;
+    mlxn_status status = mlxn_lm_key_u32_or(model, key, 6, &every, error);
+    if (status != MLXN_OK) return status;
+    for (uint32_t i = 0; i < s->n_layers; i++) model->layers[i].sliding = (i + 1) % every != 0;
+    return MLXN_OK;
+}
+
+static mlxn_status configure(mlxn_model *model, mlxn_error *error) {
+    mlxn_lm_shape *s = &model->shape;
+    /* The 27B model, known by its depth, divides queries by sqrt(n_embd / n_heads); the others by sqrt(head_dim). */
+    float scale = s->n_layers == 62 ? 1 / sqrtf((float)s->n_embd / (float)s->n_heads) : s->attention_scale;
+    mlxn_status status = mlxn_lm_key_u32(model, "attention.sliding_window", &s->window, error);
+    if (status == MLXN_OK) status = mlxn_lm_key_f32_or(model, "attention.scale", scale, &s->attention_scale, error);
+    if (status == MLXN_OK) {
+        status = mlxn_lm_key_f32_or(model, "rope.freq_base_swa", 10000, &s->rope_base_window, error);
+    }
+    if (status == MLXN_OK) status = read_pattern(model, error);
+    s->embedding_scale = sqrtf((float)s->n_embd);
+    return status;
+}
+
+static void forward(mlxn_lm_forward *f) {
+    const mlxn_lm_shape *s = &f->model->shape;
+    const mlxn_tensor none = {0};
+    const mlxn_rms_norm_params norm = {.eps = s->norm_eps};
+    const mlxn_rope_params rope_global = {
+        .pairing = MLXN_ROPE_HALF, .rope_dims = s->rope_dims, .base = s->rope_base, .freq_scale = s->rope_freq_scale};
+    const mlxn_rope_params rope_window = {
+        .pairing = MLXN_ROPE_HALF, .rope_dims = s->rope_dims, .base = s->rope_base_window};
+    const mlxn_embedding_params embedding = {.scale = s->embedding_scale};
+    mlxn_encoder *e = f->encoder;
+
+    mlxn_embedding(e, f->tokens, f->model->token_embd, f->x, &embedding);
+    for (uint32_t i = 0; i < s->n_layers; i++) {
+        const mlxn_lm_layer *l = &f->model->layers[i];
+        const mlxn_rope_params *rope = l->sliding ? &rope_window : &rope_global;
+        const mlxn_attention_params attention = {.scale = s->attention_scale, .window = l->sliding ? s->window : 0};
+        mlxn_tensor keys = mlxn_lm_kv_keys(f->kv, s, i), values = mlxn_lm_kv_values(f->kv, s, i);
+        mlxn_tensor q = mlxn_lm_heads(f, f->q, s->n_heads);
+        mlxn_tensor k = mlxn_lm_heads(f, f->k, s->n_kv_heads), v = mlxn_lm_heads(f, f->v, s->n_kv_heads);
+
+        mlxn_rms_norm(e, f->x, l->attn_norm, f->h, &norm);
+        mlxn_matmul(e, f->h, l->q, none, none, f->q);
+        mlxn_matmul(e, f->h, l->k, none, none, f->k);
+        mlxn_matmul(e, f->h, l->v, none, none, f->v);
+        mlxn_rms_norm(e, q, l->q_norm, q, &norm);
+        mlxn_rms_norm(e, k, l->k_norm, k, &norm);
+        mlxn_rope(e, q, f->positions, none, q, rope);
+        mlxn_rope(e, k, f->positions, none, k, rope);
+        mlxn_kv_write(e, k, v, f->sequences, f->positions, keys, values);
+        if (i + 1 == s->n_layers && !mlxn_lm_keep_outputs(f)) return;
+        mlxn_attention(e, mlxn_lm_heads(f, f->q, s->n_heads), keys, values, f->sequences, f->positions,
+                       mlxn_lm_heads(f, f->att, s->n_heads), &attention);
+        mlxn_matmul(e, f->att, l->o, none, none, f->h);
+        mlxn_norm_add(e, f->h, l->post_attn_norm, f->x, f->x, &norm);
+
+        mlxn_rms_norm(e, f->x, l->ffn_norm, f->h, &norm);
+        mlxn_matmul(e, f->h, l->gate, none, none, f->gate);
+        mlxn_matmul(e, f->h, l->up, none, none, f->up);
+        mlxn_gelu_mul(e, f->gate, f->up, f->gate);
+        mlxn_matmul(e, f->gate, l->down, none, none, f->h);
+        mlxn_norm_add(e, f->h, l->post_ffn_norm, f->x, f->x, &norm);
+    }
+    mlxn_lm_head(f);
+}
+
+const mlxn_lm_arch mlxn_lm_arch_gemma3 = {
+    .name = "gemma3",
+    .configure = configure,
+    .layer_tensors = layer_tensors,
+    .forward = forward,
+};

@@ -1,0 +1,167 @@
+/* context.c: making and ending a context, and the lengths of its sequences. context_decode.c computes. */
+#include "lm/lm_internal.h"
+
+enum { DEFAULT_CTX = 4096, DEFAULT_BATCH = 512, MAX_SEQUENCES = 1 << 16 };
+
+static mlxn_status make_rows(mlxn_context *c, mlxn_buffer **out, uint64_t width, const char *what,
+                             mlxn_error *error) {
+    uint64_t bytes;
+    if (!mlxn_mul_u64((uint64_t)c->n_batch * sizeof(float), width, &bytes)) {
+        return mlxn_fail(error, MLXN_ERR_LIMIT, "context: %u rows of %s do not fit 64 bits", c->n_batch, what);
+    }
+    mlxn_status status = mlxn_buffer_create(c->device, bytes, out, error);
+    if (status != MLXN_OK) mlxn_error_prefix(error, "context: work buffer %s of %u rows", what, c->n_batch);
+    return status;
+}
+
+static mlxn_status make_work(mlxn_context *c, mlxn_error *error) {
+    const mlxn_lm_shape *s = &c->model->shape;
+    mlxn_lm_work *w = &c->work;
+    uint64_t q = mlxn_lm_dim_value(s, MLXN_LM_Q), kv = mlxn_lm_dim_value(s, MLXN_LM_KV);
+    struct {
+        mlxn_buffer **buffer;
+        uint64_t width;
+        const char *name;
+    } list[] = {
+        {&w->x, s->n_embd, "x"},
+        {&w->h, s->n_embd, "h"},
+        {&w->q, q, "q"},
+        {&w->k, kv, "k"},
+        {&w->v, kv, "v"},
+        {&w->att, q, "att"},
+        {&w->gate, s->n_ff, "gate"},
+        {&w->up, s->n_ff, "up"},
+        {&w->out_x, s->n_embd, "out_x"},
+        {&w->out_q, q, "out_q"},
+    };
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        mlxn_status status = make_rows(c, list[i].buffer, list[i].width, list[i].name, error);
+        if (status != MLXN_OK) return status;
+    }
+    uint64_t logits;
+    if (!mlxn_mul_u64((uint64_t)c->graph_rows * sizeof(float), s->n_vocab, &logits)) {
+        return mlxn_fail(error, MLXN_ERR_LIMIT, "context: logits of %u rows do not fit 64 bits", c->graph_rows);
+    }
+    mlxn_status status = mlxn_buffer_create(c->device, logits, &c->graph_logits, error);
+    if (status != MLXN_OK) return status;
+    return mlxn_buffer_create(c->device, 3 * sizeof(uint32_t) * c->graph_rows, &c->graph_inputs, error);
+}
+
+static mlxn_status fill(mlxn_context *c, const mlxn_context_desc *d, mlxn_error *error) {
+    const mlxn_lm_shape *s = &c->model->shape;
+    c->n_ctx = d->n_ctx == MLXN_CTX_MODEL ? s->n_ctx_train
+               : d->n_ctx == 0            ? (uint32_t)mlxn_min_u64(s->n_ctx_train, DEFAULT_CTX)
+                                          : d->n_ctx;
+    c->n_sequences = d->n_sequences ? d->n_sequences : 1;
+    if (c->n_ctx > INT32_MAX) {
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "context: n_ctx is %u, want at most %d", c->n_ctx, INT32_MAX);
+    }
+    if (c->n_sequences > MAX_SEQUENCES) {
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "context: n_sequences is %u, want at most %d", c->n_sequences,
+                         MAX_SEQUENCES);
+    }
+    uint64_t batch = d->n_batch ? d->n_batch : DEFAULT_BATCH;
+    c->n_batch = (uint32_t)mlxn_min_u64(batch, (uint64_t)c->n_ctx * c->n_sequences);
+    c->graph_rows = (uint32_t)mlxn_min_u64(mlxn_min_u64(c->n_sequences, c->n_batch), MLXN_LM_GRAPH_ROWS);
+
+    mlxn_device_info info = {.struct_size = sizeof info};
+    mlxn_status status = mlxn_device_get_info(c->device, &info);
+    if (status != MLXN_OK) return mlxn_fail(error, status, "context: the device does not answer");
+    mlxn_dtype dtype = info.precision == MLXN_PRECISION_F32 ? MLXN_F32 : MLXN_F16;
+    if (d->kv_dtype_set) dtype = d->kv_dtype;
+    if (dtype != MLXN_F32 && dtype != MLXN_F16 && dtype != MLXN_BF16) {
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "context: kv_dtype is %s, want f16, bf16 or f32",
+                         mlxn_dtype_name(dtype));
+    }
+    c->sequences = mlxn_alloc_array(c->n_sequences, sizeof *c->sequences);
+    if (!c->sequences) {
+        return mlxn_fail(error, MLXN_ERR_MEMORY, "context: no memory for %u sequences", c->n_sequences);
+    }
+    status = mlxn_lm_kv_create(c->model, c->n_ctx, c->n_sequences, c->n_batch, dtype, &c->kv, error);
+    if (status == MLXN_OK) status = make_work(c, error);
+    if (status == MLXN_OK) status = mlxn_session_create(c->device, &c->session, error);
+    return status;
+}
+
+mlxn_status mlxn_context_create(mlxn_model *model, const mlxn_context_desc *desc, mlxn_context **out,
+                                mlxn_error *error) {
+    if (!out) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "context: out is NULL");
+    *out = NULL;
+    if (!model) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "context: model is NULL");
+    if (model->vocab_only) {
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "context: %s was loaded as vocabulary only", model->path_name);
+    }
+    mlxn_context_desc d;
+    if (!mlxn_lm_copy_desc(&d, sizeof d, desc)) {
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "context: desc.struct_size is 0, want %zu", sizeof d);
+    }
+    mlxn_context *c = mlxn_alloc(sizeof *c);
+    if (!c) return mlxn_fail(error, MLXN_ERR_MEMORY, "context: no memory");
+    c->model = mlxn_model_retain(model);
+    c->device = mlxn_device_retain(model->device);
+    atomic_init(&c->cancelled, 0);
+    mlxn_status status = fill(c, &d, error);
+    if (status != MLXN_OK) {
+        mlxn_context_destroy(c);
+        return status;
+    }
+    *out = c;
+    return mlxn_succeed(error);
+}
+
+void mlxn_context_destroy(mlxn_context *context) {
+    if (!context) return;
+    mlxn_context *c = context;
+    mlxn_lm_work *w = &c->work;
+    mlxn_buffer **buffers[] = {
+        &w->x,  &w->h,     &w->q,     &w->k,      &w->v,      &w->att,          &w->gate,
+        &w->up, &w->out_x, &w->out_q, &c->inputs, &c->logits, &c->graph_inputs, &c->graph_logits};
+    mlxn_session_destroy(c->session);
+    for (uint32_t i = 0; i < MLXN_LM_GRAPH_ROWS; i++) {
+        mlxn_graph_destroy(c->graphs[i][0]);
+        mlxn_graph_destroy(c->graphs[i][1]);
+    }
+    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) mlxn_buffer_release(buffers[i]);
+    mlxn_lm_kv_destroy(&c->kv);
+    mlxn_free(c->sequences);
+    mlxn_free(c->staging);
+    mlxn_free(c->host_logits);
+    mlxn_device_release(&c->device);
+    mlxn_model_release(&c->model);
+    mlxn_free(c);
+}
+
+uint32_t mlxn_context_size(const mlxn_context *context) { return context ? context->n_ctx : 0; }
+
+uint64_t mlxn_context_kv_bytes(const mlxn_context *context) { return context ? context->kv.bytes : 0; }
+
+uint32_t mlxn_context_length(const mlxn_context *context, uint32_t seq) {
+    return context && seq < context->n_sequences ? context->sequences[seq].length : 0;
+}
+
+mlxn_status mlxn_context_truncate(mlxn_context *context, uint32_t seq, uint32_t length, mlxn_error *error) {
+    if (!context) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "truncate: context is NULL");
+    if (seq >= context->n_sequences) {
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "truncate: sequence is %u, want below %u", seq,
+                         context->n_sequences);
+    }
+    mlxn_lm_sequence *s = &context->sequences[seq];
+    if (length > s->length) {
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "truncate: length is %u, sequence %u holds %u tokens", length, seq,
+                         s->length);
+    }
+    if (length != s->length && !mlxn_lm_kv_holds(&context->kv, context->model, length, s->written)) {
+        return mlxn_fail(
+            error, MLXN_ERR_ARGUMENT,
+            "truncate: length is %u, but the sliding-window cache of sequence %u, of which %u tokens were "
+            "stored, no longer holds the %u tokens before it",
+            length, seq, s->written, context->model->shape.window);
+    }
+    s->length = length;
+    if (length == 0) s->written = 0;
+    return mlxn_succeed(error);
+}
+
+void mlxn_context_cancel(mlxn_context *context) {
+    if (context) atomic_store(&context->cancelled, 1);
+}

@@ -1,0 +1,217 @@
+/* lm_internal.h: what the files of the model layer share: a loaded model, its architecture row, a context.
+ *
+ * An architecture is one file in arch/ and one row in arch/table.c: it reads its own metadata keys, lists the tensors
+ * of a layer, and records the forward pass with public operations. Everything else here is common to all of them. */
+#ifndef MLXN_SRC_LM_INTERNAL_H
+#define MLXN_SRC_LM_INTERNAL_H
+
+#include <mlxn/graph.h>
+#include <mlxn/io.h>
+#include <mlxn/lm.h>
+#include <mlxn/ops.h>
+#include <stdatomic.h>
+
+#include "base/base.h"
+#include "lm/tokenizer.h"
+
+/* ---- model ---- */
+
+/* The shape of a model. Metadata keys are read without their prefix "<architecture>.". */
+typedef struct mlxn_lm_shape {
+    uint32_t n_layers, n_embd, n_ff, n_heads, n_kv_heads, head_dim, n_vocab, n_ctx_train;
+    uint32_t rope_dims;
+    uint32_t window; /* of the sliding layers; 0 = every layer is global */
+    float norm_eps;
+    float rope_base;        /* of the global layers */
+    float rope_freq_scale;  /* of the global layers: 1 / the linear scaling factor */
+    float rope_base_window; /* of the sliding layers; their frequencies are not scaled */
+    float embedding_scale;  /* 0 = 1 */
+    float attention_scale;  /* multiplies q.k */
+} mlxn_lm_shape;
+
+/* Vectors are f32 views (buffer NULL if the architecture or the file has none), matrices are weights. */
+typedef struct mlxn_lm_layer {
+    bool sliding;
+    mlxn_tensor attn_norm, q_norm, k_norm, post_attn_norm, ffn_norm, post_ffn_norm;
+    mlxn_tensor q_bias, k_bias, v_bias;
+    mlxn_weight *q, *k, *v, *o, *gate, *up, *down;
+} mlxn_lm_layer;
+
+/* A dimension of a tensor, in terms of the shape. */
+typedef enum mlxn_lm_dim {
+    MLXN_LM_NONE = 0, /* vectors have no columns */
+    MLXN_LM_EMBD,
+    MLXN_LM_FF,
+    MLXN_LM_HEAD, /* head_dim */
+    MLXN_LM_Q,    /* n_heads x head_dim */
+    MLXN_LM_KV,   /* n_kv_heads x head_dim */
+    MLXN_LM_VOCAB,
+    MLXN_LM_ROPE_PAIRS
+} mlxn_lm_dim;
+
+/* One tensor of a layer: "blk.<i>.<name>" goes to the member at `member` of mlxn_lm_layer. cols == NONE: a vector. */
+typedef struct mlxn_lm_tensor_spec {
+    const char *name; /* NULL ends a list */
+    size_t member;
+    mlxn_lm_dim rows, cols;
+    bool optional;
+} mlxn_lm_tensor_spec;
+#define MLXN_LM_MATRIX(name, member, rows, cols) \
+    { name, offsetof(mlxn_lm_layer, member), rows, cols, false }
+#define MLXN_LM_VECTOR(name, member, dim) \
+    { name, offsetof(mlxn_lm_layer, member), dim, MLXN_LM_NONE, false }
+#define MLXN_LM_OPTIONAL_VECTOR(name, member, dim) \
+    { name, offsetof(mlxn_lm_layer, member), dim, MLXN_LM_NONE, true }
+
+typedef struct mlxn_lm_forward mlxn_lm_forward;
+
+typedef struct mlxn_lm_arch {
+    const char *name; /* general.architecture */
+    /* After the common keys are in model->shape: the architecture's own ones, and which layers slide. May be NULL. */
+    mlxn_status (*configure)(mlxn_model *model, mlxn_error *error);
+    const mlxn_lm_tensor_spec *layer_tensors;
+    /* Records one pass. Errors stick to the encoder. */
+    void (*forward)(mlxn_lm_forward *f);
+} mlxn_lm_arch;
+
+/* NULL if there is no row of that name. */
+const mlxn_lm_arch *mlxn_lm_arch_find(mlxn_string name);
+/* "gemma3, llama, qwen2", for messages. */
+const char *mlxn_lm_arch_names(void);
+
+struct mlxn_model {
+    atomic_uint references;
+    mlxn_device *device; /* NULL if vocab_only */
+    mlxn_gguf *file;
+    char *path_name; /* the file name without folders, for messages */
+    char *name;
+    mlxn_string chat_template; /* size 0 if the file has none; points into it */
+    const mlxn_lm_arch *arch;
+    mlxn_tokenizer *tokenizer;
+    bool vocab_only;
+    mlxn_lm_shape shape;
+    mlxn_lm_layer *layers;
+    mlxn_buffer **parts; /* the mapped file, one wrapped buffer per part of a split model */
+    uint32_t n_parts;
+    mlxn_buffer *vectors; /* norms and biases that cannot be views of the file: other types, or unaligned */
+    uint64_t vectors_used;
+    mlxn_weight *token_embd, *head; /* head == token_embd if tied (then counted once) */
+    mlxn_tensor output_norm, rope_factors;
+    uint64_t n_params, bytes_per_token;
+};
+
+/* Metadata with the architecture's prefix. The `or` forms take a default when the key is absent. Errors name file and
+ * key. u32 rejects 0; f32 rejects what is not a positive finite number. */
+mlxn_status mlxn_lm_key_u32(const mlxn_model *model, const char *key, uint32_t *out, mlxn_error *error);
+mlxn_status mlxn_lm_key_u32_or(const mlxn_model *model, const char *key, uint32_t otherwise, uint32_t *out,
+                               mlxn_error *error);
+mlxn_status mlxn_lm_key_f32(const mlxn_model *model, const char *key, float *out, mlxn_error *error);
+mlxn_status mlxn_lm_key_f32_or(const mlxn_model *model, const char *key, float otherwise, float *out,
+                               mlxn_error *error);
+/* Full name of a key, "<architecture>.<key>"; false if it does not fit. */
+bool mlxn_lm_key_name(const mlxn_model *model, const char *key, char *out, size_t size);
+/* Reads and checks every key that all architectures share, then calls the row's configure. */
+mlxn_status mlxn_lm_read_shape(mlxn_model *model, mlxn_error *error);
+/* Creates weights and vectors. */
+mlxn_status mlxn_lm_load_tensors(mlxn_model *model, const mlxn_model_desc *desc, mlxn_error *error);
+uint64_t mlxn_lm_dim_value(const mlxn_lm_shape *shape, mlxn_lm_dim dim);
+
+/* Copies a caller's descriptor of any version into a zeroed one of `size` bytes; NULL gives all zeros. false if its
+ * struct_size is 0. */
+static inline bool mlxn_lm_copy_desc(void *to, size_t size, const void *from) {
+    memset(to, 0, size);
+    if (!from) return true;
+    uint32_t given;
+    memcpy(&given, from, sizeof given);
+    if (given == 0) return false;
+    memcpy(to, from, given < size ? given : size);
+    return true;
+}
+
+/* ---- KV cache ---- */
+
+typedef struct mlxn_lm_kv_layer {
+    mlxn_buffer *k, *v; /* [n_sequences, n_kv_heads, capacity, head_dim] */
+    uint32_t capacity;  /* positions p live in slot p mod capacity */
+} mlxn_lm_kv_layer;
+
+typedef struct mlxn_lm_kv {
+    mlxn_lm_kv_layer *layers;
+    uint32_t n_layers, n_sequences;
+    mlxn_dtype dtype;
+    uint64_t bytes;
+} mlxn_lm_kv;
+
+/* Sliding layers keep a ring of window + n_batch positions, which is what a step of n_batch rows can look back on. */
+mlxn_status mlxn_lm_kv_create(const mlxn_model *model, uint32_t n_ctx, uint32_t n_sequences, uint32_t n_batch,
+                              mlxn_dtype dtype, mlxn_lm_kv *out, mlxn_error *error);
+void mlxn_lm_kv_destroy(mlxn_lm_kv *kv);
+mlxn_tensor mlxn_lm_kv_keys(const mlxn_lm_kv *kv, const mlxn_lm_shape *shape, uint32_t layer);
+mlxn_tensor mlxn_lm_kv_values(const mlxn_lm_kv *kv, const mlxn_lm_shape *shape, uint32_t layer);
+/* True if a row at position `length` still finds all that its window needs, when positions below `written` have been
+ * stored. */
+bool mlxn_lm_kv_holds(const mlxn_lm_kv *kv, const mlxn_model *model, uint32_t length, uint32_t written);
+
+/* ---- context ---- */
+
+/* Activations of one step, all [n_batch, ...] f32. */
+typedef struct mlxn_lm_work {
+    mlxn_buffer *x, *h, *q, *k, *v, *att, *gate, *up;
+    mlxn_buffer *out_x, *out_q; /* the rows whose logits are wanted, in the last layer */
+} mlxn_lm_work;
+
+/* What architectures see of one step of n rows, n_out of which want logits. */
+struct mlxn_lm_forward {
+    mlxn_encoder *encoder;
+    const mlxn_model *model;
+    const mlxn_lm_kv *kv;
+    uint32_t n, n_out;
+    mlxn_tensor tokens, positions, sequences;               /* [n] u32 */
+    mlxn_tensor out_rows, out_positions, out_sequences;     /* [n_out] u32 */
+    mlxn_tensor x, h, q, k, v, att, gate, up, out_x, out_q; /* [n, width]; out_*: [n_out, width] */
+    mlxn_tensor logits;                                     /* [n_out, n_vocab] */
+};
+
+/* The same rows of `t` seen as [n, heads, head_dim]. */
+mlxn_tensor mlxn_lm_heads(const mlxn_lm_forward *f, mlxn_tensor t, uint32_t heads);
+/* Called in the last layer once keys and values are stored: goes on with the rows that want logits alone, in f->x and
+ * f->q. false if there are none: then the pass is complete. */
+bool mlxn_lm_keep_outputs(mlxn_lm_forward *f);
+/* Final norm and head: f->x to f->logits. */
+void mlxn_lm_head(mlxn_lm_forward *f);
+
+enum { MLXN_LM_GRAPH_ROWS = 8 }; /* steps of up to this many rows (and sequences) replay a recorded graph */
+
+typedef struct mlxn_lm_sequence {
+    uint32_t length;  /* tokens it holds */
+    uint32_t written; /* 1 + the largest position ever stored since it was last empty */
+    uint32_t added;   /* scratch of decode: rows of this call */
+} mlxn_lm_sequence;
+
+struct mlxn_context {
+    mlxn_model *model;
+    mlxn_device *device;
+    uint32_t n_ctx, n_sequences, n_batch;
+    mlxn_lm_kv kv;
+    mlxn_lm_work work;
+    mlxn_lm_sequence *sequences;
+    mlxn_session *session; /* NULL after a failure: the next decode makes a new one */
+    atomic_int cancelled;
+
+    /* Steps of few rows: fixed inputs and logits, so that a recorded graph can be launched unchanged. */
+    uint32_t graph_rows;
+    mlxn_graph *graphs[MLXN_LM_GRAPH_ROWS][2]; /* [rows - 1][logits wanted] */
+    mlxn_buffer *graph_inputs;                 /* u32 [3, graph_rows]: tokens, positions, sequences */
+    mlxn_buffer *graph_logits;                 /* f32 [graph_rows, n_vocab] */
+
+    /* All other steps: inputs of a whole call, written once before its first step; they grow with the calls. */
+    uint64_t input_rows;
+    uint32_t *staging;   /* u32 [6, input_rows], the host's copy */
+    mlxn_buffer *inputs; /* tokens, positions, sequences, out_rows, out_positions, out_sequences */
+    uint64_t logits_rows;
+    mlxn_buffer *logits; /* f32 [logits_rows, n_vocab] */
+    float *host_logits;  /* where device memory is not host-visible: what decode returns */
+    uint64_t host_logits_rows;
+};
+
+#endif

@@ -1,0 +1,59 @@
+/* model_text.c: the public text functions, over the model's tokenizer and the forms of chat.h. */
+#include "lm/chat.h"
+#include "lm/lm_internal.h"
+
+mlxn_status mlxn_tokenize(const mlxn_model *model, const char *text, size_t bytes, uint32_t flags, mlxn_token **ids,
+                          size_t *n_ids, mlxn_error *error) {
+    if (!ids || !n_ids) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "tokenize: %s is NULL", ids ? "n_ids" : "ids");
+    *ids = NULL;
+    *n_ids = 0;
+    if (!model) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "tokenize: model is NULL");
+    if (!text && bytes > 0) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "tokenize: text is NULL");
+    return mlxn_tokenizer_encode(model->tokenizer, text ? text : "", bytes, flags, ids, n_ids, error);
+}
+
+mlxn_status mlxn_detokenize(const mlxn_model *model, const mlxn_token *ids, size_t n_ids, bool special, char **text,
+                            size_t *bytes, mlxn_error *error) {
+    if (!text) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "detokenize: text is NULL");
+    *text = NULL;
+    if (bytes) *bytes = 0;
+    if (!model) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "detokenize: model is NULL");
+    if (!ids && n_ids > 0) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "detokenize: ids is NULL");
+    return mlxn_tokenizer_decode(model->tokenizer, ids, n_ids, special, text, bytes, error);
+}
+
+const char *mlxn_token_bytes(const mlxn_model *model, mlxn_token id, size_t *bytes) {
+    size_t n = 0;
+    const char *text = model ? mlxn_tokenizer_token_bytes(model->tokenizer, id, &n) : NULL;
+    if (bytes) *bytes = text ? n : 0;
+    return text;
+}
+
+bool mlxn_token_is_special(const mlxn_model *model, mlxn_token id) {
+    return model && mlxn_tokenizer_is_special(model->tokenizer, id);
+}
+
+bool mlxn_token_is_end(const mlxn_model *model, mlxn_token id) {
+    return model && mlxn_tokenizer_is_end(model->tokenizer, id);
+}
+
+mlxn_token mlxn_model_bos(const mlxn_model *model) { return model ? mlxn_tokenizer_bos(model->tokenizer) : -1; }
+
+mlxn_token mlxn_model_eos(const mlxn_model *model) { return model ? mlxn_tokenizer_eos(model->tokenizer) : -1; }
+
+bool mlxn_model_adds_bos(const mlxn_model *model) { return model && mlxn_tokenizer_adds_bos(model->tokenizer); }
+
+void mlxn_free_memory(void *memory) { mlxn_free(memory); }
+
+mlxn_status mlxn_chat_prompt(const mlxn_model *model, const mlxn_message *messages, size_t n,
+                             bool add_generation_prompt, char **text, bool *has_bos, mlxn_error *error) {
+    if (!text) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "chat: text is NULL");
+    *text = NULL;
+    if (has_bos) *has_bos = false;
+    if (!model) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "chat: model is NULL");
+    mlxn_string bos = {0};
+    size_t bytes = 0;
+    bos.data = mlxn_token_bytes(model, mlxn_model_bos(model), &bytes);
+    bos.size = bytes;
+    return mlxn_chat_format(model->chat_template, bos, messages, n, add_generation_prompt, text, has_bos, error);
+}
