@@ -69,7 +69,10 @@ typedef struct mlxn_op_def {
     mlxn_cost (*cost)(const mlxn_view *args, const void *params);
     /* Case i of the check harness (case.h); false past the last. */
     bool (*make_case)(uint32_t i, struct mlxn_case *out);
-    /* Bit i set: argument i (an output) may alias argument `alias_of`. Used by the harness for in-place runs. */
+    /* How far a kernel may be from ref: the largest absolute difference for every element (row-major) of output
+     * argument `arg`, where args[] hold the inputs and ref's result. `fast`: the kernel serves only the fast
+     * precision. NULL: the results have the same bits (any NaN equals any NaN). Errors: MEMORY only. */
+    mlxn_status (*bound)(const mlxn_view *args, const void *params, bool fast, uint32_t arg, double *out);
     uint32_t inplace; /* bit set of input arguments that may be the same memory as the last output */
 } mlxn_op_def;
 
@@ -87,7 +90,8 @@ enum mlxn_op_id {
 /* By id; ids below MLXN_OP_COUNT only. */
 const mlxn_op_def *mlxn_op_get(uint32_t op);
 
-/* Spec check (presence, kind, dtype, rank, zero dims) followed by the op's own check. */
+/* Spec check (presence, kind, dtype, rank, zero dims, strides) followed by the op's own check. Messages begin with
+ * the name of the operation. Data pointers are not looked at. */
 mlxn_status mlxn_op_check(const mlxn_op_def *def, const mlxn_view *args, uint32_t n_args, const void *params,
                           uint32_t params_size, mlxn_error *error);
 
@@ -99,5 +103,20 @@ uint64_t mlxn_view_elements(const mlxn_view *view);
 void mlxn_view_unravel(const mlxn_view *view, uint64_t linear, uint64_t *index);
 bool mlxn_view_contiguous(const mlxn_view *view);
 bool mlxn_view_same_dims(const mlxn_view *a, const mlxn_view *b);
+uint64_t mlxn_view_bytes(const mlxn_view *view); /* of the elements, or of one pass over a weight; 0 if absent */
+uint32_t mlxn_view_u32(const mlxn_view *view, uint64_t i); /* element i of a [n] u32 view */
+
+/* For checks. `why` ends the message: "w: dim[0] is 512, want 576 (last dim of x)". */
+mlxn_status mlxn_want_dim(mlxn_error *error, const char *arg, uint32_t axis, uint64_t got, uint64_t want,
+                          const char *why);
+mlxn_status mlxn_want_same_dims(mlxn_error *error, const char *arg, const mlxn_view *view, const char *like_name,
+                                const mlxn_view *like);
+mlxn_status mlxn_want_same_dtype(mlxn_error *error, const char *arg, const mlxn_view *view, const char *like_name,
+                                 const mlxn_view *like);
+
+enum {
+    MLXN_FLOATS = 1u << MLXN_F32 | 1u << MLXN_F16 | 1u << MLXN_BF16,
+    MLXN_ANY_DTYPE = (1u << MLXN_DTYPE_COUNT) - 1
+};
 
 #endif
