@@ -24,9 +24,9 @@ typedef enum mlxn_precision {
 enum {
     MLXN_ISA_AVX2 = 1u << 0,   /* AVX2, FMA, F16C, BMI2 */
     MLXN_ISA_AVX512 = 1u << 1, /* AVX-512 F, BW, DQ, VL */
-    MLXN_ISA_VNNI = 1u << 2,   /* AVX-512 VNNI */
-    MLXN_ISA_ALL = 0xffffffffu
+    MLXN_ISA_VNNI = 1u << 2    /* AVX-512 VNNI */
 };
+#define MLXN_ISA_ALL 0xffffffffu /* no enumerator: ISO C keeps those within int */
 
 typedef void (*mlxn_log_fn)(void *user, const char *line);
 

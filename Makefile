@@ -1,0 +1,39 @@
+# A thin layer over CMake's presets, for people. Those who package use CMake directly: docs/BUILD.md.
+#
+#   make demo      set up, build, fetch a small model, generate text
+#   make test      set up, build, run the tests (under 15 minutes)
+#   make test-all  the same with the long parts and the 1.1 GB model
+#   make           set up and build
+
+.PHONY: all setup demo test test-all bench install format clean
+
+PROMPT ?= Explain in three sentences why the sky is blue.
+PREFIX ?= /usr/local
+
+all: setup
+	@test -f build/build.ninja || cmake --preset release > /dev/null
+	@cmake --build --preset release
+
+setup:
+	@tools/setup
+
+demo: all
+	@tools/demo "$(PROMPT)"
+
+test: setup
+	@tools/run-tests
+
+test-all: setup
+	@tools/run-tests --all
+
+bench: all
+	@build/mlxn bench -m "$$(tools/get-model smollm2)"
+
+install: all
+	@cmake --install build --prefix "$(PREFIX)"
+
+format:
+	@clang-format -i $$(git ls-files '*.c' '*.h' | grep -v '^include/mlxn/ops.h$$')
+
+clean:
+	@rm -rf build build-debug build-asan build-tsan
