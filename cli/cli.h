@@ -128,8 +128,8 @@ void cli_progress_begin(cli_progress *progress, const char *what, bool quiet);
 bool cli_progress_step(void *user, uint64_t done, uint64_t total);
 void cli_progress_end(cli_progress *progress);
 
-/* From here on Ctrl-C is a request: it raises a flag and cancels what `context` computes (NULL: nothing yet); a second
- * one ends the process. Arming again lowers the flag. */
+/* From here on Ctrl-C is a request: it raises a flag and cancels what `context` computes (NULL: nothing yet); the
+ * second ends the process. Arming again lowers the flag. */
 void cli_interrupt_arm(mlxn_context *context);
 /* Ctrl-C ends the process again. */
 void cli_interrupt_disarm(void);

@@ -1,11 +1,11 @@
-# The program `mlxn`: one file per subcommand, public headers only. Examples use the libraries as anybody would.
+# The program `mlxn` (one file per subcommand, public headers only), the examples, and the benchmark programs: all of
+# them use the shared libraries as anybody would.
 file(GLOB MLXN_CLI CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/cli/*.c)
-if(MLXN_CLI)
-  add_executable(mlxn_program ${MLXN_CLI})
-  set_target_properties(mlxn_program PROPERTIES OUTPUT_NAME mlxn RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}
-                                                INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
-  target_link_libraries(mlxn_program PRIVATE mlxn-lm mlxn PkgConfig::JANSSON Threads::Threads m)
-endif()
+add_executable(mlxn_program ${MLXN_CLI})
+set_target_properties(mlxn_program PROPERTIES OUTPUT_NAME mlxn RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}
+                                              INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
+target_link_libraries(mlxn_program PRIVATE mlxn-lm mlxn PkgConfig::JANSSON Threads::Threads m)
+
 file(GLOB MLXN_EXAMPLES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/examples/*.c)
 foreach(source ${MLXN_EXAMPLES})
   get_filename_component(name ${source} NAME_WE)
@@ -17,6 +17,7 @@ foreach(source ${MLXN_EXAMPLES})
     target_link_libraries(example_${name} PRIVATE mlxn-lm mlxn)
   endif()
 endforeach()
+
 file(GLOB MLXN_BENCH CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bench/*.c)
 foreach(source ${MLXN_BENCH})
   get_filename_component(name ${source} NAME_WE)

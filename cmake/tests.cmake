@@ -1,11 +1,18 @@
 # Tests: every C file below tests/{unit,session,io,torture} is one program linked with the static libraries (so that it
 # sees the internals) and one ctest entry named <directory>.<file>. tests/check is one program of several files.
+# `test_programs` builds all of them, `session_programs` those of tests/session: what the sanitizer builds need.
+add_custom_target(test_programs)
+add_custom_target(session_programs)
 function(mlxn_test_programs directory)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${directory}/*.c)
   foreach(source ${sources})
     get_filename_component(name ${source} NAME_WE)
     set(target t_${directory}_${name})
     add_executable(${target} ${source})
+    add_dependencies(test_programs ${target})
+    if(directory STREQUAL "session")
+      add_dependencies(session_programs ${target})
+    endif()
     set_target_properties(${target} PROPERTIES OUTPUT_NAME ${name}
                                                RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/${directory})
     target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
