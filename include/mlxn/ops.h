@@ -1,4 +1,4 @@
-/* mlxn/ops.h: one typed function per operation. Printed by `tests/check/print-ops-h`; do not edit by hand.
+/* mlxn/ops.h: one typed function per operation. Printed by `check --print-ops-h`; do not edit by hand.
  *
  * Every function records one operation into `encoder` (encoder.h holds the error and thread rules). Tensors are views
  * (buffer.h); the memory behind them is kept alive until the work has completed. "optional" tensors are absent when
@@ -14,8 +14,8 @@
 extern "C" {
 #endif
 
-/* out = a + b, elementwise. a, b, out: same dims and dtype (f32, f16, bf16; half types add in f32, round once).
- * out may be a or b. */
+/* out = a + b, elementwise. a, b, out: same dims and dtype (f32, f16, bf16; half types add in f32, round once). out
+ * may be a or b. */
 MLXN_API mlxn_status mlxn_elementwise_add(mlxn_encoder *encoder, mlxn_tensor a, mlxn_tensor b, mlxn_tensor out);
 
 /* out = a * b, elementwise; rules of elementwise_add. */
@@ -38,8 +38,8 @@ MLXN_API mlxn_status mlxn_gather(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tens
 MLXN_API mlxn_status mlxn_embedding(mlxn_encoder *encoder, mlxn_tensor ids, mlxn_weight *table, mlxn_tensor out,
                                     const mlxn_embedding_params *params);
 
-/* out[r] = the lowest index of the largest element of x[r, :]; NaN is ignored; 0 if there is no number.
- * x: [R, N] f32; out: [R] u32. */
+/* out[r] = the lowest index of the largest element of x[r, :]; NaN is ignored; 0 if there is no number. x: [R, N]
+ * f32; out: [R] u32. */
 MLXN_API mlxn_status mlxn_argmax(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out);
 
 /* out = cap * tanh(x / cap), cap > 0. Same dims and dtype (f32, f16, bf16). out may be x. */
@@ -49,42 +49,44 @@ MLXN_API mlxn_status mlxn_softcap(mlxn_encoder *encoder, mlxn_tensor x, mlxn_ten
 /* out = gate / (1 + exp(-gate)) * up. Same dims and dtype (f32, f16, bf16). out may be gate or up. */
 MLXN_API mlxn_status mlxn_silu_mul(mlxn_encoder *encoder, mlxn_tensor gate, mlxn_tensor up, mlxn_tensor out);
 
-/* out = gelu(gate) * up with the tanh form gelu(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
- * Rules of silu_mul. */
+/* out = gelu(gate) * up with the tanh form gelu(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))). Rules of
+ * silu_mul. */
 MLXN_API mlxn_status mlxn_gelu_mul(mlxn_encoder *encoder, mlxn_tensor gate, mlxn_tensor up, mlxn_tensor out);
 
-/* out = x / sqrt(mean(x^2) + eps) * w over the last dim (Zhang & Sennrich 2019). x, out: [R, D], same dtype
- * (f32, f16, bf16), up to rank 4; w: optional, [D] f32. out may be x. */
+/* out = x / sqrt(mean(x^2) + eps) * w over the last dim (Zhang & Sennrich 2019). x, out: [R, D], same dtype (f32,
+ * f16, bf16), up to rank 4; w: optional, [D] f32. out may be x. */
 MLXN_API mlxn_status mlxn_rms_norm(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor out,
                                    const mlxn_rms_norm_params *params);
 
-/* out = residual + rms_norm(x, w). x, residual, out: same dims and dtype; w: optional [D] f32.
- * out may be residual or x. */
+/* out = residual + rms_norm(x, w). x, residual, out: same dims and dtype; w: optional [D] f32. out may be residual or
+ * x. */
 MLXN_API mlxn_status mlxn_norm_add(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor residual,
                                    mlxn_tensor out, const mlxn_rms_norm_params *params);
 
-/* Rotary position embedding (Su et al. 2021). x, out: [T, H, D] f32/f16/bf16; positions: [T] u32;
- * factors: optional [rope_dims/2] f32, divides the angle of each pair. Pair i turns by
- * position * freq_scale * base^(-2i/rope_dims) / factors[i]; elements beyond rope_dims pass through.
- * Angles are computed in f32 from a table of frequencies computed in double. out may be x. */
+/* Rotary position embedding (Su et al. 2021). x, out: [T, H, D] f32/f16/bf16; positions: [T] u32; factors: optional
+ * [rope_dims/2] f32, divides the angle of each pair. Pair i turns by position * f[i], one f32 product, with f[i] =
+ * freq_scale * base^(-2i/rope_dims) / factors[i] computed in double and rounded to f32; elements beyond rope_dims
+ * pass through. out may be x. */
 MLXN_API mlxn_status mlxn_rope(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor positions, mlxn_tensor factors,
                                mlxn_tensor out, const mlxn_rope_params *params);
 
-/* out[m, n] = sum_k x[m, k] * w[n, k] + bias[n] + residual[m, n]. x: [M, K] f32/f16/bf16; w: weight [N, K];
- * bias: optional [N] f32; residual: optional [M, N]; out: [M, N] f32. out may be residual, not x. */
+/* out[m, n] = sum_k x[m, k] * w[n, k] + bias[n] + residual[m, n]. x: [M, K] f32/f16/bf16; w: weight [N, K]; bias:
+ * optional [N] f32; residual: optional [M, N] f32; out: [M, N] f32. out may be residual, not x. In the fast precision
+ * x is rounded to 8 bits per group of 32 where w is quantized. */
 MLXN_API mlxn_status mlxn_matmul(mlxn_encoder *encoder, mlxn_tensor x, mlxn_weight *w, mlxn_tensor bias,
                                  mlxn_tensor residual, mlxn_tensor out);
 
-/* k_cache[sequences[t], h, positions[t] mod C, :] = k[t, h, :], the same for v. k, v: [T, Hk, D] f32;
- * sequences, positions: [T] u32; caches: [S, Hk, C, D] f32, f16 or bf16. Rows whose sequence is >= S are skipped.
- * Two rows must not name the same slot. */
+/* k_cache[sequences[t], h, positions[t] mod C, :] = k[t, h, :], the same for v. k, v: [T, Hk, D] f32; sequences,
+ * positions: [T] u32; caches: [S, Hk, C, D] f32, f16 or bf16. Rows whose sequence is >= S are skipped. Two rows must
+ * not name the same slot. */
 MLXN_API mlxn_status mlxn_kv_write(mlxn_encoder *encoder, mlxn_tensor k, mlxn_tensor v, mlxn_tensor sequences,
                                    mlxn_tensor positions, mlxn_tensor k_cache, mlxn_tensor v_cache);
 
-/* Causal attention over caches, grouped heads: head h reads cache head h / (H / Hk).
- * Row t attends to positions p of its sequence with p <= positions[t], p > positions[t] - window (if window > 0) and
- * p > positions[t] - C, which lie in slot p mod C. s = scale * q.k; if softcap > 0: s = softcap * tanh(s / softcap);
- * out = softmax(s) v. q, out: [T, H, D] f32; caches as in kv_write. Rows whose sequence is >= S give zeros. */
+/* Causal attention over caches, grouped heads: head h reads cache head h / (H / Hk). Row t attends to positions p of
+ * its sequence with p <= positions[t], p > positions[t] - window (if window > 0) and p > positions[t] - C, which lie
+ * in slot p mod C. s = scale * q.k; if softcap > 0: s = softcap * tanh(s / softcap); out = softmax(s) v. q, out: [T,
+ * H, D] f32; caches as in kv_write. Rows whose sequence is >= S give zeros. Slots that no row attends to may hold
+ * anything. */
 MLXN_API mlxn_status mlxn_attention(mlxn_encoder *encoder, mlxn_tensor q, mlxn_tensor k_cache, mlxn_tensor v_cache,
                                     mlxn_tensor sequences, mlxn_tensor positions, mlxn_tensor out,
                                     const mlxn_attention_params *params);
