@@ -45,7 +45,7 @@ def merges_of_scores(tokens, scores, plain):
 def hugging_face(path):
     """A tokenizers.Tokenizer of the vocabulary of a GGUF file."""
     from gguf import GGUFReader
-    from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
     fields = GGUFReader(path).fields
     kind = fields["tokenizer.ggml.model"].contents()
     pre = fields["tokenizer.ggml.pre"].contents()
@@ -63,11 +63,13 @@ def hugging_face(path):
         else:
             raise SystemExit("%s: pre-tokenizer %s is not known here" % (path, pre))
         result.pre_tokenizer = pre_tokenizers.Sequence(steps)
+        result.decoder = decoders.ByteLevel()
     else:
         plain = {i for i, kind in enumerate(types) if kind not in (CONTROL, USER_DEFINED)}
         merges = merges_of_scores(tokens, fields["tokenizer.ggml.scores"].contents(), plain)
         result = Tokenizer(models.BPE(vocab=vocab, merges=merges, byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
         result.normalizer = normalizers.Replace(" ", "\u2581")
+        result.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
     for flag in (CONTROL, USER_DEFINED):
         result.add_tokens([AddedToken(token, special=flag == CONTROL, normalized=False)
                            for token, kind in zip(tokens, types) if kind == flag])
