@@ -121,6 +121,20 @@ static inline bool any_above(const float *logits, float floor) {
     return any != 0;
 }
 
+static void make_heap(candidate *heap, size_t n) {
+    for (size_t i = n / 2; i-- > 0;) sift_down(heap, n, i);
+}
+
+/* Best first: the root, which is the worst of what is left, goes to the end. */
+static void sort_heap(candidate *heap, size_t n) {
+    while (n > 1) {
+        candidate worst = heap[0];
+        heap[0] = heap[--n];
+        sift_down(heap, n, 0);
+        heap[n] = worst;
+    }
+}
+
 /* The k best candidates, best first, into s->found; returns how many there are (fewer when logits are NaN). Ids come
  * in rising order, so a later equal logit never replaces an earlier one. */
 static size_t select_best(mlxn_sampler *s, const float *logits, size_t k) {
@@ -129,7 +143,7 @@ static size_t select_best(mlxn_sampler *s, const float *logits, size_t k) {
     for (; i < n_vocab && n < k; i++) {
         if (!isnan(logits[i])) heap[n++] = (candidate){logits[i], (uint32_t)i};
     }
-    for (size_t j = n / 2; j-- > 0;) sift_down(heap, n, j);
+    make_heap(heap, n);
     while (i < n_vocab) {
         size_t end = i + SCAN_BLOCK;
         if (end <= n_vocab && !any_above(logits + i, heap[0].logit)) {
@@ -143,12 +157,7 @@ static size_t select_best(mlxn_sampler *s, const float *logits, size_t k) {
             sift_down(heap, n, 0);
         }
     }
-    for (size_t left = n; left > 1;) { /* heap sort: the worst goes to the end */
-        candidate worst = heap[0];
-        heap[0] = heap[--left];
-        sift_down(heap, left, 0);
-        heap[left] = worst;
-    }
+    sort_heap(heap, n);
     return n;
 }
 
@@ -189,20 +198,6 @@ static size_t top_p_prefix(const mlxn_sampler *s, size_t n, double total) {
 
 static bool has_top_p(const mlxn_sampler *s) { return s->desc.top_p > 0 && s->desc.top_p < 1; }
 
-/* Top-p over the whole vocabulary: a selection that grows until it holds the mass. */
-static size_t top_p_of_all(mlxn_sampler *s, const float *logits, float max) {
-    double total = 0;
-    for (size_t i = 0; i < s->n_vocab; i++) {
-        if (!isnan(logits[i])) total += weight_of(logits[i], max, 1);
-    }
-    for (size_t k = FIRST_SELECTION;; k *= 8) {
-        size_t n = select_best(s, logits, mlxn_min_u64(k, s->n_vocab));
-        size_t kept = top_p_prefix(s, n, total);
-        if (kept <= n) return kept;
-        if (k >= s->n_vocab) return n;
-    }
-}
-
 /* All that min-p leaves (every number if it is off), unsorted, into s->found. */
 static size_t min_p_of_all(mlxn_sampler *s, const float *logits, float max) {
     double least = s->desc.min_p > 0 ? (double)s->desc.min_p : 0;
@@ -214,6 +209,27 @@ static size_t min_p_of_all(mlxn_sampler *s, const float *logits, float max) {
         s->found[n++] = (candidate){logits[i], (uint32_t)i};
     }
     return n;
+}
+
+/* Top-p and min-p over the whole vocabulary. Both keep a prefix of the sorted candidates, so the shorter one decides:
+ * with min-p on, only its few survivors are sorted; else a selection grows until it holds the mass. */
+static size_t top_p_of_all(mlxn_sampler *s, const float *logits, float max) {
+    double total = 0;
+    for (size_t i = 0; i < s->n_vocab; i++) {
+        if (!isnan(logits[i])) total += weight_of(logits[i], max, 1);
+    }
+    if (s->desc.min_p > 0) {
+        size_t n = min_p_of_all(s, logits, max);
+        make_heap(s->found, n);
+        sort_heap(s->found, n);
+        return mlxn_min_u64(top_p_prefix(s, n, total), n);
+    }
+    for (size_t k = FIRST_SELECTION;; k *= 8) {
+        size_t n = select_best(s, logits, mlxn_min_u64(k, s->n_vocab));
+        size_t kept = top_p_prefix(s, n, total);
+        if (kept <= n) return kept;
+        if (k >= s->n_vocab) return n;
+    }
 }
 
 /* The survivors of min-p among the n sorted candidates: a prefix, never empty. */
@@ -260,11 +276,7 @@ mlxn_token mlxn_sampler_sample(mlxn_sampler *sampler, const float *logits) {
     } else {
         max = logits[best_of(logits, s->n_vocab)];
         if (isnan(max)) return 0;
-        if (has_top_p(s)) {
-            n = min_p_prefix(s, top_p_of_all(s, logits, max));
-        } else {
-            n = min_p_of_all(s, logits, max);
-        }
+        n = has_top_p(s) ? top_p_of_all(s, logits, max) : min_p_of_all(s, logits, max);
     }
     return draw(s, n, max);
 }
