@@ -54,6 +54,7 @@ struct mlxn_weight {
 
 typedef struct mlxn_fence_failure {
     uint64_t after, value; /* values in (after, value] were reached by failed work */
+    bool deferred; /* the value moves on to `value` once it has reached `after` */
     mlxn_error error;
 } mlxn_fence_failure;
 
@@ -175,6 +176,8 @@ typedef enum mlxn_reach { MLXN_NOT_REACHED = 0, MLXN_REACHED = 1, MLXN_REACHED_F
 mlxn_reach mlxn_timeline_poll(mlxn_timeline *timeline, uint64_t value, mlxn_error *failure);
 /* Signals; `failure` (may be NULL) marks the values as reached by failed work. */
 void mlxn_timeline_reach(mlxn_timeline *timeline, uint64_t value, const mlxn_error *failure);
+/* For a fence whose work was never submitted: once the value reaches `after`, it moves on to `value`, failed. */
+void mlxn_timeline_fail_after(mlxn_timeline *timeline, uint64_t after, uint64_t value, const mlxn_error *failure);
 /* Calls fn once value is reached, at once if it is already (then returns false and does not call). */
 bool mlxn_timeline_listen(mlxn_timeline *timeline, mlxn_timeline_listener *listener);
 

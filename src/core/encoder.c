@@ -138,7 +138,7 @@ void mlxn_encoder_barrier(mlxn_encoder *encoder) {
 
 typedef struct mlxn_access {
     mlxn_buffer *buffer;
-    uint64_t start = 0, end = 0;
+    uint64_t start, end;
     bool write;
 } mlxn_access;
 

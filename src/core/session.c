@@ -159,7 +159,7 @@ mlxn_status mlxn_session_fence_stage(mlxn_session *session, const char *label, m
     session->pending = true;
     session->fence_value = value;
     status = submit(session, value, error);
-    if (status) mlxn_timeline_reach(session->timeline, value, &session->error);
+    if (status) mlxn_timeline_fail_after(session->timeline, value - 1, value, &session->error);
     return status;
 }
 

@@ -64,39 +64,74 @@ mlxn_reach mlxn_timeline_poll(mlxn_timeline *timeline, uint64_t value, mlxn_erro
     return reach;
 }
 
+/* With the lock held. */
+static void note_failure(mlxn_timeline *t, uint64_t after, uint64_t value, bool deferred, const mlxn_error *failure) {
+    mlxn_fence_failure *grown = mlxn_realloc_array(t->failures, t->n_failures + 1, sizeof *grown);
+    if (grown) {
+        t->failures = grown;
+        grown[t->n_failures++] =
+            (mlxn_fence_failure){.after = after, .value = value, .deferred = deferred, .error = *failure};
+    } else {
+        t->failures_lost = true;
+    }
+}
+
+/* With the lock held: moves on, past deferred failures too; returns the listeners to call. */
+static mlxn_timeline_listener *advance(mlxn_timeline *t, uint64_t value) {
+    for (size_t i = 0; i < t->n_failures; i++) { /* in the order in which they were noted, which is that of values */
+        mlxn_fence_failure *f = &t->failures[i];
+        if (!f->deferred || f->after > value) continue;
+        f->deferred = false;
+        value = mlxn_max_u64(value, f->value);
+    }
+    atomic_store_explicit(&t->value, value, memory_order_release);
+    mlxn_timeline_listener *fire = NULL;
+    for (mlxn_timeline_listener **at = &t->listeners; *at;) {
+        mlxn_timeline_listener *l = *at;
+        if (l->value > value) {
+            at = &l->next;
+            continue;
+        }
+        *at = l->next;
+        l->next = fire;
+        fire = l;
+    }
+    pthread_cond_broadcast(&t->changed);
+    return fire;
+}
+
+/* Outside the lock: a listener takes its queue's lock. */
+static void call(mlxn_timeline_listener *fire) {
+    while (fire) {
+        mlxn_timeline_listener *next = fire->next;
+        fire->fn(fire->user);
+        fire = next;
+    }
+}
+
 void mlxn_timeline_reach(mlxn_timeline *t, uint64_t value, const mlxn_error *failure) {
     pthread_mutex_lock(&t->lock);
     uint64_t now = atomic_load_explicit(&t->value, memory_order_relaxed);
     mlxn_timeline_listener *fire = NULL;
     if (value > now) {
-        if (failure) {
-            mlxn_fence_failure *grown = mlxn_realloc_array(t->failures, t->n_failures + 1, sizeof *grown);
-            if (grown) {
-                t->failures = grown;
-                grown[t->n_failures++] = (mlxn_fence_failure){.after = now, .value = value, .error = *failure};
-            } else {
-                t->failures_lost = true;
-            }
-        }
-        atomic_store_explicit(&t->value, value, memory_order_release);
-        for (mlxn_timeline_listener **at = &t->listeners; *at;) {
-            mlxn_timeline_listener *l = *at;
-            if (l->value > value) {
-                at = &l->next;
-                continue;
-            }
-            *at = l->next;
-            l->next = fire;
-            fire = l;
-        }
-        pthread_cond_broadcast(&t->changed);
+        if (failure) note_failure(t, now, value, false, failure);
+        fire = advance(t, value);
     }
     pthread_mutex_unlock(&t->lock);
-    while (fire) { /* outside the lock: a listener takes its queue's lock */
-        mlxn_timeline_listener *next = fire->next;
-        fire->fn(fire->user);
-        fire = next;
+    call(fire);
+}
+
+void mlxn_timeline_fail_after(mlxn_timeline *t, uint64_t after, uint64_t value, const mlxn_error *failure) {
+    pthread_mutex_lock(&t->lock);
+    uint64_t now = atomic_load_explicit(&t->value, memory_order_relaxed);
+    mlxn_timeline_listener *fire = NULL;
+    if (value > now) {
+        size_t noted = t->n_failures;
+        note_failure(t, after, value, now < after, failure);
+        if (now >= after || t->n_failures == noted) fire = advance(t, value);
     }
+    pthread_mutex_unlock(&t->lock);
+    call(fire);
 }
 
 bool mlxn_timeline_listen(mlxn_timeline *t, mlxn_timeline_listener *listener) {
