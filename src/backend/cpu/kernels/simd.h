@@ -127,20 +127,23 @@ SIMD_INLINE v16 v16_fnma(v16 x, v16 y, v16 c) {
 SIMD_INLINE v16 v16_load(const float *p) { return v16_pair(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)); }
 SIMD_INLINE void v16_store(float *p, v16 x) { _mm256_storeu_ps(p, x.a); _mm256_storeu_ps(p + 8, x.b); }
 SIMD_INLINE v16 v16_load_n(const float *p, uint64_t n) {
-    return v16_pair(_mm256_maskload_ps(p, v16_lanes8((int64_t)n)), _mm256_maskload_ps(p + 8, v16_lanes8((int64_t)n - 8)));
+    return v16_pair(_mm256_maskload_ps(p, v16_lanes8((int64_t)n)),
+                    _mm256_maskload_ps(p + 8, v16_lanes8((int64_t)n - 8)));
 }
 SIMD_INLINE void v16_store_n(float *p, v16 x, uint64_t n) {
     _mm256_maskstore_ps(p, v16_lanes8((int64_t)n), x.a);
     _mm256_maskstore_ps(p + 8, v16_lanes8((int64_t)n - 8), x.b);
 }
 SIMD_INLINE v16 v16_load_f16(const uint16_t *p) {
-    return v16_pair(_mm256_cvtph_ps(_mm_loadu_si128((const void *)p)), _mm256_cvtph_ps(_mm_loadu_si128((const void *)(p + 8))));
+    return v16_pair(_mm256_cvtph_ps(_mm_loadu_si128((const void *)p)),
+                    _mm256_cvtph_ps(_mm_loadu_si128((const void *)(p + 8))));
 }
 SIMD_INLINE __m256 v16_bf16_half(__m128i h) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
 }
 SIMD_INLINE v16 v16_load_bf16(const uint16_t *p) {
-    return v16_pair(v16_bf16_half(_mm_loadu_si128((const void *)p)), v16_bf16_half(_mm_loadu_si128((const void *)(p + 8))));
+    return v16_pair(v16_bf16_half(_mm_loadu_si128((const void *)p)),
+                    v16_bf16_half(_mm_loadu_si128((const void *)(p + 8))));
 }
 SIMD_INLINE v16 v16_load_f16_n(const uint16_t *p, uint64_t n) {
     uint16_t t[16] = {0};
@@ -368,6 +371,88 @@ SIMD_INLINE float v16_hmax(v16 x) {
     v4f p = v4_pick(x.v[0] > x.v[2], x.v[0], x.v[2]), q = v4_pick(x.v[1] > x.v[3], x.v[1], x.v[3]);
     v4f t = v4_pick(p > q, p, q);
     return v4_larger(v4_larger(t[0], t[2]), v4_larger(t[1], t[3]));
+}
+#endif
+
+/* Turns sixteen rows of sixteen into columns: lane j of r[i] goes to lane i of r[j]. */
+#if CPU_ISA_LEVEL >= 2
+SIMD_INLINE void v16_transpose(v16 r[16]) {
+    v16 t[16];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) { /* pairs of rows */
+        t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+        t[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4) { /* fours: r[i+c] holds column 4q+c of rows i to i+3 in quarter q */
+        __m512d a = _mm512_castps_pd(t[i]), b = _mm512_castps_pd(t[i + 1]);
+        __m512d c = _mm512_castps_pd(t[i + 2]), d = _mm512_castps_pd(t[i + 3]);
+        r[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
+        r[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
+        r[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
+        r[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
+    }
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; c++) { /* a 4 x 4 transposition of quarters */
+        v16 a = _mm512_shuffle_f32x4(r[c], r[4 + c], 0x88), b = _mm512_shuffle_f32x4(r[c], r[4 + c], 0xdd);
+        v16 d = _mm512_shuffle_f32x4(r[8 + c], r[12 + c], 0x88), e = _mm512_shuffle_f32x4(r[8 + c], r[12 + c], 0xdd);
+        t[c] = _mm512_shuffle_f32x4(a, d, 0x88);
+        t[8 + c] = _mm512_shuffle_f32x4(a, d, 0xdd);
+        t[4 + c] = _mm512_shuffle_f32x4(b, e, 0x88);
+        t[12 + c] = _mm512_shuffle_f32x4(b, e, 0xdd);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) r[i] = t[i];
+}
+#elif CPU_ISA_LEVEL == 1
+SIMD_INLINE void v8_transpose(__m256 r[8]) {
+    __m256 t[8];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+        t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 8; i += 4) {
+        r[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+        r[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
+        r[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+        r[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+    }
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; c++) {
+        t[c] = _mm256_permute2f128_ps(r[c], r[4 + c], 0x20);
+        t[4 + c] = _mm256_permute2f128_ps(r[c], r[4 + c], 0x31);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) r[i] = t[i];
+}
+SIMD_INLINE void v16_transpose(v16 r[16]) {
+    __m256 q[8];
+    __m256 low[8]; /* the top right quarter, turned, waits here for its place at the bottom left */
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) q[i] = r[i].a;
+    v8_transpose(q);
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) r[i].a = q[i], low[i] = r[i].b;
+    v8_transpose(low);
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) q[i] = r[8 + i].a;
+    v8_transpose(q);
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) r[i].b = q[i], r[8 + i].a = low[i];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) q[i] = r[8 + i].b;
+    v8_transpose(q);
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) r[8 + i].b = q[i];
+}
+#else
+SIMD_INLINE void v16_transpose(v16 r[16]) {
+    v16 t[16];
+    for (int i = 0; i < 16; i++)
+        for (int j = 0; j < 16; j++) t[j].v[i / 4][i % 4] = r[i].v[j / 4][j % 4];
+    for (int i = 0; i < 16; i++) r[i] = t[i];
 }
 #endif
 

@@ -1,0 +1,233 @@
+/* attention_tile.h: the inner loops of attention: a register-blocked product of a few queries with a panel, and the
+ * loading of key and value blocks as f32.
+ *
+ * Every sum is one chain of multiply-adds in ascending order of its index, whatever the tile: results for a row do
+ * not depend on which rows or keys share its tile. */
+#ifndef MLXN_SRC_CPU_ATTENTION_TILE_H
+#define MLXN_SRC_CPU_ATTENTION_TILE_H
+
+#include "backend/cpu/kernels/rows.h"
+
+enum {
+    ATT_ROWS = 6,   /* queries of a tile */
+    ATT_KEYS = 64,  /* keys of a block */
+    ATT_SPLIT = 256 /* keys of a split, a multiple of ATT_KEYS */
+};
+
+/* Vectors per tile: with 6 rows, 24 sums and 4 panel vectors fill 32 registers of 512 bits; 6 rows of one v16 fill 16
+ * registers of 256 bits. */
+#if CPU_ISA_LEVEL >= 2
+enum { ATT_VECTORS = 4 };
+#else
+enum { ATT_VECTORS = 1 };
+#endif
+
+/* c[i][j] = (alpha ? alpha[i] * c[i][j] : 0) + sum over k of a[i][k] * b[k][j], with a[i][k] at a[i*ai + k*ak]. */
+SIMD_INLINE void att_product(int rows, int vectors, const float *a, size_t ai, size_t ak, const float *b, size_t ldb,
+                             uint64_t n, float *c, size_t ldc, const float *alpha) {
+    v16 sum[ATT_ROWS][ATT_VECTORS];
+#pragma GCC unroll 6
+    for (int i = 0; i < rows; i++) {
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; j++)
+            sum[i][j] =
+                alpha ? v16_mul(v16_set1(alpha[i]), v16_load(c + (size_t)i * ldc + 16 * (size_t)j)) : v16_zero();
+    }
+    for (uint64_t k = 0; k < n; k++) {
+        v16 panel[ATT_VECTORS];
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; j++) panel[j] = v16_load(b + 16 * (size_t)j);
+#pragma GCC unroll 6
+        for (int i = 0; i < rows; i++) {
+            v16 x = v16_set1(a[(size_t)i * ai]);
+#pragma GCC unroll 4
+            for (int j = 0; j < vectors; j++) sum[i][j] = v16_fma(x, panel[j], sum[i][j]);
+        }
+        a += ak;
+        b += ldb;
+    }
+#pragma GCC unroll 6
+    for (int i = 0; i < rows; i++) {
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; j++) v16_store(c + (size_t)i * ldc + 16 * (size_t)j, sum[i][j]);
+    }
+}
+
+/* Scores of `rows` queries, packed as q[d][ATT_ROWS], against `vectors` (1 to ATT_VECTORS) groups of 16 keys. */
+SIMD_INLINE void att_scores_rows(int rows, int vectors, const float *q, const float *keys, uint64_t d, float *s) {
+    att_product(rows, vectors, q, 1, ATT_ROWS, keys, ATT_KEYS, d, s, ATT_KEYS, NULL);
+}
+SIMD_INLINE void att_scores_vectors(int vectors, int rows, const float *q, const float *keys, uint64_t d, float *s) {
+    switch (rows) {
+        case 1:
+            att_scores_rows(1, vectors, q, keys, d, s);
+            break;
+        case 2:
+            att_scores_rows(2, vectors, q, keys, d, s);
+            break;
+        case 3:
+            att_scores_rows(3, vectors, q, keys, d, s);
+            break;
+        case 4:
+            att_scores_rows(4, vectors, q, keys, d, s);
+            break;
+        case 5:
+            att_scores_rows(5, vectors, q, keys, d, s);
+            break;
+        default:
+            att_scores_rows(6, vectors, q, keys, d, s);
+            break;
+    }
+}
+/* s[i][key] for keys [16 * first, 16 * last) of the block; keys[d][ATT_KEYS]. */
+static void att_scores(int rows, uint64_t first, uint64_t last, const float *q, const float *keys, uint64_t d,
+                       float *s) {
+    for (uint64_t j = first; j < last;) {
+        const float *k = keys + 16 * j;
+        float *out = s + 16 * j;
+#if CPU_ISA_LEVEL >= 2
+        if (last - j >= 4) {
+            att_scores_vectors(4, rows, q, k, d, out);
+            j += 4;
+            continue;
+        }
+        if (last - j >= 2) {
+            att_scores_vectors(2, rows, q, k, d, out);
+            j += 2;
+            continue;
+        }
+#endif
+        att_scores_vectors(1, rows, q, k, d, out);
+        j++;
+    }
+}
+
+/* o[i][d] = alpha[i] * o[i][d] + sum of p[i][key] * v[key][d], p and v beginning at the first of `n` keys. */
+SIMD_INLINE void att_values_rows(int rows, int vectors, const float *p, const float *v, uint64_t dp, uint64_t n,
+                                 float *o, const float *alpha) {
+    att_product(rows, vectors, p, ATT_KEYS, 1, v, dp, n, o, dp, alpha);
+}
+SIMD_INLINE void att_values_vectors(int vectors, int rows, const float *p, const float *v, uint64_t dp, uint64_t n,
+                                    float *o, const float *alpha) {
+    switch (rows) {
+        case 1:
+            att_values_rows(1, vectors, p, v, dp, n, o, alpha);
+            break;
+        case 2:
+            att_values_rows(2, vectors, p, v, dp, n, o, alpha);
+            break;
+        case 3:
+            att_values_rows(3, vectors, p, v, dp, n, o, alpha);
+            break;
+        case 4:
+            att_values_rows(4, vectors, p, v, dp, n, o, alpha);
+            break;
+        case 5:
+            att_values_rows(5, vectors, p, v, dp, n, o, alpha);
+            break;
+        default:
+            att_values_rows(6, vectors, p, v, dp, n, o, alpha);
+            break;
+    }
+}
+static void att_values(int rows, const float *p, const float *v, uint64_t dp, uint64_t n, float *o,
+                       const float *alpha) {
+    for (uint64_t j = 0; j < dp;) {
+#if CPU_ISA_LEVEL >= 2
+        if (dp - j >= 64) {
+            att_values_vectors(4, rows, p, v + j, dp, n, o + j, alpha);
+            j += 64;
+            continue;
+        }
+        if (dp - j >= 32) {
+            att_values_vectors(2, rows, p, v + j, dp, n, o + j, alpha);
+            j += 32;
+            continue;
+        }
+#endif
+        att_values_vectors(1, rows, p, v + j, dp, n, o + j, alpha);
+        j += 16;
+    }
+}
+
+/* Where the keys or values of one sequence and head lie. */
+typedef struct att_cache {
+    const char *base;  /* slot 0 */
+    int64_t row, step; /* elements between slots, between elements of a head */
+    uint64_t slots, d;
+} att_cache;
+
+/* Sixteen keys from slot `slot` (already below c->slots) on, of which the first `n` exist; keys as lanes:
+ * out[d][ldo]. Missing keys read as zero. dtype is a constant where `unit` is true. */
+SIMD_INLINE void att_load_keys16(mlxn_dtype dtype, bool unit, const att_cache *c, uint64_t slot, uint64_t n,
+                                 float *out, size_t ldo) {
+    const char *rows[16];
+    int64_t size = (int64_t)rows_size(dtype);
+    for (uint64_t i = 0; i < n; i++) {
+        rows[i] = c->base + (int64_t)slot * c->row * size;
+        if (++slot == c->slots) slot = 0;
+    }
+    uint64_t d = 0;
+    if (n == 16)
+        for (; d + 16 <= c->d; d += 16) {
+            v16 r[16];
+#pragma GCC unroll 16
+            for (int i = 0; i < 16; i++) r[i] = rows_load(dtype, unit, rows[i], c->step, d, 16);
+            v16_transpose(r);
+#pragma GCC unroll 16
+            for (int i = 0; i < 16; i++) v16_store(out + (d + (uint64_t)i) * ldo, r[i]);
+        }
+    for (; d < c->d; d += 16) {
+        uint64_t k = simd_tail(d, c->d);
+        v16 r[16];
+        for (uint64_t i = 0; i < 16; i++) r[i] = i < n ? rows_load(dtype, unit, rows[i], c->step, d, k) : v16_zero();
+        v16_transpose(r);
+        for (uint64_t i = 0; i < k; i++) v16_store(out + (d + i) * ldo, r[i]);
+    }
+}
+
+/* Keys [begin, end) of a block into out[d][ATT_KEYS], groups of 16 complete; `slot` is the slot of the block's key 0
+ * when its position is taken modulo the capacity. */
+SIMD_INLINE void att_load_keys_typed(mlxn_dtype dtype, bool unit, const att_cache *c, uint64_t slot, uint64_t begin,
+                                     uint64_t end, float *out) {
+    for (uint64_t g = begin & ~(uint64_t)15; g < end; g += 16)
+        att_load_keys16(dtype, unit, c, (slot + g) % c->slots, simd_tail(g, end), out + g, ATT_KEYS);
+}
+static void att_load_keys(mlxn_dtype dtype, const att_cache *c, uint64_t slot, uint64_t begin, uint64_t end,
+                          float *out) {
+    if (c->step != 1)
+        att_load_keys_typed(dtype, false, c, slot, begin, end, out);
+    else if (dtype == MLXN_F32)
+        att_load_keys_typed(MLXN_F32, true, c, slot, begin, end, out);
+    else if (dtype == MLXN_F16)
+        att_load_keys_typed(MLXN_F16, true, c, slot, begin, end, out);
+    else
+        att_load_keys_typed(MLXN_BF16, true, c, slot, begin, end, out);
+}
+
+/* Values [begin, end) of a block into out[key][dp], zero beyond d. */
+SIMD_INLINE void att_load_values_typed(mlxn_dtype dtype, bool unit, const att_cache *c, uint64_t slot, uint64_t begin,
+                                       uint64_t end, uint64_t dp, float *out) {
+    int64_t size = (int64_t)rows_size(dtype);
+    uint64_t at = (slot + begin) % c->slots;
+    for (uint64_t i = begin; i < end; i++) {
+        const char *row = c->base + (int64_t)at * c->row * size;
+        if (++at == c->slots) at = 0;
+        uint64_t d = 0;
+        for (; d + 16 <= c->d; d += 16) v16_store(out + i * dp + d, rows_load(dtype, unit, row, c->step, d, 16));
+        if (d < c->d) v16_store(out + i * dp + d, rows_load(dtype, unit, row, c->step, d, c->d - d));
+    }
+}
+static void att_load_values(mlxn_dtype dtype, const att_cache *c, uint64_t slot, uint64_t begin, uint64_t end,
+                            uint64_t dp, float *out) {
+    if (c->step != 1)
+        att_load_values_typed(dtype, false, c, slot, begin, end, dp, out);
+    else if (dtype == MLXN_F32)
+        att_load_values_typed(MLXN_F32, true, c, slot, begin, end, dp, out);
+    else if (dtype == MLXN_F16)
+        att_load_values_typed(MLXN_F16, true, c, slot, begin, end, dp, out);
+    else
+        att_load_values_typed(MLXN_BF16, true, c, slot, begin, end, dp, out);
+}
+
+#endif
