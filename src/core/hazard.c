@@ -66,8 +66,12 @@ static void free_entry(mlxn_hazard_entry *entry) {
     mlxn_free(entry->writes.items);
 }
 
+/* Makes room: rehashes what belongs to the present group. */
 static bool grow(mlxn_hazards *hazards) {
-    size_t capacity = hazards->capacity ? hazards->capacity * 2 : 32;
+    size_t live = 0, capacity = hazards->capacity ? hazards->capacity : 32;
+    for (size_t i = 0; i < hazards->capacity; i++)
+        live += hazards->entries[i].key && hazards->entries[i].group == hazards->group;
+    if (live * 4 > capacity) capacity *= 2; /* else dropping the entries of earlier groups makes room enough */
     mlxn_hazards next = {.capacity = capacity, .group = hazards->group, .ranges = hazards->ranges};
     next.entries = mlxn_alloc_array(capacity, sizeof *next.entries);
     if (!next.entries) return false;
