@@ -8,20 +8,31 @@
 #include <sys/mman.h>
 
 #if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define ALLOC_EXACT 1
-#endif
-#endif
+#define ALLOC_ASAN __has_feature(address_sanitizer)
+#define ALLOC_TSAN __has_feature(thread_sanitizer)
+#else
 #if defined(__SANITIZE_ADDRESS__)
-#define ALLOC_EXACT 1
+#define ALLOC_ASAN 1
+#endif
+#if defined(__SANITIZE_THREAD__)
+#define ALLOC_TSAN 1
+#endif
+#endif
+
+/* Sanitizers end the process where the system would refuse a size: refuse it before they see it. */
+#if ALLOC_ASAN || ALLOC_TSAN
+#define ALLOC_MAX ((size_t)1 << 36)
+#else
+#define ALLOC_MAX ((size_t)PTRDIFF_MAX)
 #endif
 
 static atomic_uint_least64_t alloc_count;
 static atomic_uint_least64_t alloc_fails; /* the number of the allocation that fails; 0 = none */
 
-static bool must_fail(void) {
+/* Counts one allocation of `bytes` bytes. */
+static bool must_fail(size_t bytes) {
     uint64_t number = atomic_fetch_add_explicit(&alloc_count, 1, memory_order_relaxed) + 1;
-    return number == atomic_load_explicit(&alloc_fails, memory_order_relaxed);
+    return number == atomic_load_explicit(&alloc_fails, memory_order_relaxed) || bytes > ALLOC_MAX;
 }
 
 uint64_t mlxn_alloc_fail_at(uint64_t k) {
@@ -32,7 +43,7 @@ uint64_t mlxn_alloc_fail_at(uint64_t k) {
 
 uint64_t mlxn_alloc_count(void) { return atomic_load_explicit(&alloc_count, memory_order_relaxed); }
 
-void *mlxn_alloc(size_t bytes) { return must_fail() ? NULL : calloc(1, bytes ? bytes : 1); }
+void *mlxn_alloc(size_t bytes) { return must_fail(bytes) ? NULL : calloc(1, bytes ? bytes : 1); }
 
 void *mlxn_alloc_array(size_t count, size_t size) {
     size_t bytes;
@@ -42,7 +53,7 @@ void *mlxn_alloc_array(size_t count, size_t size) {
 
 void *mlxn_realloc_array(void *old, size_t count, size_t size) {
     size_t bytes;
-    if (__builtin_mul_overflow(count, size, &bytes) || must_fail()) return NULL;
+    if (__builtin_mul_overflow(count, size, &bytes) || must_fail(bytes)) return NULL;
     return realloc(old, bytes ? bytes : 1);
 }
 
@@ -57,12 +68,12 @@ char *mlxn_strdup(const char *text) { return mlxn_strndup(text, strlen(text)); }
 
 void mlxn_free(void *memory) { free(memory); }
 
-#if defined(ALLOC_EXACT)
+#if ALLOC_ASAN
 
 /* Under the address sanitizer the block must end where the caller thinks it ends. */
 void *mlxn_alloc_aligned(size_t bytes) {
     void *memory;
-    if (must_fail() || posix_memalign(&memory, 64, bytes ? bytes : 1)) return NULL;
+    if (must_fail(bytes) || posix_memalign(&memory, 64, bytes ? bytes : 1)) return NULL;
     return memset(memory, 0, bytes ? bytes : 1);
 }
 
@@ -100,7 +111,7 @@ static void *alloc_large(size_t bytes) {
 }
 
 void *mlxn_alloc_aligned(size_t bytes) {
-    if (must_fail()) return NULL;
+    if (must_fail(bytes)) return NULL;
     if (bytes >= LARGE_BLOCK) return alloc_large(bytes);
     void *base = calloc(1, bytes + HEADER_BYTES + 63);
     if (!base) return NULL;

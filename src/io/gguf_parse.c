@@ -78,7 +78,7 @@ static mlxn_status read_array(mlxn_gg_reader *reader, int depth, mlxn_gguf_value
     uint64_t begin = reader->at;
     uint32_t least = size ? size : element == MLXN_GGUF_STRING ? STRING_HEADER : ARRAY_HEADER;
     if (count > left(reader) / least)
-        return mlxn_gg_fail(reader, at, "array of %s %s needs at least %u bytes each, %s left in the file",
+        return mlxn_gg_fail(reader, at, "array of %s elements (%s) needs at least %u bytes each, %s left in the file",
                             mlxn_gg_number(count).s, mlxn_gg_type_name(element), least,
                             mlxn_gg_number(left(reader)).s);
     if (size) {
