@@ -2,8 +2,8 @@
  * table and ends in mlxn_encode. Printed by `check --print-ops-typed`; do not edit by hand. */
 #include "ops/op.h"
 
-static mlxn_arg tensor(const mlxn_tensor *t) { return (mlxn_arg){.tensor = t}; }
-static mlxn_arg optional(const mlxn_tensor *t) { return (mlxn_arg){.tensor = t->buffer ? t : NULL}; }
+static mlxn_arg arg(const mlxn_tensor *t) { return (mlxn_arg){.tensor = t}; }
+static mlxn_arg opt(const mlxn_tensor *t) { return (mlxn_arg){.tensor = t->buffer ? t : NULL}; }
 static mlxn_arg weight(mlxn_weight *w) { return (mlxn_arg){.weight = w}; }
 
 mlxn_status mlxn_elementwise_add(mlxn_encoder *encoder, mlxn_tensor a, mlxn_tensor b, mlxn_tensor out) {

@@ -63,8 +63,8 @@ static const char typed_top[] =
     " * table and ends in mlxn_encode. Printed by `check --print-ops-typed`; do not edit by hand. */\n"
     "#include \"ops/op.h\"\n"
     "\n"
-    "static mlxn_arg tensor(const mlxn_tensor *t) { return (mlxn_arg){.tensor = t}; }\n"
-    "static mlxn_arg optional(const mlxn_tensor *t) { return (mlxn_arg){.tensor = t->buffer ? t : NULL}; }\n"
+    "static mlxn_arg arg(const mlxn_tensor *t) { return (mlxn_arg){.tensor = t}; }\n"
+    "static mlxn_arg opt(const mlxn_tensor *t) { return (mlxn_arg){.tensor = t->buffer ? t : NULL}; }\n"
     "static mlxn_arg weight(mlxn_weight *w) { return (mlxn_arg){.weight = w}; }\n";
 
 /* Columns of `bytes` bytes of UTF-8. */
