@@ -1,4 +1,6 @@
-"""What the model tests share: the tally, where the program and the models are, and logits files. Standard library only."""
+"""What the model tests share: the tally, where the program and the models are, and logits files. Standard library
+only."""
+
 import array
 import json
 import math
@@ -62,7 +64,9 @@ class Program:
         if done.returncode != 0:
             shown = " ".join(word if len(word) < 60 else word[:50] + "..." for word in command[1:])
             lines = done.stderr.decode(errors="replace").strip().splitlines()
-            raise ProgramError("`mlxn %s`: exit code %d: %s" % (shown, done.returncode, lines[-1] if lines else "(silent)"))
+            raise ProgramError(
+                "`mlxn %s`: exit code %d: %s" % (shown, done.returncode, lines[-1] if lines else "(silent)")
+            )
         return done.stdout.decode()
 
     def json(self, *words):
@@ -77,19 +81,26 @@ def model_path(name, folder):
 
 
 def add_options(parser):
-    parser.add_argument("--mlxn", default=os.path.join(ROOT, "build", "mlxn"), help="the program (default: build/mlxn)")
-    parser.add_argument("--model", action="append", choices=USUAL + LARGE, help="only this model; may be repeated")
+    parser.add_argument(
+        "--mlxn", default=os.path.join(ROOT, "build", "mlxn"), help="the program (default: build/mlxn)"
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only this model: " + ", ".join(USUAL + LARGE))
+    parser.add_argument("--model", action="append", default=[], metavar="NAME", help="the same; may be repeated")
     parser.add_argument("--all", action="store_true", help="the large models too")
     parser.add_argument("--models", help="folder of the models (default: models/)")
 
 
 def chosen_models(options, tally):
-    """(name, path) of each model to test; those that cannot be had count as failed, those left out as skipped."""
-    names = options.model or USUAL + (LARGE if options.all else [])
-    for name in USUAL + LARGE:
-        if name not in names:
-            tally.skip(name, "not asked for" if options.model else "takes long; --all runs it")
-    for name in names:
+    """(name, path) of each model to test. One that cannot be had counts as failed; a large one that is left out,
+    without having been left out by name, as skipped."""
+    named = options.names + options.model
+    for name in named:
+        if name not in USUAL + LARGE:
+            raise SystemExit("no model is called '%s'; known: %s" % (name, ", ".join(USUAL + LARGE)))
+    if not named and not options.all:
+        for name in LARGE:
+            tally.skip(name, "takes long; --all runs it")
+    for name in named or USUAL + (LARGE if options.all else []):
         path = model_path(name, options.models)
         if path is None:
             tally.fail(name, "tools/get-model could not provide the model")
@@ -107,7 +118,7 @@ class Logits:
         if self.data[:8] != b"\x93NUMPY\x01\x00":
             raise ProgramError("%s is no .npy file of version 1.0" % path)
         self.start = 10 + int.from_bytes(self.data[8:10], "little")
-        header = self.data[10:self.start].decode("latin-1")
+        header = self.data[10 : self.start].decode("latin-1")
         shape = re.search(r"'shape': \((\d+), (\d+)\)", header)
         if "'<f4'" not in header or "'fortran_order': False" not in header or not shape:
             raise ProgramError("%s: header is %r" % (path, header))
@@ -117,13 +128,13 @@ class Logits:
 
     def row(self, i):
         at = self.start + 4 * self.columns * i
-        row = array.array("f", self.data[at:at + 4 * self.columns])
+        row = array.array("f", self.data[at : at + 4 * self.columns])
         if sys.byteorder == "big":
             row.byteswap()
         return row
 
     def bytes(self):
-        return self.data[self.start:]
+        return self.data[self.start :]
 
     def remove(self):
         self.data.close()

@@ -7,14 +7,16 @@ transformers says about six prompts and about text.txt. By hand, when a prompt, 
 
 Before anything is stored every weight that transformers loaded is compared, bit for bit, with the gguf package's
 dequantization under this script's own name map (Llama's Q and K rows reordered, Gemma's norms minus one), and the
-configuration with the file's keys. --peer names the folder of a llama.cpp build's programs: llama-perplexity then runs over
-text.txt in windows of 512 and its result is printed beside this evaluation's of the same windows.
+configuration with the file's keys. --peer names the folder of a llama.cpp build's programs: llama-perplexity then
+runs over text.txt in windows of 512 and its result is printed beside this evaluation's of the same windows.
 
-In a stored file: `prompts`, each with `text`, `ids` (no BOS added to the chat form that has its own), `continuation` (48
-greedy ids, end tokens not heeded), `top2` for every position of ids + continuation but the last, as [id, logit, id, logit],
-and `top10`, the ten best [id, logit] after the last prompt token; `nll`: the ids of text.txt (BOS first where the model
-adds one), the mean over the scored tokens (all but the first) and each one's own, in nats.
+In a stored file: `prompts`, each with `text`, `ids` (no BOS added to the chat form that has its own),
+`continuation` (48 greedy ids, end tokens not heeded), `top2` for every position of ids + continuation but the last,
+as [id, logit, id, logit], and `top10`, the ten best [id, logit] after the last prompt token; `nll`: the ids of
+text.txt (BOS first where the model adds one), the mean over the scored tokens (all but the first) and each one's
+own, in nats.
 """
+
 import argparse
 import json
 import os
@@ -59,10 +61,10 @@ QUESTION = "Why is the sky blue? Answer in two sentences."
 
 CHAT = {
     "smollm2": "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
-               "<|im_start|>user\n" + QUESTION + "<|im_end|>\n<|im_start|>assistant\n",
+    "<|im_start|>user\n" + QUESTION + "<|im_end|>\n<|im_start|>assistant\n",
     "gemma3-270m": "<bos><start_of_turn>user\n" + QUESTION + "<end_of_turn>\n<start_of_turn>model\n",
     "qwen2.5-1.5b": "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n"
-                    "<|im_start|>user\n" + QUESTION + "<|im_end|>\n<|im_start|>assistant\n",
+    "<|im_start|>user\n" + QUESTION + "<|im_end|>\n<|im_start|>assistant\n",
 }
 
 
@@ -71,21 +73,38 @@ def own_weights(path):
     reader = GGUFReader(path)
     keys = {key: field.contents() for key, field in reader.fields.items() if not key.startswith("tokenizer.ggml.t")}
     arch = keys["general.architecture"]
-    layer = {"attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
-             "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj", "ffn_norm": "post_attention_layernorm",
-             "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
-             "attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"}
+    layer = {
+        "attn_norm": "input_layernorm",
+        "attn_q": "self_attn.q_proj",
+        "attn_k": "self_attn.k_proj",
+        "attn_v": "self_attn.v_proj",
+        "attn_output": "self_attn.o_proj",
+        "ffn_norm": "post_attention_layernorm",
+        "ffn_gate": "mlp.gate_proj",
+        "ffn_up": "mlp.up_proj",
+        "ffn_down": "mlp.down_proj",
+        "attn_q_norm": "self_attn.q_norm",
+        "attn_k_norm": "self_attn.k_norm",
+    }
     if arch == "gemma3":
-        layer.update({"post_attention_norm": "post_attention_layernorm", "ffn_norm": "pre_feedforward_layernorm",
-                      "post_ffw_norm": "post_feedforward_layernorm"})
+        layer.update(
+            {
+                "post_attention_norm": "post_attention_layernorm",
+                "ffn_norm": "pre_feedforward_layernorm",
+                "post_ffw_norm": "post_feedforward_layernorm",
+            }
+        )
     for tensor in reader.tensors:
         value = dequantize(tensor.data, tensor.tensor_type).reshape(tensor.shape[::-1]).astype(numpy.float32)
         block = re.match(r"blk\.(\d+)\.(\w+)\.(weight|bias)$", tensor.name)
         if block:
             name = "model.layers.%s.%s.%s" % (block[1], layer[block[2]], block[3])
         else:
-            name = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight",
-                    "output.weight": "lm_head.weight"}[tensor.name]
+            name = {
+                "token_embd.weight": "model.embed_tokens.weight",
+                "output_norm.weight": "model.norm.weight",
+                "output.weight": "lm_head.weight",
+            }[tensor.name]
         if arch == "gemma3" and tensor.name.endswith("norm.weight"):
             value = value - numpy.float32(1)
         if arch == "llama" and block and block[2] in ("attn_q", "attn_k"):
@@ -106,18 +125,28 @@ def check_loading(model, path):
         raise SystemExit("%s: not from the file: %s" % (path, sorted(state) or "lm_head.weight"))
     config, arch = model.config, keys["general.architecture"]
     rope = keys[arch + ".rope.freq_base"]
-    want = {"num_hidden_layers": keys[arch + ".block_count"], "num_attention_heads": keys[arch + ".attention.head_count"],
-            "num_key_value_heads": keys[arch + ".attention.head_count_kv"],
-            "rms_norm_eps": keys[arch + ".attention.layer_norm_rms_epsilon"]}
+    want = {
+        "num_hidden_layers": keys[arch + ".block_count"],
+        "num_attention_heads": keys[arch + ".attention.head_count"],
+        "num_key_value_heads": keys[arch + ".attention.head_count_kv"],
+        "rms_norm_eps": keys[arch + ".attention.layer_norm_rms_epsilon"],
+    }
     if arch == "gemma3":
-        want.update({"sliding_window": keys["gemma3.attention.sliding_window"], "head_dim": keys["gemma3.attention.key_length"],
-                     "query_pre_attn_scalar": keys["gemma3.attention.key_length"], "attn_logit_softcapping": None,
-                     "final_logit_softcapping": None, "hidden_activation": "gelu_pytorch_tanh",
-                     "layer_types": ["full_attention" if i % 6 == 5 else "sliding_attention" for i in range(18)]})
+        want.update(
+            {
+                "sliding_window": keys["gemma3.attention.sliding_window"],
+                "head_dim": keys["gemma3.attention.key_length"],
+                "query_pre_attn_scalar": keys["gemma3.attention.key_length"],
+                "attn_logit_softcapping": None,
+                "final_logit_softcapping": None,
+                "hidden_activation": "gelu_pytorch_tanh",
+                "layer_types": ["full_attention" if i % 6 == 5 else "sliding_attention" for i in range(18)],
+            }
+        )
         bases = {kind: value["rope_theta"] for kind, value in config.rope_parameters.items()}
         if bases != {"sliding_attention": 10000.0, "full_attention": rope}:
             raise SystemExit("%s: rope bases are %s" % (path, bases))
-        if abs(float(model.model.embed_tokens.embed_scale) - config.hidden_size ** 0.5) > 1e-5:
+        if abs(float(model.model.embed_tokens.embed_scale) - config.hidden_size**0.5) > 1e-5:
             raise SystemExit("%s: embedding scale is %s" % (path, model.model.embed_tokens.embed_scale))
     elif config.rope_parameters["rope_theta"] != rope:
         raise SystemExit("%s: rope base is %s" % (path, config.rope_parameters))
@@ -157,20 +186,27 @@ def compare_peer(model, name, path, ids, bos, program):
     """llama-perplexity scores the second half of each full window; BOS takes the place of a window's first token."""
     total, count = 0.0, 0
     for start in range(0, len(ids) // 512 * 512, 512):
-        window = ([bos] if bos is not None else [ids[start]]) + ids[start + 1:start + 512]
+        window = ([bos] if bos is not None else [ids[start]]) + ids[start + 1 : start + 512]
         part = losses(model, window)[256:]
         total, count = total + float(part.sum()), count + len(part)
-    out = subprocess.run([program, "-m", path, "-f", os.path.join(HERE, "text.txt"), "-c", "512", "-b", "512", "-t", "2"],
-                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout.decode()
+    out = subprocess.run(
+        [program, "-m", path, "-f", os.path.join(HERE, "text.txt"), "-c", "512", "-b", "512", "-t", "2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ).stdout.decode()
     found = re.search(r"Final estimate: PPL = ([0-9.]+)", out)
-    print("%s: windows of 512: PPL %.4f here, %s by llama-perplexity" %
-          (name, numpy.exp(total / count), found[1] if found else "none:\n" + out[-2000:]), flush=True)
+    print(
+        "%s: windows of 512: PPL %.4f here, %s by llama-perplexity"
+        % (name, numpy.exp(total / count), found[1] if found else "none:\n" + out[-2000:]),
+        flush=True,
+    )
 
 
 def make(name, options):
     path = os.path.join(options.models, name + ".gguf")
-    model = AutoModelForCausalLM.from_pretrained(options.models, gguf_file=name + ".gguf", dtype=torch.float32,
-                                                 attn_implementation="eager").eval()
+    model = AutoModelForCausalLM.from_pretrained(
+        options.models, gguf_file=name + ".gguf", dtype=torch.float32, attn_implementation="eager"
+    ).eval()
     keys = check_loading(model, path)
     bos = keys["tokenizer.ggml.bos_token_id"] if keys["tokenizer.ggml.add_bos_token"] else None
     tokenizer = tokenizer_vectors.hugging_face(path)
@@ -179,8 +215,14 @@ def make(name, options):
         return tokenizer.encode(text, add_special_tokens=False).ids
 
     prompts = []
-    for label, text in [("story", STORY.replace("\n", " ")), ("code", CODE), ("cjk", CJK), ("mixed", MIXED), ("list", LIST),
-                        ("chat", CHAT[name])]:
+    for label, text in [
+        ("story", STORY.replace("\n", " ")),
+        ("code", CODE),
+        ("cjk", CJK),
+        ("mixed", MIXED),
+        ("list", LIST),
+        ("chat", CHAT[name]),
+    ]:
         ids = encode(text)
         if bos is not None and ids[0] != bos:
             ids = [bos] + ids
@@ -190,8 +232,16 @@ def make(name, options):
             top = best(rows[len(ids) - 1 + i], 2)
             if top[0][0] != token and top[0][1] - top[1][1] > 1e-3:
                 raise SystemExit("%s: %s: the cached and the whole evaluation differ at %d" % (name, label, i))
-        prompts.append({"name": label, "text": text, "ids": ids, "continuation": continuation,
-                        "top2": [sum(best(row, 2), []) for row in rows], "top10": best(rows[len(ids) - 1], 10)})
+        prompts.append(
+            {
+                "name": label,
+                "text": text,
+                "ids": ids,
+                "continuation": continuation,
+                "top2": [sum(best(row, 2), []) for row in rows],
+                "top10": best(rows[len(ids) - 1], 10),
+            }
+        )
         print("%s: %s: %d tokens, then %r" % (name, label, len(ids), tokenizer.decode(continuation)), flush=True)
     with open(os.path.join(HERE, "text.txt"), encoding="utf-8") as stream:
         plain = encode(stream.read())
@@ -200,8 +250,12 @@ def make(name, options):
     print("%s: %d tokens, mean NLL %.6f" % (name, len(ids), float(each.mean())), flush=True)
     if options.peer:
         compare_peer(model, name, path, ids, bos, os.path.join(options.peer, "llama-perplexity"))
-    data = {"model": name, "bos": bos, "prompts": prompts,
-            "nll": {"ids": ids, "mean": round(float(each.mean()), 7), "each": [round(float(v), 5) for v in each]}}
+    data = {
+        "model": name,
+        "bos": bos,
+        "prompts": prompts,
+        "nll": {"ids": ids, "mean": round(float(each.mean()), 7), "each": [round(float(v), 5) for v in each]},
+    }
     with tempfile.NamedTemporaryFile("w", dir=HERE, delete=False) as out:
         text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
         out.write(text.replace('{"name"', '\n{"name"').replace('"nll"', '\n"nll"') + "\n")

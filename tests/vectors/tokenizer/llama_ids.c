@@ -1,5 +1,6 @@
-/* Prints the token ids that llama.cpp gives each line of a file: one line of comma-separated ids per input line, no BOS,
- * special tokens recognised. Built by make.py against the headers and libraries of a llama.cpp build; not part of mlxn. */
+/* Prints the token ids that llama.cpp gives each line of a file: one line of comma-separated ids per input line, no
+ * BOS, special tokens recognised. Built by make.py against the headers and libraries of a llama.cpp build; not part
+ * of mlxn. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
-"""Makes lines.txt and, for each model, ids-NAME.json.gz: the token ids of each line by llama.cpp, without BOS, special
-tokens recognised. By hand, when the lines change:
+"""Makes lines.txt and, for each model, ids-NAME.json.gz: the token ids of each line by llama.cpp, without BOS,
+special tokens recognised. By hand, when the lines change:
 
     python3 -m venv V && V/bin/pip install gguf tokenizers
     V/bin/python tests/vectors/tokenizer/make.py --models models --llama LLAMA_SOURCE --build LLAMA_BUILD
 
-LLAMA_SOURCE is a llama.cpp source folder and LLAMA_BUILD its build folder with bin/libllama.so (bench/vs-llama makes both).
-The second opinion is Hugging Face `tokenizers`, built from the file's own vocabulary and merges with the pre-tokenizer that
-the model's makers published (smollm: digits one by one, then byte level; qwen2: its regular expression; gemma: byte-fallback
-BPE over the whole line, merges derived from the scores). Every line where the two differ is listed with its cause in
-the output and stored in ids-NAME.json.gz under "differ"; llama.cpp's ids are the ones that count.
+LLAMA_SOURCE is a llama.cpp source folder and LLAMA_BUILD its build folder with bin/libllama.so (bench/vs-llama
+makes both). The second opinion is Hugging Face `tokenizers`, built from the file's own vocabulary and merges with
+the pre-tokenizer that the model's makers published (smollm: digits one by one, then byte level; qwen2: its regular
+expression; gemma: byte-fallback BPE over the whole line, merges derived from the scores). Every line where the two
+differ is printed and stored in ids-NAME.json.gz under "differ"; llama.cpp's ids are the
+ones that count.
 """
+
 import argparse
 import gzip
 import json
@@ -25,7 +27,9 @@ import lines as line_maker  # noqa: E402
 
 MODELS = ["smollm2", "gemma3-270m", "qwen2.5-1.5b"]
 CONTROL, USER_DEFINED = 3, 4
-QWEN2 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+QWEN2 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 
 def merges_of_scores(tokens, scores, plain):
@@ -46,6 +50,7 @@ def hugging_face(path):
     """A tokenizers.Tokenizer of the vocabulary of a GGUF file."""
     from gguf import GGUFReader
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
     fields = GGUFReader(path).fields
     kind = fields["tokenizer.ggml.model"].contents()
     pre = fields["tokenizer.ggml.pre"].contents()
@@ -58,8 +63,10 @@ def hugging_face(path):
         if pre == "smollm":
             steps = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         elif pre == "qwen2":
-            steps = [pre_tokenizers.Split(Regex(QWEN2), "isolated"),
-                     pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+            steps = [
+                pre_tokenizers.Split(Regex(QWEN2), "isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
         else:
             raise SystemExit("%s: pre-tokenizer %s is not known here" % (path, pre))
         result.pre_tokenizer = pre_tokenizers.Sequence(steps)
@@ -67,12 +74,21 @@ def hugging_face(path):
     else:
         plain = {i for i, kind in enumerate(types) if kind not in (CONTROL, USER_DEFINED)}
         merges = merges_of_scores(tokens, fields["tokenizer.ggml.scores"].contents(), plain)
-        result = Tokenizer(models.BPE(vocab=vocab, merges=merges, byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
+        result = Tokenizer(
+            models.BPE(vocab=vocab, merges=merges, byte_fallback=True, fuse_unk=True, unk_token="<unk>")
+        )
         result.normalizer = normalizers.Replace(" ", "\u2581")
-        result.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
+        result.decoder = decoders.Sequence(
+            [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
+        )
     for flag in (CONTROL, USER_DEFINED):
-        result.add_tokens([AddedToken(token, special=flag == CONTROL, normalized=False)
-                           for token, kind in zip(tokens, types) if kind == flag])
+        result.add_tokens(
+            [
+                AddedToken(token, special=flag == CONTROL, normalized=False)
+                for token, kind in zip(tokens, types)
+                if kind == flag
+            ]
+        )
     if result.get_vocab_size() != len(tokens):
         raise SystemExit("%s: an added token is not in the vocabulary" % path)
     return result
@@ -82,9 +98,23 @@ def llama_program(source, build, folder):
     """Compiles llama_ids.c against a llama.cpp build."""
     program = os.path.join(folder, "llama_ids")
     libraries = os.path.join(build, "bin")
-    subprocess.run(["cc", "-O1", "-o", program, os.path.join(HERE, "llama_ids.c"), "-I" + os.path.join(source, "include"),
-                    "-I" + os.path.join(source, "ggml", "include"), "-L" + libraries, "-Wl,-rpath," + libraries,
-                    "-lllama", "-lggml", "-lggml-base"], check=True)
+    subprocess.run(
+        [
+            "cc",
+            "-O1",
+            "-o",
+            program,
+            os.path.join(HERE, "llama_ids.c"),
+            "-I" + os.path.join(source, "include"),
+            "-I" + os.path.join(source, "ggml", "include"),
+            "-L" + libraries,
+            "-Wl,-rpath," + libraries,
+            "-lllama",
+            "-lggml",
+            "-lggml-base",
+        ],
+        check=True,
+    )
     return program
 
 
@@ -112,10 +142,13 @@ def main():
             other = [second.encode(text, add_special_tokens=False).ids for text in texts]
             differ = [i for i in range(len(texts)) if ids[i] != other[i]]
             for i in differ:
-                print("%s: line %d %r\n  llama.cpp    %s\n  tokenizers   %s" % (name, i + 1, texts[i], ids[i], other[i]))
+                print(
+                    "%s: line %d %r\n  llama.cpp    %s\n  tokenizers   %s" % (name, i + 1, texts[i], ids[i], other[i])
+                )
             print("%s: %d lines, %d ids, %d lines differ" % (name, len(ids), sum(map(len, ids)), len(differ)))
-            data = json.dumps({"model": name, "ids": ids, "differ": {str(i + 1): other[i] for i in differ}},
-                              separators=(",", ":")).encode()
+            data = json.dumps(
+                {"model": name, "ids": ids, "differ": {str(i + 1): other[i] for i in differ}}, separators=(",", ":")
+            ).encode()
             with open(os.path.join(HERE, "ids-%s.json.gz" % name), "wb") as out:
                 out.write(gzip.compress(data, 9, mtime=0))
 
