@@ -45,14 +45,10 @@ static bool tensor_is_finite(const mlxn_gguf_tensor *tensor, char *problem, size
     return good;
 }
 
-static bool data_is_finite(const mlxn_gguf *file, const char *path, char *problem, size_t room) {
+static bool data_is_finite(const mlxn_gguf *file, char *problem, size_t room) {
     mlxn_gguf_tensor tensor;
-    char what[760];
-    for (uint64_t i = 0; mlxn_gguf_tensor_at(file, i, &tensor); i++) {
-        if (!tensor.known || !tensor.elements || tensor_is_finite(&tensor, what, sizeof what)) continue;
-        snprintf(problem, room, "%s: %s", path, what);
-        return false;
-    }
+    for (uint64_t i = 0; mlxn_gguf_tensor_at(file, i, &tensor); i++)
+        if (tensor.known && tensor.elements && !tensor_is_finite(&tensor, problem, room)) return false;
     return true;
 }
 
@@ -79,11 +75,12 @@ static int print_good(const cli_options *options, const mlxn_gguf *file, const c
 static int check_one(const cli_options *options, const char *path) {
     mlxn_error error = {0};
     mlxn_gguf *file = NULL;
-    char problem[1100] = "";
+    char problem[800] = "";
     int code = cli_check_model_path(path);
     if (code) return code;
-    if (mlxn_gguf_open(path, &file, &error)) snprintf(problem, sizeof problem, "%s", error.message);
-    if (file && options->data) data_is_finite(file, path, problem, sizeof problem);
+    if (mlxn_gguf_open(path, &file, &error))
+        snprintf(problem, sizeof problem, "%s", cli_without_name(path, error.message));
+    if (file && options->data) data_is_finite(file, problem, sizeof problem);
     if (!problem[0]) {
         code = print_good(options, file, path);
     } else if (options->json) {
@@ -91,7 +88,7 @@ static int check_one(const cli_options *options, const char *path) {
                                         cli_json_text(problem, strlen(problem))));
         code = code ? code : EXIT_FAILED;
     } else {
-        code = cli_fail(EXIT_FAILED, "%s; fetch or convert the file again", problem);
+        code = cli_fail_file(EXIT_FAILED, path, problem, "fetch or convert the file again");
     }
     mlxn_gguf_close(file);
     return code;

@@ -108,6 +108,10 @@ int cmd_devices(const cli_options *options);
 
 /* Prints "mlxn: " and one line to stderr (control characters become '?') and returns `code`. */
 int cli_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* "mlxn: PATH: PROBLEM; CURE": the library's messages about a file begin with its bare name, which becomes the path. */
+int cli_fail_file(int code, const char *path, const char *problem, const char *cure);
+/* The part of such a message after the file's name. */
+const char *cli_without_name(const char *path, const char *problem);
 /* A note that is no failure; nothing when `quiet`. */
 void cli_note(bool quiet, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Nanoseconds of the monotonic clock. cli_started() is its value when the program began. */

@@ -79,7 +79,7 @@ static void add_device(listing *list, const char *backend, uint32_t index, const
     }
     printf("%s:%u  %s\n", backend, index, info->name);
     if (!info->computes) {
-        printf("       records commands, computes no values (for tests)\n");
+        printf("       for tests: its results are not values\n");
         return;
     }
     printf("       %u threads, instruction sets: %s\n", info->threads, info->isa ? isa_text(info->isa, isa) : "base");

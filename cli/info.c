@@ -48,6 +48,7 @@ static bool architecture_number(const mlxn_gguf *file, const char *name, uint64_
     return mlxn_gguf_get_u64(file, key, out, NULL) == MLXN_OK;
 }
 
+/* key of the file after the architecture, label; JSON uses the key */
 static const char *const numbers[][2] = {{"block_count", "layers"},
                                          {"embedding_length", "embedding"},
                                          {"feed_forward_length", "feed forward"},
@@ -57,10 +58,11 @@ static const char *const numbers[][2] = {{"block_count", "layers"},
                                          {"attention.sliding_window", "sliding window"}};
 enum { N_NUMBERS = sizeof numbers / sizeof numbers[0] };
 
-static const char *const strings[][2] = {{"general.architecture", "architecture"},
-                                         {"general.name", "name"},
-                                         {"tokenizer.ggml.model", "tokenizer"},
-                                         {"tokenizer.ggml.pre", "pre-tokenizer"}};
+/* key of the file, label, name in JSON */
+static const char *const strings[][3] = {{"general.architecture", "architecture", "architecture"},
+                                         {"general.name", "name", "name"},
+                                         {"tokenizer.ggml.model", "tokenizer", "tokenizer"},
+                                         {"tokenizer.ggml.pre", "pre-tokenizer", "pre_tokenizer"}};
 enum { N_STRINGS = sizeof strings / sizeof strings[0] };
 
 /* ---- JSON ---- */
@@ -160,7 +162,7 @@ static int print_json(const cli_options *options, const mlxn_gguf *file, const c
     for (int i = 0; i < N_STRINGS && !failed; i++) {
         mlxn_string text;
         if (!mlxn_gguf_get_string(file, strings[i][0], &text, NULL))
-            failed = json_object_set_new(root, strings[i][1], cli_json_text(text.data, text.size)) != 0;
+            failed = json_object_set_new(root, strings[i][2], cli_json_text(text.data, text.size)) != 0;
     }
     for (int i = 0; i < N_NUMBERS && !failed; i++)
         if (architecture_number(file, numbers[i][0], &value))
@@ -280,8 +282,8 @@ int cmd_info(const cli_options *options) {
     mlxn_error error = {0};
     mlxn_gguf *file = NULL;
     if (mlxn_gguf_open(path, &file, &error))
-        return cli_fail(EXIT_FAILED, "%s; give a .gguf file, fetched or converted again if this one is cut off",
-                        error.message);
+        return cli_fail_file(EXIT_FAILED, path, error.message,
+                             "give a .gguf file, fetched or converted again if this one is broken");
     code = options->json ? print_json(options, file, path) : print_text(options, file, path);
     mlxn_gguf_close(file);
     return code;

@@ -136,9 +136,10 @@ int cli_edit_distance(const char *a, const char *b) {
 
 /* `shown` is what the user typed or set: "--temp", "-n", "MLXN_THREADS". */
 static int bad_number(const row *r, const char *shown, const char *text, const char *problem) {
+    const char *example = r->fallback && strcmp(r->fallback, "0") != 0 ? r->fallback : NULL;
     return cli_fail(EXIT_USAGE, "%s: \"%s\" is %s; give %s from %.12g to %.12g%s%s", shown, text, problem,
-                    r->kind == REAL ? "a number" : "a whole number", r->min, r->max, r->fallback ? ", such as " : "",
-                    r->fallback ? r->fallback : "");
+                    r->kind == REAL ? "a number" : "a whole number", r->min, r->max, example ? ", such as " : "",
+                    example ? example : "");
 }
 
 static int parse_real(const row *r, const char *shown, const char *text, double *out) {

@@ -26,6 +26,18 @@ int cli_fail(int code, const char *format, ...) {
     return code;
 }
 
+const char *cli_without_name(const char *path, const char *problem) {
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    size_t n = strlen(name), all = strlen(path);
+    if (all && !strncmp(problem, path, all) && !strncmp(problem + all, ": ", 2)) return problem + all + 2;
+    if (n && !strncmp(problem, name, n) && !strncmp(problem + n, ": ", 2)) return problem + n + 2;
+    return problem;
+}
+
+int cli_fail_file(int code, const char *path, const char *problem, const char *cure) {
+    return cli_fail(code, "%s: %s; %s", path, cli_without_name(path, problem), cure);
+}
+
 void cli_note(bool quiet, const char *format, ...) {
     if (quiet) return;
     va_list arguments;

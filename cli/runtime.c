@@ -112,11 +112,7 @@ int cli_open_model(const cli_options *options, bool vocab_only, cli_runtime *run
     cli_interrupt_disarm();
     cli_progress_end(&progress);
     if (status == MLXN_ERR_CANCELLED) return cli_fail_interrupted();
-    if (status) {
-        bool named = strstr(error.message, path) != NULL;
-        return cli_fail(EXIT_FAILED, "%s%s%s; %s", named ? "" : path, named ? "" : ": ", error.message,
-                        load_cure(status));
-    }
+    if (status) return cli_fail_file(EXIT_FAILED, path, error.message, load_cure(status));
     runtime->load_ns = cli_now() - begun;
     runtime->info.struct_size = sizeof runtime->info;
     mlxn_model_get_info(runtime->model, &runtime->info);
