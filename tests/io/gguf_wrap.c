@@ -1,6 +1,6 @@
 /* Promise: a part of a file becomes one device buffer without a copy: same address, same bytes, and closing the file
  * after the buffer is released leaves nothing behind. */
-#include <mlxn/mlxn.h>
+#include <mlxn/io.h>
 
 #include "io/gguf_writer.h"
 #include "test.h"
