@@ -1,0 +1,165 @@
+/* vectors_ops.c: the references of the operations, with which all kernels are compared, give what MLX, PyTorch, numpy
+ * and gguf-py give. tests/vectors/ops/make.py holds the cases and describes the file. */
+#include "../test.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "ops/op.h"
+
+static const uint8_t *cursor, *end;
+static bool short_file;
+
+static const uint8_t *take(uint64_t bytes) {
+    if (short_file || bytes > (uint64_t)(end - cursor)) {
+        short_file = true;
+        return NULL;
+    }
+    const uint8_t *at = cursor;
+    cursor += bytes;
+    return at;
+}
+
+static uint64_t number(uint64_t bytes) {
+    uint64_t value = 0;
+    const uint8_t *at = take(bytes);
+    if (at) memcpy(&value, at, bytes);
+    return value;
+}
+
+static double real(void) {
+    double value = 0;
+    const uint8_t *at = take(8);
+    if (at) memcpy(&value, at, 8);
+    return value;
+}
+
+static void string(char *out, size_t size) {
+    uint64_t n = number(4);
+    const uint8_t *at = take(n);
+    size_t used = at && n < size ? (size_t)n : 0;
+    if (used) memcpy(out, at, used);
+    out[used] = 0;
+}
+
+static void read_raw_row(const mlxn_weight_view *weight, uint64_t row, float *dst) {
+    mlxn_dequantize_row(weight->format, weight->raw + row * weight->row_bytes, weight->cols, dst, NULL);
+}
+
+typedef struct operand {
+    mlxn_view view;
+    mlxn_weight_view weight;
+    uint8_t *copy;
+} operand;
+
+/* An argument of the file as a view of a copy of its bytes. */
+static void read_operand(operand *o) {
+    *o = (operand){0};
+    uint64_t present = number(4), is_weight = number(4), type = number(4), rank = number(4), dims[4];
+    for (int i = 0; i < 4; i++) dims[i] = number(8);
+    uint64_t bytes = number(8);
+    const uint8_t *data = take(bytes);
+    if (!present || !data || rank > MLXN_MAX_RANK) return;
+    o->copy = mlxn_alloc_aligned(bytes + 1);
+    if (!o->copy) return;
+    memcpy(o->copy, data, bytes);
+    o->view = (mlxn_view){.present = true, .dtype = (mlxn_dtype)type, .rank = (uint32_t)rank, .data = o->copy};
+    int64_t stride = 1;
+    for (uint32_t i = (uint32_t)rank; i-- > 0; stride *= (int64_t)dims[i]) {
+        o->view.dims[i] = dims[i];
+        o->view.strides[i] = stride;
+    }
+    if (!is_weight) return;
+    o->view.dtype = MLXN_F32;
+    o->view.data = NULL;
+    o->weight = (mlxn_weight_view){.format = (mlxn_format)type,
+                                   .rows = dims[0],
+                                   .cols = dims[1],
+                                   .raw = o->copy,
+                                   .row_bytes = bytes / dims[0],
+                                   .read_row = read_raw_row};
+    o->view.weight = &o->weight;
+}
+
+/* Largest |got - want| / (absolute + relative * |want|); 0 / 0 counts as 0, so that tolerances of 0 ask for equality.
+ */
+static double distance(const mlxn_view *got, const mlxn_view *want, double absolute, double relative) {
+    double worst = 0;
+    uint64_t n = mlxn_view_elements(want), at[MLXN_MAX_RANK];
+    for (uint64_t i = 0; i < n; i++) {
+        mlxn_view_unravel(want, i, at);
+        double g = mlxn_view_get(got, at), w = mlxn_view_get(want, at);
+        if (g == w || (isnan(g) && isnan(w))) continue;
+        double ratio = fabs(g - w) / (absolute + relative * fabs(w));
+        if (!(ratio <= worst)) worst = isnan(ratio) ? INFINITY : ratio;
+    }
+    return worst;
+}
+
+static void run_case(unsigned *seen) {
+    char op[64], source[96], name[128];
+    string(op, sizeof op);
+    string(source, sizeof source);
+    string(name, sizeof name);
+    uint64_t params_size = number(4), params[MLXN_MAX_PARAMS / 8] = {0};
+    const uint8_t *bytes = take(params_size);
+    if (bytes && params_size <= sizeof params) memcpy(params, bytes, params_size);
+    double absolute = real(), relative = real();
+    uint64_t n = number(4);
+    operand operands[MLXN_MAX_ARGS * 2] = {0};
+    for (uint64_t i = 0; i < n && i < MLXN_MAX_ARGS * 2; i++) read_operand(&operands[i]);
+    CHECK(!short_file && n <= MLXN_MAX_ARGS * 2, "%s, %s: the file ends inside the case", op, name);
+    const mlxn_op_def *def = NULL;
+    for (uint32_t i = 0; i < MLXN_OP_COUNT; i++)
+        if (!strcmp(mlxn_op_get(i)->name, op)) {
+            def = mlxn_op_get(i);
+            seen[i]++;
+        }
+    CHECK(def && n >= def->n_args, "%s: %s", op, def ? "too few arguments" : "no such operation");
+    if (short_file || !def || n < def->n_args) return;
+
+    mlxn_view args[MLXN_MAX_ARGS], want[MLXN_MAX_ARGS];
+    uint8_t *fresh[MLXN_MAX_ARGS] = {0};
+    uint64_t next = def->n_args;
+    for (uint32_t i = 0; i < def->n_args; i++) {
+        args[i] = operands[i].view;
+        if (def->args[i].role == MLXN_ROLE_INOUT) want[i] = operands[next++].view;
+        if (def->args[i].role != MLXN_ROLE_OUT) continue;
+        want[i] = operands[i].view;
+        size_t size = mlxn_view_bytes(&want[i]);
+        fresh[i] = mlxn_alloc_aligned(size + 1);
+        if (fresh[i]) memset(fresh[i], 0xff, size);
+        args[i].data = fresh[i];
+    }
+    mlxn_error error;
+    mlxn_status status = mlxn_op_check(def, args, def->n_args, params, (uint32_t)params_size, &error);
+    CHECK(!status, "%s, %s: %s", op, name, error.message);
+    if (!status) status = def->ref(args, params);
+    CHECK(!status, "%s, %s: the reference failed", op, name);
+    for (uint32_t i = 0; !status && i < def->n_args; i++) {
+        if (def->args[i].role == MLXN_ROLE_IN) continue;
+        double far = distance(&args[i], &want[i], absolute, relative);
+        CHECK(far <= 1, "%s, %s (%s): %s is off by %.3g times the tolerance", op, name, source, def->args[i].name,
+              far);
+    }
+    for (int i = 0; i < MLXN_MAX_ARGS; i++) mlxn_free_aligned(fresh[i]);
+    for (int i = 0; i < MLXN_MAX_ARGS * 2; i++) mlxn_free_aligned(operands[i].copy);
+}
+
+int main(void) {
+    mlxn_mapping map;
+    mlxn_error error;
+    if (mlxn_map_file("tests/vectors/ops/ops.bin", &map, &error)) {
+        fprintf(stderr, "%s\n", error.message);
+        return 1;
+    }
+    unsigned seen[MLXN_OP_COUNT] = {0};
+    cursor = map.data;
+    end = map.data + map.size;
+    const uint8_t *magic = take(8);
+    CHECK(magic && !memcmp(magic, "MLXNVEC1", 8), "ops.bin: another kind of file");
+    while (!short_file && cursor < end) run_case(seen);
+    for (uint32_t i = 0; i < MLXN_OP_COUNT; i++) CHECK(seen[i], "%s has no case", mlxn_op_get(i)->name);
+    mlxn_unmap_file(&map);
+    return TEST_DONE();
+}
