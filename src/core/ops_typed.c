@@ -7,97 +7,95 @@ static mlxn_arg opt(const mlxn_tensor *t) { return (mlxn_arg){.tensor = t->buffe
 static mlxn_arg weight(mlxn_weight *w) { return (mlxn_arg){.weight = w}; }
 
 mlxn_status mlxn_elementwise_add(mlxn_encoder *encoder, mlxn_tensor a, mlxn_tensor b, mlxn_tensor out) {
-    const mlxn_arg args[] = {tensor(&a), tensor(&b), tensor(&out)};
+    const mlxn_arg args[] = {arg(&a), arg(&b), arg(&out)};
     return mlxn_encode(encoder, MLXN_OP_elementwise_add, args, 3, NULL, 0);
 }
 
 mlxn_status mlxn_elementwise_mul(mlxn_encoder *encoder, mlxn_tensor a, mlxn_tensor b, mlxn_tensor out) {
-    const mlxn_arg args[] = {tensor(&a), tensor(&b), tensor(&out)};
+    const mlxn_arg args[] = {arg(&a), arg(&b), arg(&out)};
     return mlxn_encode(encoder, MLXN_OP_elementwise_mul, args, 3, NULL, 0);
 }
 
 mlxn_status mlxn_scalar_mul(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out,
                             const mlxn_scalar_mul_params *params) {
-    const mlxn_arg args[] = {tensor(&x), tensor(&out)};
+    const mlxn_arg args[] = {arg(&x), arg(&out)};
     return mlxn_encode(encoder, MLXN_OP_scalar_mul, args, 2, params, params ? sizeof *params : 0);
 }
 
 mlxn_status mlxn_cast(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out) {
-    const mlxn_arg args[] = {tensor(&x), tensor(&out)};
+    const mlxn_arg args[] = {arg(&x), arg(&out)};
     return mlxn_encode(encoder, MLXN_OP_cast, args, 2, NULL, 0);
 }
 
 mlxn_status mlxn_copy(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out) {
-    const mlxn_arg args[] = {tensor(&x), tensor(&out)};
+    const mlxn_arg args[] = {arg(&x), arg(&out)};
     return mlxn_encode(encoder, MLXN_OP_copy, args, 2, NULL, 0);
 }
 
 mlxn_status mlxn_gather(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor index, mlxn_tensor out) {
-    const mlxn_arg args[] = {tensor(&x), tensor(&index), tensor(&out)};
+    const mlxn_arg args[] = {arg(&x), arg(&index), arg(&out)};
     return mlxn_encode(encoder, MLXN_OP_gather, args, 3, NULL, 0);
 }
 
 mlxn_status mlxn_embedding(mlxn_encoder *encoder, mlxn_tensor ids, mlxn_weight *table, mlxn_tensor out,
                            const mlxn_embedding_params *params) {
-    const mlxn_arg args[] = {tensor(&ids), weight(table), tensor(&out)};
+    const mlxn_arg args[] = {arg(&ids), weight(table), arg(&out)};
     return mlxn_encode(encoder, MLXN_OP_embedding, args, 3, params, params ? sizeof *params : 0);
 }
 
 mlxn_status mlxn_argmax(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out) {
-    const mlxn_arg args[] = {tensor(&x), tensor(&out)};
+    const mlxn_arg args[] = {arg(&x), arg(&out)};
     return mlxn_encode(encoder, MLXN_OP_argmax, args, 2, NULL, 0);
 }
 
 mlxn_status mlxn_softcap(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out, const mlxn_softcap_params *params) {
-    const mlxn_arg args[] = {tensor(&x), tensor(&out)};
+    const mlxn_arg args[] = {arg(&x), arg(&out)};
     return mlxn_encode(encoder, MLXN_OP_softcap, args, 2, params, params ? sizeof *params : 0);
 }
 
 mlxn_status mlxn_silu_mul(mlxn_encoder *encoder, mlxn_tensor gate, mlxn_tensor up, mlxn_tensor out) {
-    const mlxn_arg args[] = {tensor(&gate), tensor(&up), tensor(&out)};
+    const mlxn_arg args[] = {arg(&gate), arg(&up), arg(&out)};
     return mlxn_encode(encoder, MLXN_OP_silu_mul, args, 3, NULL, 0);
 }
 
 mlxn_status mlxn_gelu_mul(mlxn_encoder *encoder, mlxn_tensor gate, mlxn_tensor up, mlxn_tensor out) {
-    const mlxn_arg args[] = {tensor(&gate), tensor(&up), tensor(&out)};
+    const mlxn_arg args[] = {arg(&gate), arg(&up), arg(&out)};
     return mlxn_encode(encoder, MLXN_OP_gelu_mul, args, 3, NULL, 0);
 }
 
 mlxn_status mlxn_rms_norm(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor out,
                           const mlxn_rms_norm_params *params) {
-    const mlxn_arg args[] = {tensor(&x), optional(&w), tensor(&out)};
+    const mlxn_arg args[] = {arg(&x), opt(&w), arg(&out)};
     return mlxn_encode(encoder, MLXN_OP_rms_norm, args, 3, params, params ? sizeof *params : 0);
 }
 
 mlxn_status mlxn_norm_add(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor residual, mlxn_tensor out,
                           const mlxn_rms_norm_params *params) {
-    const mlxn_arg args[] = {tensor(&x), optional(&w), tensor(&residual), tensor(&out)};
+    const mlxn_arg args[] = {arg(&x), opt(&w), arg(&residual), arg(&out)};
     return mlxn_encode(encoder, MLXN_OP_norm_add, args, 4, params, params ? sizeof *params : 0);
 }
 
 mlxn_status mlxn_rope(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor positions, mlxn_tensor factors,
                       mlxn_tensor out, const mlxn_rope_params *params) {
-    const mlxn_arg args[] = {tensor(&x), tensor(&positions), optional(&factors), tensor(&out)};
+    const mlxn_arg args[] = {arg(&x), arg(&positions), opt(&factors), arg(&out)};
     return mlxn_encode(encoder, MLXN_OP_rope, args, 4, params, params ? sizeof *params : 0);
 }
 
 mlxn_status mlxn_matmul(mlxn_encoder *encoder, mlxn_tensor x, mlxn_weight *w, mlxn_tensor bias, mlxn_tensor residual,
                         mlxn_tensor out) {
-    const mlxn_arg args[] = {tensor(&x), weight(w), optional(&bias), optional(&residual), tensor(&out)};
+    const mlxn_arg args[] = {arg(&x), weight(w), opt(&bias), opt(&residual), arg(&out)};
     return mlxn_encode(encoder, MLXN_OP_matmul, args, 5, NULL, 0);
 }
 
 mlxn_status mlxn_kv_write(mlxn_encoder *encoder, mlxn_tensor k, mlxn_tensor v, mlxn_tensor sequences,
                           mlxn_tensor positions, mlxn_tensor k_cache, mlxn_tensor v_cache) {
-    const mlxn_arg args[] = {tensor(&k), tensor(&v), tensor(&sequences), tensor(&positions), tensor(&k_cache),
-                             tensor(&v_cache)};
+    const mlxn_arg args[] = {arg(&k), arg(&v), arg(&sequences), arg(&positions), arg(&k_cache), arg(&v_cache)};
     return mlxn_encode(encoder, MLXN_OP_kv_write, args, 6, NULL, 0);
 }
 
 mlxn_status mlxn_attention(mlxn_encoder *encoder, mlxn_tensor q, mlxn_tensor k_cache, mlxn_tensor v_cache,
                            mlxn_tensor sequences, mlxn_tensor positions, mlxn_tensor out,
                            const mlxn_attention_params *params) {
-    const mlxn_arg args[] = {tensor(&q), tensor(&k_cache), tensor(&v_cache), tensor(&sequences), tensor(&positions),
-                             tensor(&out)};
+    const mlxn_arg args[] = {arg(&q), arg(&k_cache), arg(&v_cache), arg(&sequences), arg(&positions), arg(&out)};
     return mlxn_encode(encoder, MLXN_OP_attention, args, 6, params, params ? sizeof *params : 0);
 }

@@ -145,8 +145,8 @@ void check_print_typed(FILE *out) {
             size_t used = strlen(list);
             snprintf(list + used, sizeof list - used, "%s%s(%s%s)", i ? ", " : "",
                      spec->is_weight  ? "weight"
-                     : spec->optional ? "optional"
-                                      : "tensor",
+                     : spec->optional ? "opt"
+                                      : "arg",
                      spec->is_weight ? "" : "&", spec->name);
         }
         snprintf(call, sizeof call, "(encoder, MLXN_OP_%s, args, %u, %s", def->name, def->n_args,
