@@ -1,7 +1,7 @@
 /* backend.h: what a backend is. Some twenty functions, none of which names an operation.
  *
- * Core records work as a list of nodes (validated, hazards resolved, kernels chosen); a backend turns such a list into
- * a program (for a command buffer at commit, for a graph once) and executes command buffers in commit order. */
+ * Core records work as a list of nodes (validated, hazards resolved, kernels chosen); a backend turns such a list
+ * into a program (for a command buffer at commit, for a graph once) and executes command buffers in commit order. */
 #ifndef MLXN_SRC_BACKEND_H
 #define MLXN_SRC_BACKEND_H
 
@@ -14,7 +14,7 @@ typedef struct mlxn_kernel_row {
     uint32_t isa;       /* MLXN_ISA_* bits that must be present */
     uint32_t precision; /* bit (1 << mlxn_precision) for each setting that it may serve */
     bool (*fits)(const mlxn_view *args, const void *params); /* NULL = always */
-    const void *entry;  /* the backend's own */
+    const void *entry;                                       /* the backend's own */
 } mlxn_kernel_row;
 
 typedef enum mlxn_node_kind {
@@ -105,5 +105,7 @@ typedef struct mlxn_backend {
 
 /* In order of preference; ends with NULL. Defined in backends.c, the one file that names concrete backends. */
 extern const mlxn_backend *const mlxn_backends[];
+/* One more, for tests; NULL otherwise. Not listed, found by its name. */
+extern const mlxn_backend *mlxn_backend_extra;
 
 #endif

@@ -5,8 +5,9 @@
 static mlxn_status new_buffer(mlxn_device *device, uint64_t bytes, mlxn_buffer **out, mlxn_error *error) {
     *out = NULL;
     mlxn_buffer *buffer = mlxn_alloc(sizeof *buffer);
-    if (!buffer) return mlxn_fail(error, MLXN_ERR_MEMORY, "buffer of %llu bytes: out of memory for its record",
-                                  (unsigned long long)bytes);
+    if (!buffer)
+        return mlxn_fail(error, MLXN_ERR_MEMORY, "buffer of %llu bytes: out of memory for its record",
+                         (unsigned long long)bytes);
     atomic_init(&buffer->refs, 1);
     atomic_init(&buffer->handles, 1);
     atomic_init(&buffer->resident, false);

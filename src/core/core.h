@@ -54,7 +54,7 @@ struct mlxn_weight {
 
 typedef struct mlxn_fence_failure {
     uint64_t after, value; /* values in (after, value] were reached by failed work */
-    bool deferred; /* the value moves on to `value` once it has reached `after` */
+    bool deferred;         /* the value moves on to `value` once it has reached `after` */
     mlxn_error error;
 } mlxn_fence_failure;
 
@@ -152,8 +152,12 @@ extern mlxn_counter_cells mlxn_counter;
 #define MLXN_COUNT(cell) atomic_fetch_add_explicit(&mlxn_counter.cell, 1, memory_order_relaxed)
 
 /* node_list.c */
-typedef enum mlxn_keep_kind { MLXN_KEEP_BUFFER = 0, MLXN_KEEP_WEIGHT = 1, MLXN_KEEP_TIMELINE = 2, MLXN_KEEP_GRAPH = 3 }
-    mlxn_keep_kind;
+typedef enum mlxn_keep_kind {
+    MLXN_KEEP_BUFFER = 0,
+    MLXN_KEEP_WEIGHT = 1,
+    MLXN_KEEP_TIMELINE = 2,
+    MLXN_KEEP_GRAPH = 3
+} mlxn_keep_kind;
 mlxn_node *mlxn_list_add(mlxn_node_list *list, mlxn_node_kind kind); /* NULL: out of memory */
 bool mlxn_list_keep(mlxn_node_list *list, void *object, mlxn_keep_kind kind);
 /* Releases what is kept and forgets the nodes; memory stays for reuse. */

@@ -3,7 +3,10 @@
 
 #include "core/core.h"
 
+const mlxn_backend *mlxn_backend_extra;
+
 static const mlxn_backend *find_backend(const char *name) {
+    if (mlxn_backend_extra && !strcmp(mlxn_backend_extra->name, name)) return mlxn_backend_extra;
     for (size_t i = 0; mlxn_backends[i]; i++)
         if (!strcmp(mlxn_backends[i]->name, name)) return mlxn_backends[i];
     return NULL;
@@ -56,7 +59,9 @@ bool mlxn_kernel_list(uint32_t i, mlxn_kernel_info *out) {
     static const struct {
         uint32_t isa;
         const char *name;
-    } needs[] = {{0, ""}, {MLXN_ISA_AVX2, "avx2"}, {MLXN_ISA_AVX2 | MLXN_ISA_AVX512, "avx512"},
+    } needs[] = {{0, ""},
+                 {MLXN_ISA_AVX2, "avx2"},
+                 {MLXN_ISA_AVX2 | MLXN_ISA_AVX512, "avx512"},
                  {MLXN_ISA_AVX2 | MLXN_ISA_AVX512 | MLXN_ISA_VNNI, "avx512+vnni"}};
     uint32_t at = 0;
     for (uint32_t op = 0; op < MLXN_OP_COUNT; op++)
@@ -68,8 +73,7 @@ bool mlxn_kernel_list(uint32_t i, mlxn_kernel_info *out) {
                 const char *text = "?";
                 for (size_t j = 0; j < sizeof needs / sizeof *needs; j++)
                     if (needs[j].isa == rows[k].isa) text = needs[j].name;
-                if (out)
-                    *out = (mlxn_kernel_info){mlxn_op_get(op)->name, mlxn_backends[b]->name, rows[k].name, text};
+                if (out) *out = (mlxn_kernel_info){mlxn_op_get(op)->name, mlxn_backends[b]->name, rows[k].name, text};
                 return true;
             }
         }
@@ -82,12 +86,14 @@ mlxn_status mlxn_device_create(const mlxn_device_desc *user, mlxn_device **out, 
     mlxn_device_desc desc = {.struct_size = sizeof desc};
     if (user) {
         if (user->struct_size < offsetof(mlxn_device_desc, threads))
-            return mlxn_fail(error, MLXN_ERR_ARGUMENT, "device: struct_size is %u, want sizeof(mlxn_device_desc) = %zu",
-                             user->struct_size, sizeof desc);
+            return mlxn_fail(error, MLXN_ERR_ARGUMENT,
+                             "device: struct_size is %u, want sizeof(mlxn_device_desc) = %zu", user->struct_size,
+                             sizeof desc);
         memcpy(&desc, user, mlxn_min_u64(user->struct_size, sizeof desc));
     }
     if (desc.precision != MLXN_PRECISION_FAST && desc.precision != MLXN_PRECISION_F32)
-        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "device: precision is %d, want fast (0) or f32 (1)", desc.precision);
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "device: precision is %d, want fast (0) or f32 (1)",
+                         desc.precision);
     const char *name = desc.backend ? desc.backend : "cpu";
     const mlxn_backend *backend = find_backend(name);
     if (!backend) {

@@ -168,8 +168,9 @@ static mlxn_status check_span(const mlxn_encoder *encoder, const char *what, con
     if (buffer->device != encoder->device)
         return mlxn_fail(failure, MLXN_ERR_ARGUMENT, "%s: %s belongs to another device", what, name);
     if (!mlxn_add_u64(offset, bytes, &end) || end > buffer->size)
-        return mlxn_fail(failure, MLXN_ERR_ARGUMENT, "%s: %s: range is %llu + %llu bytes, buffer has %llu", what, name,
-                         (unsigned long long)offset, (unsigned long long)bytes, (unsigned long long)buffer->size);
+        return mlxn_fail(failure, MLXN_ERR_ARGUMENT, "%s: %s: range is %llu + %llu bytes, buffer has %llu", what,
+                         name, (unsigned long long)offset, (unsigned long long)bytes,
+                         (unsigned long long)buffer->size);
     return MLXN_OK;
 }
 
@@ -188,7 +189,8 @@ mlxn_status mlxn_encoder_copy(mlxn_encoder *encoder, mlxn_buffer *src, uint64_t 
         return stick(encoder, &failure);
     }
     if (!bytes) return MLXN_OK;
-    mlxn_access access[2] = {{src, src_offset, src_offset + bytes, false}, {dst, dst_offset, dst_offset + bytes, true}};
+    mlxn_access access[2] = {{src, src_offset, src_offset + bytes, false},
+                             {dst, dst_offset, dst_offset + bytes, true}};
     mlxn_node *node;
     if (!order(encoder, list, access, 2) || !mlxn_list_keep(list, src, MLXN_KEEP_BUFFER) ||
         !mlxn_list_keep(list, dst, MLXN_KEEP_BUFFER) || !(node = mlxn_list_add(list, MLXN_NODE_COPY)))
@@ -309,7 +311,10 @@ static mlxn_status view_of(const mlxn_encoder *encoder, const mlxn_op_def *def, 
         const mlxn_weight *w = arg->weight;
         if (w->device != encoder->device)
             return mlxn_fail(failure, MLXN_ERR_ARGUMENT, "%s: %s belongs to another device", def->name, spec->name);
-        *view = (mlxn_view){.present = true, .rank = 2, .dims = {w->view.rows, w->view.cols}, .weight = &w->view,
+        *view = (mlxn_view){.present = true,
+                            .rank = 2,
+                            .dims = {w->view.rows, w->view.cols},
+                            .weight = &w->view,
                             .strides = {(int64_t)w->view.cols, 1}};
         return MLXN_OK;
     }
@@ -318,8 +323,8 @@ static mlxn_status view_of(const mlxn_encoder *encoder, const mlxn_op_def *def, 
     if (t->buffer->device != encoder->device)
         return mlxn_fail(failure, MLXN_ERR_ARGUMENT, "%s: %s belongs to another device", def->name, spec->name);
     if (!t->rank || t->rank > MLXN_MAX_RANK)
-        return mlxn_fail(failure, MLXN_ERR_ARGUMENT, "%s: %s: rank is %u, want 1 to %d", def->name, spec->name, t->rank,
-                         MLXN_MAX_RANK);
+        return mlxn_fail(failure, MLXN_ERR_ARGUMENT, "%s: %s: rank is %u, want 1 to %d", def->name, spec->name,
+                         t->rank, MLXN_MAX_RANK);
     size_t size = mlxn_dtype_size(t->dtype);
     if (!size)
         return mlxn_fail(failure, MLXN_ERR_ARGUMENT, "%s: %s: dtype is %d, which is none", def->name, spec->name,
@@ -330,8 +335,9 @@ static mlxn_status view_of(const mlxn_encoder *encoder, const mlxn_op_def *def, 
         return mlxn_fail(failure, MLXN_ERR_ARGUMENT, "%s: %s: view ends at byte %llu, its buffer at %llu", def->name,
                          spec->name, (unsigned long long)end, (unsigned long long)t->buffer->size);
     if (t->buffer->host && ((uintptr_t)(t->buffer->host + t->offset) % size))
-        return mlxn_fail(failure, MLXN_ERR_ARGUMENT, "%s: %s: byte offset %llu is not aligned to its %zu-byte elements",
-                         def->name, spec->name, (unsigned long long)t->offset, size);
+        return mlxn_fail(failure, MLXN_ERR_ARGUMENT,
+                         "%s: %s: byte offset %llu is not aligned to its %zu-byte elements", def->name, spec->name,
+                         (unsigned long long)t->offset, size);
     view->present = true;
     view->dtype = t->dtype;
     view->rank = t->rank;

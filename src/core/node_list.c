@@ -44,10 +44,18 @@ bool mlxn_list_keep(mlxn_node_list *list, void *object, mlxn_keep_kind kind) {
     *slot = tagged;
     keep->order[keep->count++] = tagged;
     switch (kind) {
-        case MLXN_KEEP_BUFFER: mlxn_buffer_hold(object); break;
-        case MLXN_KEEP_WEIGHT: mlxn_weight_retain(object); break;
-        case MLXN_KEEP_TIMELINE: mlxn_timeline_retain(object); break;
-        case MLXN_KEEP_GRAPH: mlxn_graph_hold(object); break;
+        case MLXN_KEEP_BUFFER:
+            mlxn_buffer_hold(object);
+            break;
+        case MLXN_KEEP_WEIGHT:
+            mlxn_weight_retain(object);
+            break;
+        case MLXN_KEEP_TIMELINE:
+            mlxn_timeline_retain(object);
+            break;
+        case MLXN_KEEP_GRAPH:
+            mlxn_graph_hold(object);
+            break;
     }
     return true;
 }
@@ -56,7 +64,9 @@ static void release(void *tagged) {
     mlxn_keep_kind kind = (mlxn_keep_kind)((uintptr_t)tagged & 15);
     void *object = (void *)((uintptr_t)tagged & ~(uintptr_t)15);
     switch (kind) {
-        case MLXN_KEEP_BUFFER: mlxn_buffer_drop(object); break;
+        case MLXN_KEEP_BUFFER:
+            mlxn_buffer_drop(object);
+            break;
         case MLXN_KEEP_WEIGHT: {
             mlxn_weight *weight = object;
             mlxn_weight_release(&weight);
@@ -67,7 +77,9 @@ static void release(void *tagged) {
             mlxn_timeline_release(&timeline);
             break;
         }
-        case MLXN_KEEP_GRAPH: mlxn_graph_drop(object); break;
+        case MLXN_KEEP_GRAPH:
+            mlxn_graph_drop(object);
+            break;
     }
 }
 

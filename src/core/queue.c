@@ -21,7 +21,8 @@ static void fail_signals(mlxn_command_buffer *cb, const mlxn_error *failure) {
 }
 
 /* With the lock held: runs the first command buffer if that is possible now. The lock is given up meanwhile. *gone
- * tells that the queue died with its last command buffer: then the lock is not held and the queue must not be touched. */
+ * tells that the queue died with its last command buffer: then the lock is not held and the queue must not be
+ * touched. */
 static bool step(mlxn_queue *queue, bool *gone) {
     if (queue->executing || queue->blocked || !queue->head) return false;
     queue->executing = true;
@@ -85,7 +86,8 @@ mlxn_status mlxn_queue_open(mlxn_queue *queue, mlxn_queue_run_fn run, void *impl
     pthread_cond_destroy(&queue->done);
     pthread_cond_destroy(&queue->work);
     pthread_mutex_destroy(&queue->lock);
-    return mlxn_fail_code(error, MLXN_ERR_DEVICE, rc, "device: the queue's thread could not be started (error %d)", rc);
+    return mlxn_fail_code(error, MLXN_ERR_DEVICE, rc, "device: the queue's thread could not be started (error %d)",
+                          rc);
 }
 
 bool mlxn_queue_close(mlxn_queue *queue) {
@@ -167,7 +169,8 @@ mlxn_run_result mlxn_queue_sync(mlxn_command_buffer *cb, const mlxn_node *node, 
         return MLXN_RUN_DONE;
     }
     switch (mlxn_timeline_poll(t, node->u.sync.value, error)) {
-        case MLXN_REACHED: return MLXN_RUN_DONE;
+        case MLXN_REACHED:
+            return MLXN_RUN_DONE;
         case MLXN_REACHED_FAILED:
             mlxn_error_prefix(error, "waited for fence %llu, which failed", (unsigned long long)node->u.sync.value);
             return MLXN_RUN_FAILED;

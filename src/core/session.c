@@ -12,8 +12,8 @@ struct mlxn_session {
     bool drained, pending;
     uint64_t fence_value, wait_count, wait_value;
     char *label;
-    mlxn_error error;    /* the first failure; sticky */
-    mlxn_stage *stages;  /* submitted and not yet seen to have completed, in order */
+    mlxn_error error;   /* the first failure; sticky */
+    mlxn_stage *stages; /* submitted and not yet seen to have completed, in order */
     size_t n_stages, capacity;
     uint64_t failed_value; /* fence of the failed stage, 0 if none */
 };

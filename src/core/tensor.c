@@ -29,7 +29,8 @@ mlxn_tensor mlxn_tensor_4d(mlxn_buffer *buffer, uint64_t offset, mlxn_dtype dtyp
 
 mlxn_status mlxn_tensor_slice(const mlxn_tensor *tensor, uint32_t axis, uint64_t begin, uint64_t count,
                               mlxn_tensor *out, mlxn_error *error) {
-    if (!tensor || !out) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "tensor slice: %s is NULL", tensor ? "out" : "in");
+    if (!tensor || !out)
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "tensor slice: %s is NULL", tensor ? "out" : "in");
     if (axis >= tensor->rank)
         return mlxn_fail(error, MLXN_ERR_ARGUMENT, "tensor slice: axis is %u, rank %u", axis, tensor->rank);
     uint64_t end;

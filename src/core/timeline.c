@@ -51,7 +51,8 @@ static mlxn_reach reach_of(const mlxn_timeline *t, uint64_t value, mlxn_error *f
             return MLXN_REACHED_FAILED;
         }
     if (t->failures_lost) {
-        mlxn_fail(failure, MLXN_ERR_EXECUTION, "timeline: an earlier fence failed (its text was lost: out of memory)");
+        mlxn_fail(failure, MLXN_ERR_EXECUTION,
+                  "timeline: an earlier fence failed (its text was lost: out of memory)");
         return MLXN_REACHED_FAILED;
     }
     return MLXN_REACHED;
@@ -164,7 +165,8 @@ mlxn_status mlxn_timeline_wait(mlxn_timeline *t, uint64_t value, uint64_t timeou
     mlxn_reach reach;
     int rc = 0;
     while ((reach = reach_of(t, value, &failure)) == MLXN_NOT_REACHED && rc != ETIMEDOUT)
-        rc = bounded ? pthread_cond_timedwait(&t->changed, &t->lock, &until) : pthread_cond_wait(&t->changed, &t->lock);
+        rc = bounded ? pthread_cond_timedwait(&t->changed, &t->lock, &until)
+                     : pthread_cond_wait(&t->changed, &t->lock);
     uint64_t now = atomic_load_explicit(&t->value, memory_order_relaxed);
     pthread_mutex_unlock(&t->lock);
     if (reach == MLXN_REACHED) return mlxn_succeed(error);

@@ -5,7 +5,8 @@ mlxn_status mlxn_weight_create(mlxn_device *device, const mlxn_weight_desc *user
                                mlxn_error *error) {
     if (!out) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "weight: out is NULL");
     *out = NULL;
-    if (!device || !user) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "weight: %s is NULL", device ? "desc" : "device");
+    if (!device || !user)
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "weight: %s is NULL", device ? "desc" : "device");
     mlxn_weight_desc desc = {0};
     if (user->struct_size < offsetof(mlxn_weight_desc, keep_source))
         return mlxn_fail(error, MLXN_ERR_ARGUMENT, "weight: struct_size is %u, want sizeof(mlxn_weight_desc) = %zu",
@@ -88,8 +89,8 @@ mlxn_status mlxn_weight_read_row(const mlxn_weight *weight, uint64_t row, float 
     if (!weight || !dst)
         return mlxn_fail(error, MLXN_ERR_ARGUMENT, "weight read: %s is NULL", weight ? "dst" : "weight");
     if (row >= weight->view.rows)
-        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "weight read: row is %llu, weight has %llu", (unsigned long long)row,
-                         (unsigned long long)weight->view.rows);
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "weight read: row is %llu, weight has %llu",
+                         (unsigned long long)row, (unsigned long long)weight->view.rows);
     if (!weight->view.read_row)
         return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "weight read: the %s device keeps no weights",
                          weight->device->backend->name);

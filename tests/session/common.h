@@ -42,14 +42,13 @@ static inline void expect(mlxn_buffer *buffer, uint64_t n, const float *want) {
     float got[16];
     mlxn_error error;
     CHECK(mlxn_buffer_read(buffer, 0, got, 4 * n, &error) == MLXN_OK, "%s", error.message);
-    for (uint64_t i = 0; i < n; i++)
-        CHECK(got[i] == want[i], "element %d is %g, want %g", (int)i, got[i], want[i]);
+    for (uint64_t i = 0; i < n; i++) CHECK(got[i] == want[i], "element %d is %g, want %g", (int)i, got[i], want[i]);
 }
 
-#define OK(call)                                                                          \
-    do {                                                                                  \
-        mlxn_status status_ = (call);                                                     \
-        CHECK(status_ == MLXN_OK, "%s: %s", #call, mlxn_status_name(status_));            \
+#define OK(call)                                                               \
+    do {                                                                       \
+        mlxn_status status_ = (call);                                          \
+        CHECK(status_ == MLXN_OK, "%s: %s", #call, mlxn_status_name(status_)); \
     } while (0)
 
 #endif

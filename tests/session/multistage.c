@@ -2,7 +2,8 @@
  * every stage are right, residency follows handles, a fenced session may be dropped, and memory outlives work in
  * flight. The six tests carry the names of the contract they pin.
  *
- * Usage: multistage [TEST|all [cpu|null]]. Without HF2Q_ENCODER_SESSION=1 every test prints a skip line and passes. */
+ * Usage: multistage [TEST|all [cpu|null]]. Without HF2Q_ENCODER_SESSION=1 every test prints a skip line and passes.
+ */
 #include "session/common.h"
 
 static bool gate(const char *test) {
@@ -32,7 +33,8 @@ static void test_session_fence_stage_then_reset_then_begin_stage(void) {
     if (!gate(__func__)) return;
     mlxn_device *device = make_device();
     mlxn_buffer *a1 = floats(device, 4, (float[]){1, 2, 3, 4}), *b1 = floats(device, 4, (float[]){10, 20, 30, 40});
-    mlxn_buffer *a2 = floats(device, 4, (float[]){100, 200, 300, 400}), *b2 = floats(device, 4, (float[]){7, 8, 9, 10});
+    mlxn_buffer *a2 = floats(device, 4, (float[]){100, 200, 300, 400}),
+                *b2 = floats(device, 4, (float[]){7, 8, 9, 10});
     mlxn_buffer *out1 = floats(device, 4, NULL), *out2 = floats(device, 4, NULL);
     mlxn_session *s = open_session(device);
     CHECK(!mlxn_session_has_event(s), "no event before the first fence");
@@ -90,8 +92,7 @@ static void test_session_fence_event_signal_wait_round_trip(void) {
     OK(mlxn_session_begin_stage(s, "phase.iter89e2b_chain_drain"));
     OK(add(mlxn_session_encoder(s), a[0], b[0], out[0], 2));
     OK(mlxn_session_commit_and_wait(s, NULL));
-    for (int i = 0; i < 3; i++)
-        expect(out[i], 2, (float[]){100.0f * (float)i + 11, 100.0f * (float)i + 22});
+    for (int i = 0; i < 3; i++) expect(out[i], 2, (float[]){100.0f * (float)i + 11, 100.0f * (float)i + 22});
     CHECK(mlxn_session_fence_value(s) == 3, "fence value");
     mlxn_session_destroy(s);
     for (int i = 0; i < 3; i++) {
@@ -109,7 +110,7 @@ static bool residency_on(mlxn_device *device, const char *test) {
     return false;
 }
 
-#define RC(want)                                                            \
+#define RC(want)                                                                   \
     CHECK(mlxn_residency_allocation_count() == (want), "count is %llu, want %llu", \
           (unsigned long long)mlxn_residency_allocation_count(), (unsigned long long)(want))
 
@@ -190,7 +191,8 @@ static void test_session_arena_lifetime_under_fence_no_rescission(void) {
 
         mlxn_encoder *plain = NULL;
         OK(mlxn_encoder_create(device, &plain, NULL));
-        mlxn_buffer *a3 = floats(device, 4, (float[]){10, 20, 30, 40}), *b3 = floats(device, 4, (float[]){1, 2, 3, 4});
+        mlxn_buffer *a3 = floats(device, 4, (float[]){10, 20, 30, 40}),
+                    *b3 = floats(device, 4, (float[]){1, 2, 3, 4});
         mlxn_buffer *out3 = floats(device, 4, NULL);
         OK(add(plain, a3, b3, out3, 4));
         OK(mlxn_encoder_commit_and_wait(plain, NULL, NULL));

@@ -1,6 +1,6 @@
-/* Promise: what is recorded is what runs. Barriers stand exactly where operations conflict, a captured graph replays to
- * the same results as direct recording, launching a graph allocates nothing, thousands of commits in flight stay in
- * order, and the null device's text shows the stream. */
+/* Promise: what is recorded is what runs. Barriers stand exactly where operations conflict, a captured graph replays
+ * to the same results as direct recording, launching a graph allocates nothing, thousands of commits in flight stay
+ * in order, and the null device's text shows the stream. */
 #include <mlxn/mlxn.h>
 
 #include "base/base.h"

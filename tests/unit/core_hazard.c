@@ -59,8 +59,7 @@ static void test_many_buffers(void) {
     mlxn_hazards h = {.group = 1};
     static char keys[20000];
     for (int group = 0; group < 200; group++) {
-        for (int i = 0; i < 100; i++)
-            CHECK(mlxn_hazards_add(&h, &keys[group * 100 + i], 0, 4, true), "add");
+        for (int i = 0; i < 100; i++) CHECK(mlxn_hazards_add(&h, &keys[group * 100 + i], 0, 4, true), "add");
         CHECK(mlxn_hazards_conflict(&h, &keys[group * 100 + 50], 0, 1, false), "this group is seen");
         if (group) CHECK(!mlxn_hazards_conflict(&h, &keys[group * 100 - 50], 0, 1, false), "the last one is not");
         mlxn_hazards_reset(&h);

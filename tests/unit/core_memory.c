@@ -1,5 +1,6 @@
 /* Promise: buffers are zero, 64-byte aligned, exact, counted, and outlive the work that uses them; wrapped memory is
- * freed after its last use; views compose and honour their length; the pool never aliases; limits refuse with numbers. */
+ * freed after its last use; views compose and honour their length; the pool never aliases; limits refuse with
+ * numbers. */
 #include <mlxn/mlxn.h>
 
 #include "test.h"

@@ -42,7 +42,7 @@ static mlxn_run_result run(void *impl, mlxn_command_buffer *cb, mlxn_timeline **
         cpu_threads_run(device);
         int failure = atomic_exchange(&device->failure, 0);
         if (failure) {
-            mlxn_fail(error, MLXN_ERR_EXECUTION, "cpu: a reference operation failed: %s",
+            mlxn_fail(error, MLXN_ERR_EXECUTION, "cpu: an operation failed: %s",
                       mlxn_status_text((mlxn_status)failure));
             return MLXN_RUN_FAILED;
         }
@@ -52,7 +52,8 @@ static mlxn_run_result run(void *impl, mlxn_command_buffer *cb, mlxn_timeline **
 
 static mlxn_status open_device(mlxn_device *owner, const mlxn_device_desc *desc, void **impl, mlxn_error *error) {
     if (desc->threads > MAX_THREADS)
-        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "device: threads is %u, want at most %d", desc->threads, MAX_THREADS);
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "device: threads is %u, want at most %d", desc->threads,
+                         MAX_THREADS);
     cpu_device *device = mlxn_alloc_aligned(sizeof *device);
     if (!device) return mlxn_fail(error, MLXN_ERR_MEMORY, "device: out of memory for the CPU device");
     device->n_threads = desc->threads ? desc->threads : (uint32_t)mlxn_min_u64(cpu_available_cores(), MAX_THREADS);

@@ -8,8 +8,7 @@
 #define DECLARE_BASE(file) extern const cpu_kernel cpu_kernels_##file##_base[];
 CPU_KERNEL_FILES(DECLARE_BASE)
 #if defined(__x86_64__)
-#define DECLARE_X86(file) \
-    extern const cpu_kernel cpu_kernels_##file##_avx2[], cpu_kernels_##file##_avx512[];
+#define DECLARE_X86(file) extern const cpu_kernel cpu_kernels_##file##_avx2[], cpu_kernels_##file##_avx512[];
 CPU_KERNEL_FILES(DECLARE_X86)
 extern const cpu_kernel cpu_kernels_matmul_vnni[];
 #endif
@@ -21,11 +20,10 @@ static const cpu_kernel *const tables[] = {
 #define ROW_AVX512(file) cpu_kernels_##file##_avx512,
     CPU_KERNEL_FILES(ROW_AVX512)
 #define ROW_AVX2(file) cpu_kernels_##file##_avx2,
-    CPU_KERNEL_FILES(ROW_AVX2)
+        CPU_KERNEL_FILES(ROW_AVX2)
 #endif
 #define ROW_BASE(file) cpu_kernels_##file##_base,
-    CPU_KERNEL_FILES(ROW_BASE)
-};
+            CPU_KERNEL_FILES(ROW_BASE)};
 
 enum { MAX_ROWS = 512 };
 static mlxn_kernel_row rows[MAX_ROWS];

@@ -179,8 +179,9 @@ mlxn_status cpu_threads_start(cpu_device *device, mlxn_error *error) {
         }
         if (rc) {
             mlxn_free(start);
-            mlxn_fail_code(error, MLXN_ERR_DEVICE, rc, "device: worker thread %u of %u could not be started (error %d)",
-                           device->n_workers + 1, n, rc);
+            mlxn_fail_code(error, MLXN_ERR_DEVICE, rc,
+                           "device: worker thread %u of %u could not be started (error %d)", device->n_workers + 1, n,
+                           rc);
             cpu_threads_stop(device);
             return MLXN_ERR_DEVICE;
         }

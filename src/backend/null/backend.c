@@ -79,7 +79,9 @@ static mlxn_run_result run_nodes(null_device *device, mlxn_command_buffer *cb, c
                 put(device, "fill b%" PRIu64 "+%" PRIu64 " bytes=%" PRIu64 " value=%u\n", node->u.fill.dst->id,
                     node->u.fill.offset, node->u.fill.bytes, node->u.fill.value);
                 break;
-            case MLXN_NODE_BARRIER: put(device, "barrier\n"); break;
+            case MLXN_NODE_BARRIER:
+                put(device, "barrier\n");
+                break;
             case MLXN_NODE_SIGNAL:
             case MLXN_NODE_WAIT: {
                 mlxn_run_result result = mlxn_queue_sync(cb, node, timeline, error);
@@ -104,8 +106,7 @@ static mlxn_run_result run_nodes(null_device *device, mlxn_command_buffer *cb, c
 static mlxn_run_result run(void *impl, mlxn_command_buffer *cb, mlxn_timeline **timeline, mlxn_error *error) {
     null_device *device = impl;
     if (!cb->cursor) put(device, "begin \"%s\"\n", mlxn_command_buffer_label(cb));
-    mlxn_run_result result =
-        run_nodes(device, cb, cb->list.nodes, cb->list.count, &cb->cursor, timeline, error);
+    mlxn_run_result result = run_nodes(device, cb, cb->list.nodes, cb->list.count, &cb->cursor, timeline, error);
     if (result == MLXN_RUN_DONE) put(device, "end\n");
     return result;
 }

@@ -1,0 +1,94 @@
+/* backend.c: forwards every call to the CPU backend and lets one of them fail. */
+#include "backend/fault/backend.h"
+
+#include <inttypes.h>
+
+#include "backend/cpu/backend.h"
+#include "backend/cpu/device.h"
+
+static _Atomic uint64_t calls, fails_at;
+
+uint64_t mlxn_fault_at(uint64_t k) {
+    uint64_t now = atomic_load(&calls);
+    atomic_store(&fails_at, k ? now + k : 0);
+    return now;
+}
+
+static bool fails(void) { return atomic_fetch_add(&calls, 1) + 1 == atomic_load(&fails_at); }
+
+#define FAIL_HERE(name)                                                                          \
+    do {                                                                                         \
+        if (fails()) return mlxn_fail(error, MLXN_ERR_DEVICE, "fault: %s fails as asked", name); \
+    } while (0)
+
+static uint32_t device_count(mlxn_error *error) { return mlxn_backend_cpu.device_count(error); }
+static mlxn_status open_device(mlxn_device *device, const mlxn_device_desc *desc, void **impl, mlxn_error *error) {
+    FAIL_HERE("open");
+    return mlxn_backend_cpu.open(device, desc, impl, error);
+}
+static void close_device(void *impl) { mlxn_backend_cpu.close(impl); }
+static void info(void *impl, mlxn_device_info *out) { mlxn_backend_cpu.info(impl, out); }
+static mlxn_status memory_create(void *impl, uint64_t bytes, void **storage, void **host, mlxn_error *error) {
+    FAIL_HERE("memory_create");
+    return mlxn_backend_cpu.memory_create(impl, bytes, storage, host, error);
+}
+static void memory_destroy(void *impl, void *storage, uint64_t bytes) {
+    mlxn_backend_cpu.memory_destroy(impl, storage, bytes);
+}
+static mlxn_status memory_wrap(void *impl, void *memory, uint64_t bytes, void **storage, void **host,
+                               mlxn_error *error) {
+    FAIL_HERE("memory_wrap");
+    return mlxn_backend_cpu.memory_wrap(impl, memory, bytes, storage, host, error);
+}
+static void memory_unwrap(void *impl, void *storage) { mlxn_backend_cpu.memory_unwrap(impl, storage); }
+static mlxn_status memory_read(void *impl, void *storage, uint64_t offset, void *dst, uint64_t bytes,
+                               mlxn_error *error) {
+    FAIL_HERE("memory_read");
+    return mlxn_backend_cpu.memory_read(impl, storage, offset, dst, bytes, error);
+}
+static mlxn_status memory_write(void *impl, void *storage, uint64_t offset, const void *src, uint64_t bytes,
+                                mlxn_error *error) {
+    FAIL_HERE("memory_write");
+    return mlxn_backend_cpu.memory_write(impl, storage, offset, src, bytes, error);
+}
+static mlxn_status weight_prepare(void *impl, const mlxn_weight_view *raw, mlxn_weight_view *out, void **storage,
+                                  mlxn_error *error) {
+    FAIL_HERE("weight_prepare");
+    return mlxn_backend_cpu.weight_prepare(impl, raw, out, storage, error);
+}
+static void weight_destroy(void *impl, void *storage) { mlxn_backend_cpu.weight_destroy(impl, storage); }
+static const mlxn_kernel_row *kernels(size_t *count) { return mlxn_backend_cpu.kernels(count); }
+static mlxn_status program_create(void *impl, const mlxn_node *nodes, size_t n, void **program, mlxn_error *error) {
+    FAIL_HERE("program_create");
+    return mlxn_backend_cpu.program_create(impl, nodes, n, program, error);
+}
+static void program_destroy(void *impl, void *program) { mlxn_backend_cpu.program_destroy(impl, program); }
+static mlxn_status submit(void *impl, mlxn_command_buffer *cb, bool will_wait, mlxn_error *error) {
+    FAIL_HERE("submit");
+    if (fails()) atomic_store(&((cpu_device *)impl)->failure, MLXN_ERR_DEVICE);
+    return mlxn_backend_cpu.submit(impl, cb, will_wait, error);
+}
+static bool wait_for(void *impl, mlxn_command_buffer *cb, uint64_t timeout_ns) {
+    return mlxn_backend_cpu.wait(impl, cb, timeout_ns);
+}
+
+const mlxn_backend mlxn_backend_fault = {
+    .name = "fault",
+    .device_count = device_count,
+    .open = open_device,
+    .close = close_device,
+    .info = info,
+    .memory_create = memory_create,
+    .memory_destroy = memory_destroy,
+    .memory_wrap = memory_wrap,
+    .memory_unwrap = memory_unwrap,
+    .memory_read = memory_read,
+    .memory_write = memory_write,
+    .weight_prepare = weight_prepare,
+    .weight_destroy = weight_destroy,
+    .kernels = kernels,
+    .program_create = program_create,
+    .program_destroy = program_destroy,
+    .submit = submit,
+    .wait = wait_for,
+};
