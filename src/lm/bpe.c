@@ -1,10 +1,10 @@
-/* bpe.c: byte-level BPE. Each byte of a piece is written as one of 256 printable characters, in which the vocabulary and
- * the merges are spelled; the merges then join them, lowest rank first. */
+/* bpe.c: byte-level BPE. Each byte of a piece is written as one of 256 printable characters, in which the vocabulary
+ * and the merges are spelled; the merges then join them, lowest rank first. */
 #include "lm/tok_internal.h"
 #include "lm/utf8.h"
 
-/* Bytes that are printable in Latin-1 stand for themselves, the 68 others, in order, for U+0100 and up (the mapping that
- * GPT-2 published). */
+/* Bytes that are printable in Latin-1 stand for themselves, the 68 others, in order, for U+0100 and up (the mapping
+ * that GPT-2 published). */
 static bool is_itself(uint32_t code) {
     return (code >= 0x21 && code <= 0x7e) || (code >= 0xa1 && code <= 0xac) || (code >= 0xae && code <= 0xff);
 }

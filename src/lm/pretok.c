@@ -1,9 +1,9 @@
 /* pretok.c: how byte-level BPE cuts a text into pieces before joining, by regular expressions (PCRE2).
  *
- * The expressions are those that the models' makers published in their tokenizer files. Each of a row's expressions is
- * applied to the pieces that the one before it left; what lies between two matches is a piece too. White space is spelled
- * out, because \s of PCRE2 also means U+180E, which Unicode's White_Space (and the tokenizers that trained these
- * vocabularies) does not. */
+ * The expressions are those that the models' makers published in their tokenizer files. Each of a row's expressions
+ * is applied to the pieces that the one before it left; what lies between two matches is a piece too. White space is
+ * spelled out, because \s of PCRE2 also means U+180E, which Unicode's White_Space (and the tokenizers that trained
+ * these vocabularies) does not. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 #include <stdio.h>
@@ -12,12 +12,13 @@
 #include "lm/utf8.h"
 
 #define WHITE "\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
+/* With the digits of Unicode 15, which a PCRE2 before 10.43 does not know: ids must not depend on its version. */
+#define N "\\p{N}\\x{11f50}-\\x{11f59}\\x{1d2c0}-\\x{1d2d3}\\x{1e4f0}-\\x{1e4f9}"
 #define LAST_SPACES "[" WHITE "]+(?![^" WHITE "])|[" WHITE "]+"
-#define GPT2                                                                                     \
-    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" WHITE "\\p{L}\\p{N}]+|" LAST_SPACES
+#define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?[" N "]+| ?[^" WHITE "\\p{L}" N "]+|" LAST_SPACES
 #define CASELESS "'(?:[sStTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])"
-#define LLAMA3(number)                                                                           \
-    CASELESS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" number "| ?[^" WHITE "\\p{L}\\p{N}]+[\\r\\n]*|[" WHITE \
+#define LLAMA3(count)                                                                                     \
+    CASELESS "|[^\\r\\n\\p{L}" N "]?\\p{L}+|[" N "]" count "| ?[^" WHITE "\\p{L}" N "]+[\\r\\n]*|[" WHITE \
              "]*[\\r\\n]+|" LAST_SPACES
 
 struct mlxn_pretok {
@@ -27,26 +28,31 @@ struct mlxn_pretok {
 };
 
 static const mlxn_pretok rows[] = {
-    {"smollm", {"\\p{N}", GPT2}, false, false},
-    {"qwen2", {LLAMA3("\\p{N}")}, false, false},
+    {"smollm", {"[" N "]", GPT2}, false, false},
+    {"qwen2", {LLAMA3("")}, false, false},
     {"gpt-2", {GPT2}, false, false},
-    {"llama-bpe", {LLAMA3("\\p{N}{1,3}")}, true, true},
-    {"default", {"[\\p{P}$+<=>^~|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}, false, false},
+    {"llama-bpe", {LLAMA3("{1,3}")}, true, true},
+    {"default", {"[\\p{P}$+<=>^~|]+", GPT2, "[" N "]+", "[0-9][0-9][0-9]"}, false, false},
 };
 
 /* Other names under which converters write the same rules. */
+/* clang-format off */
 static const struct {
     const char *name, *same_as;
 } aliases[] = {
-    {"llama3", "llama-bpe"},   {"llama-v3", "llama-bpe"},       {"falcon3", "llama-bpe"}, {"falcon-h1", "llama-bpe"},
-    {"pixtral", "llama-bpe"},  {"lfm2", "llama-bpe"},           {"megrez", "qwen2"},      {"stablelm2", "qwen2"},
-    {"hunyuan", "qwen2"},      {"deepseek-r1-qwen", "qwen2"},   {"gpt2", "gpt-2"},        {"phi-2", "gpt-2"},
-    {"mpt", "gpt-2"},          {"olmo", "gpt-2"},               {"jais", "gpt-2"},        {"starcoder", "smollm"},
-    {"refact", "smollm"},      {"command-r", "smollm"},         {"codeshell", "smollm"},  {"exaone", "smollm"},
-    {"minerva-7b", "smollm"},
+    {"llama3", "llama-bpe"},  {"llama-v3", "llama-bpe"}, {"falcon3", "llama-bpe"},  {"falcon-h1", "llama-bpe"},
+    {"pixtral", "llama-bpe"}, {"lfm2", "llama-bpe"},     {"midm-2.0", "llama-bpe"}, {"megrez", "qwen2"},
+    {"stablelm2", "qwen2"},   {"hunyuan", "qwen2"},      {"solar-open", "qwen2"},   {"deepseek-r1-qwen", "qwen2"},
+    {"kormo", "qwen2"},       {"phi-2", "gpt-2"},        {"mpt", "gpt-2"},          {"olmo", "gpt-2"},
+    {"jais", "gpt-2"},        {"exaone4", "gpt-2"},      {"trillion", "gpt-2"},     {"mellum", "gpt-2"},
+    {"gigachat", "gpt-2"},    {"starcoder", "smollm"},   {"refact", "smollm"},      {"command-r", "smollm"},
+    {"codeshell", "smollm"},  {"exaone", "smollm"},      {"minerva-7b", "smollm"},
 };
+/* clang-format on */
 
-static bool is(mlxn_string s, const char *text) { return s.size == strlen(text) && memcmp(s.data, text, s.size) == 0; }
+static bool is(mlxn_string s, const char *text) {
+    return s.size == strlen(text) && memcmp(s.data, text, s.size) == 0;
+}
 
 const mlxn_pretok *mlxn_pretok_find(mlxn_string name) {
     for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++)
@@ -153,8 +159,9 @@ static bool cut_ill_formed(const char *text, uint32_t n, cuts *out) {
 }
 
 /* Cuts each piece of `in` by one expression. */
-static mlxn_status cut_by(const mlxn_tokenizer *tok, pcre2_code *regex, pcre2_match_data *found, pcre2_match_context *limits,
-                          const char *text, const cuts *in, cuts *out, mlxn_error *error) {
+static mlxn_status cut_by(const mlxn_tokenizer *tok, pcre2_code *regex, pcre2_match_data *found,
+                          pcre2_match_context *limits, const char *text, const cuts *in, cuts *out,
+                          mlxn_error *error) {
     const PCRE2_SIZE *range = pcre2_get_ovector_pointer(found);
     uint32_t start = 0;
     bool ok = true;
@@ -194,7 +201,8 @@ mlxn_status mlxn_pretok_split(mlxn_tokenizer *tok, const char *text, uint32_t n,
     pcre2_match_data *found = general ? pcre2_match_data_create(1, general) : NULL;
     pcre2_match_context *limits = general ? pcre2_match_context_create(general) : NULL;
     bool ok = found && limits && cut_ill_formed(text, n, &now);
-    /* Backtracking is at most one step per byte of a run of white space; the limit only guards against a mistake here. */
+    /* Backtracking is at most one step per byte of a run of white space; the limit only guards against a mistake
+     * here. */
     if (ok) pcre2_set_match_limit(limits, 10000000u + 4u * n);
     if (!ok) status = mlxn_fail(error, MLXN_ERR_MEMORY, "tokenize: no memory for the pieces of the text");
     for (uint32_t i = 0; status == MLXN_OK && i < tok->n_regex; i++) {

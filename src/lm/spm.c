@@ -1,4 +1,5 @@
-/* spm.c: SentencePiece-style BPE: characters are joined as long as the joined text is a token, highest score first. */
+/* spm.c: SentencePiece-style BPE: characters are joined as long as the joined text is a token, highest score first.
+ */
 #include "lm/tok_internal.h"
 #include "lm/utf8.h"
 

@@ -13,12 +13,14 @@
 #define MLXN_TOK_MAX_END 24
 
 typedef enum mlxn_tok_type { /* values of tokenizer.ggml.token_type */
-    MLXN_TOK_NORMAL = 1,
-    MLXN_TOK_UNKNOWN = 2,
-    MLXN_TOK_CONTROL = 3,
-    MLXN_TOK_USER_DEFINED = 4,
-    MLXN_TOK_UNUSED = 5,
-    MLXN_TOK_BYTE = 6
+                             MLXN_TOK_NORMAL = 1,
+                             MLXN_TOK_UNKNOWN = 2,
+                             MLXN_TOK_CONTROL = 3,
+                             MLXN_TOK_USER_DEFINED = 4,
+                             MLXN_TOK_UNUSED = 5,
+                             MLXN_TOK_BYTE = 6,
+                             MLXN_TOK_NAMED = 7 /* not in files: plain by its type, but its name makes it one that is
+                                                   found in text */
 } mlxn_tok_type;
 
 /* A string of the file: where it lies after `base` of its list, its size, and for tokens the type. */
@@ -27,8 +29,8 @@ typedef struct mlxn_tok_string {
     uint32_t size : 28, type : 4;
 } mlxn_tok_string;
 
-/* Open addressing with linear probing, at most half full: the high half of a slot is the high half of the hash, the low
- * half is index + 1, 0 = free. */
+/* Open addressing with linear probing, at most half full: the high half of a slot is the high half of the hash, the
+ * low half is index + 1, 0 = free. */
 typedef struct mlxn_tok_table {
     uint64_t *slots;
     uint64_t mask;
@@ -106,10 +108,10 @@ typedef struct mlxn_tok_part {
     uint32_t start, end;
     int32_t token;
 } mlxn_tok_part;
-/* The parts in the order of the text; *parts is allocated. Longer tokens win over shorter ones anywhere in the text, then
- * the lower id, then the earlier place. false: no memory. */
-bool mlxn_tok_partition(const mlxn_tokenizer *tok, const char *text, uint32_t n, bool no_special, mlxn_tok_part **parts,
-                        size_t *n_parts);
+/* The parts in the order of the text; *parts is allocated. Longer tokens win over shorter ones anywhere in the text,
+ * then the lower id, then the earlier place. false: no memory. */
+bool mlxn_tok_partition(const mlxn_tokenizer *tok, const char *text, uint32_t n, bool no_special,
+                        mlxn_tok_part **parts, size_t *n_parts);
 
 /* ---- joining (tok_merge.c) ---- */
 

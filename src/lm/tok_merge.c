@@ -1,5 +1,5 @@
-/* tok_merge.c: the joining of symbols that both engines share: a linked list of symbols and a heap of the pairs that may be
- * joined, best first, leftmost among equals. n log n in the number of symbols. */
+/* tok_merge.c: the joining of symbols that both engines share: a linked list of symbols and a heap of the pairs that
+ * may be joined, best first, leftmost among equals. n log n in the number of symbols. */
 #include "lm/tok_internal.h"
 
 void mlxn_tok_work_free(mlxn_tok_work *work) {
@@ -29,8 +29,8 @@ bool mlxn_tok_work_symbol(mlxn_tok_work *work, uint32_t start, uint32_t size) {
     }
     uint32_t i = (uint32_t)work->n_symbols++;
     if (i) work->symbols[i - 1].next = i;
-    work->symbols[i] = (mlxn_tok_symbol){
-        .start = start, .size = size, .previous = i ? i - 1 : MLXN_TOK_NIL, .next = MLXN_TOK_NIL};
+    work->symbols[i] =
+        (mlxn_tok_symbol){.start = start, .size = size, .previous = i ? i - 1 : MLXN_TOK_NIL, .next = MLXN_TOK_NIL};
     return true;
 }
 
@@ -81,8 +81,8 @@ static bool consider(const mlxn_tokenizer *tok, mlxn_tok_work *work, uint32_t i)
         if (id < 0) return true;
         priority = score_priority(mlxn_tok_score(tok, (uint32_t)id));
     } else {
-        int32_t rank = mlxn_tok_find_merge(tok, text, left->size, left->hash, text + left->size, right->size,
-                                           right->hash);
+        int32_t rank =
+            mlxn_tok_find_merge(tok, text, left->size, left->hash, text + left->size, right->size, right->hash);
         if (rank < 0) return true;
         priority = (uint32_t)rank;
     }

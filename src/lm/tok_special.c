@@ -1,13 +1,14 @@
 /* tok_special.c: control and user-defined tokens found in plain text.
  *
- * The rule is that of llama.cpp: the longest token takes its places in the whole text first, then the next shorter one, and
- * so on. Doing that token by token costs tokens x text, and a Gemma vocabulary has 6,400 of them. Here each place of the
- * text proposes its longest token, a heap hands out the proposals in the same order, and one that overlaps a longer token
- * that was taken proposes its next shorter one: n log n, however hostile the text. */
+ * The rule is that of llama.cpp: the longest token takes its places in the whole text first, then the next shorter
+ * one, and so on. Doing that token by token costs tokens x text, and a Gemma vocabulary has 6,400 of them. Here each
+ * place of the text proposes its longest token, a heap hands out the proposals in the same order, and one that
+ * overlaps a longer token that was taken proposes its next shorter one: n log n, however hostile the text. */
 #include "lm/tok_internal.h"
 
 static bool is_wanted(uint32_t type) {
-    return type == MLXN_TOK_CONTROL || type == MLXN_TOK_USER_DEFINED || type == MLXN_TOK_UNKNOWN;
+    return type == MLXN_TOK_CONTROL || type == MLXN_TOK_USER_DEFINED || type == MLXN_TOK_UNKNOWN ||
+           type == MLXN_TOK_NAMED;
 }
 
 static int compare(const mlxn_tokenizer *tok, uint32_t a, uint32_t b) {
@@ -138,7 +139,8 @@ static bool propose(const mlxn_tokenizer *tok, const char *text, uint32_t n, boo
 }
 
 /* Hands out the places. `covered` has one bit per byte of the text. */
-static void take(const mlxn_tokenizer *tok, const char *text, uint32_t n, bool no_special, places *p, uint8_t *covered) {
+static void take(const mlxn_tokenizer *tok, const char *text, uint32_t n, bool no_special, places *p,
+                 uint8_t *covered) {
     for (size_t i = 0; i < p->count; i++) p->heap[i] = (uint32_t)i;
     p->n_heap = p->count;
     for (size_t i = p->n_heap / 2; i-- > 0;) sink(p, i);
@@ -164,8 +166,8 @@ static void take(const mlxn_tokenizer *tok, const char *text, uint32_t n, bool n
     }
 }
 
-bool mlxn_tok_partition(const mlxn_tokenizer *tok, const char *text, uint32_t n, bool no_special, mlxn_tok_part **parts,
-                        size_t *n_parts) {
+bool mlxn_tok_partition(const mlxn_tokenizer *tok, const char *text, uint32_t n, bool no_special,
+                        mlxn_tok_part **parts, size_t *n_parts) {
     places p = {0};
     uint8_t *covered = NULL;
     *parts = NULL;

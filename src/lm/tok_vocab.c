@@ -1,7 +1,8 @@
-/* tok_vocab.c: the vocabulary of a file: strings stay in the map, one hash table over the tokens and one over the merges.
+/* tok_vocab.c: the vocabulary of a file: strings stay in the map, one hash table over the tokens and one over the
+ * merges.
  *
- * Loading is on the way to the first token, so it is two passes over the strings and no lookups: merges are keyed by the
- * hashes of their two halves instead of token ids, which would cost two cache misses per merge. */
+ * Loading is on the way to the first token, so it is two passes over the strings and no lookups: merges are keyed by
+ * the hashes of their two halves instead of token ids, which would cost two cache misses per merge. */
 #include <stdio.h>
 
 #include "lm/tok_internal.h"
@@ -60,6 +61,26 @@ static void table_insert(mlxn_tok_strings *list, uint32_t index, uint64_t hash, 
     }
 }
 
+/* Strings are inserted in batches, so that the cache misses on their slots overlap. */
+#define BATCH 32
+typedef struct batch {
+    uint64_t hashes[BATCH];
+    uint32_t first, count;
+} batch;
+
+static void batch_flush(mlxn_tok_strings *list, batch *b, bool keep_first) {
+    for (uint32_t i = 0; i < b->count; i++)
+        if (list->items[b->first + i].size) table_insert(list, b->first + i, b->hashes[i], keep_first);
+    b->first += b->count;
+    b->count = 0;
+}
+
+static inline void batch_add(mlxn_tok_strings *list, batch *b, uint64_t hash, bool keep_first) {
+    if (b->count == BATCH) batch_flush(list, b, keep_first);
+    __builtin_prefetch(&list->table.slots[hash & list->table.mask], 1);
+    b->hashes[b->count++] = hash;
+}
+
 int32_t mlxn_tok_find(const mlxn_tokenizer *tok, const char *s, size_t n) {
     if (n > tok->longest) return -1;
     const mlxn_tok_table *t = &tok->tokens.table;
@@ -91,8 +112,8 @@ float mlxn_tok_score(const mlxn_tokenizer *tok, uint32_t id) {
 }
 
 /* Notes where each string of the array lies. */
-static mlxn_status list_strings(const mlxn_gguf_value *value, const char *key, mlxn_tok_strings *list, uint64_t *total,
-                                mlxn_error *error) {
+static mlxn_status list_strings(const mlxn_gguf_value *value, const char *key, mlxn_tok_strings *list,
+                                uint64_t *total, mlxn_error *error) {
     if (value->type != MLXN_GGUF_ARRAY || value->v.array.element != MLXN_GGUF_STRING)
         return mlxn_fail(error, MLXN_ERR_FORMAT, "%s: not an array of strings", key);
     if (value->v.array.count > MAX_STRINGS)
@@ -161,7 +182,10 @@ static mlxn_status read_scores(mlxn_tokenizer *tok, const mlxn_gguf *file, mlxn_
 }
 
 static int hex_digit(char c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                  : -1;
 }
 
 /* The bytes of a "llama" token: "<0xE2>" of type byte is that byte, U+2581 is a space. */
@@ -187,15 +211,20 @@ static uint32_t spm_piece(mlxn_tok_type type, const char *s, uint32_t n, char *o
 
 /* The bytes of a "gpt2" token. One with a character outside the 256 is text as it stands. */
 static uint32_t bpe_piece(mlxn_tok_type type, const char *s, uint32_t n, char *out) {
-    uint32_t written = 0;
-    for (uint32_t i = 0; type == MLXN_TOK_NORMAL && i < n;) {
-        uint32_t code = 0;
-        uint32_t length = mlxn_utf8_read(s + i, n - i, &code, NULL);
-        int32_t byte = length ? mlxn_bpe_byte_of_char(code) : -1;
+    uint32_t written = 0, i = 0;
+    while (type == MLXN_TOK_NORMAL && i < n) {
+        uint8_t c = (uint8_t)s[i];
+        int32_t byte = c;
+        if (c < 0x21 || c > 0x7e) { /* the 256 characters are of one or two bytes */
+            uint8_t c2 = i + 1 < n ? (uint8_t)s[i + 1] : 0;
+            byte = c >= 0xc2 && c <= 0xdf && (c2 & 0xc0) == 0x80
+                       ? mlxn_bpe_byte_of_char((uint32_t)(c & 0x1f) << 6 | (c2 & 0x3f))
+                       : -1;
+            i++;
+        }
         if (byte < 0) break;
         out[written++] = (char)byte;
-        i += length;
-        if (i == n) return written;
+        if (++i == n) return written;
     }
     memcpy(out, s, n);
     return n;
@@ -213,16 +242,19 @@ static mlxn_status load_tokens(mlxn_tokenizer *tok, const mlxn_gguf *file, mlxn_
     tok->piece_bytes = total <= UINT32_MAX ? mlxn_alloc((size_t)total) : NULL;
     tok->piece_ends = mlxn_alloc_array(tok->tokens.count, sizeof *tok->piece_ends);
     if (!tok->piece_bytes || !tok->piece_ends)
-        return mlxn_fail(error, MLXN_ERR_MEMORY, "%s: no memory for %llu bytes of text", key, (unsigned long long)total);
+        return mlxn_fail(error, MLXN_ERR_MEMORY, "%s: no memory for %llu bytes of text", key,
+                         (unsigned long long)total);
     uint32_t end = 0;
+    batch pending = {.count = 0};
     for (uint32_t i = 0; i < tok->tokens.count; i++) {
         const mlxn_tok_string item = tok->tokens.items[i];
         const char *s = mlxn_tok_text(&tok->tokens, i);
-        if (item.size) table_insert(&tok->tokens, i, mlxn_tok_hash(s, item.size), false);
+        batch_add(&tok->tokens, &pending, mlxn_tok_hash(s, item.size), false);
         if (item.size > tok->longest) tok->longest = item.size;
         end += (tok->spm ? spm_piece : bpe_piece)((mlxn_tok_type)item.type, s, item.size, tok->piece_bytes + end);
         tok->piece_ends[i] = end;
     }
+    batch_flush(&tok->tokens, &pending, false);
     return MLXN_OK;
 }
 
@@ -234,6 +266,7 @@ static mlxn_status load_merges(mlxn_tokenizer *tok, const mlxn_gguf *file, mlxn_
     uint64_t total;
     mlxn_status status = list_strings(&value, key, &tok->merges, &total, error);
     if (status != MLXN_OK) return status;
+    batch pending = {.count = 0};
     for (uint32_t i = 0; i < tok->merges.count; i++) {
         const char *s = mlxn_tok_text(&tok->merges, i);
         uint32_t size = tok->merges.items[i].size;
@@ -241,11 +274,12 @@ static mlxn_status load_merges(mlxn_tokenizer *tok, const mlxn_gguf *file, mlxn_
         const char *space = size > 2 ? memchr(s + 1, ' ', size - 1) : NULL;
         uint32_t left = space ? (uint32_t)(space - s) : size;
         if (left + 1 >= size)
-            return mlxn_fail(error, MLXN_ERR_FORMAT, "%s: entry %u is \"%.*s\", want two parts and a space between", key,
-                             i, size > 60 ? 60 : (int)size, s);
+            return mlxn_fail(error, MLXN_ERR_FORMAT, "%s: entry %u is \"%.*s\", want two parts and a space between",
+                             key, i, size > 60 ? 60 : (int)size, s);
         uint64_t hash = mlxn_tok_hash_pair(mlxn_tok_hash(s, left), mlxn_tok_hash(space + 1, size - left - 1));
-        table_insert(&tok->merges, i, hash, true);
+        batch_add(&tok->merges, &pending, hash, true);
     }
+    batch_flush(&tok->merges, &pending, true);
     return MLXN_OK;
 }
 
@@ -277,13 +311,33 @@ static void add_end(mlxn_tokenizer *tok, mlxn_token id) {
     tok->ends[tok->n_ends++] = id;
 }
 
+/* Converters that know no better mark such tokens as plain; a prompt that spells them means them all the same. */
+static mlxn_token find_named(mlxn_tokenizer *tok, const char *name) {
+    mlxn_token id = mlxn_tok_find(tok, name, strlen(name));
+    if (id < 0) return -1;
+    mlxn_tok_string *item = &tok->tokens.items[id];
+    if (item->type == MLXN_TOK_NORMAL || item->type == MLXN_TOK_USER_DEFINED) item->type = MLXN_TOK_NAMED;
+    return id;
+}
+
 static mlxn_status read_special_ids(mlxn_tokenizer *tok, const mlxn_gguf *file, mlxn_error *error) {
-    /* Names that mean the end of a text or turn in every vocabulary that has them. "</s>" is not here: in many it is a
-     * plain HTML tag, and where it is the end, eos_token_id says so. */
+    /* Names that mean the end of a text or turn in every vocabulary that has them. */
     static const char *const names[] = {
-        "<|im_end|>", "<|endoftext|>", "<end_of_turn>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|end|>",
-        "<|endofturn|>", "<turn|>", "<|return|>", "<|call|>", "<EOT>", "<|eot|>",
-        "<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
+        "<|im_end|>",
+        "<|endoftext|>",
+        "<end_of_turn>",
+        "<|eot_id|>",
+        "<|eom_id|>",
+        "<|end_of_text|>",
+        "<|end|>",
+        "<|endofturn|>",
+        "<turn|>",
+        "<|return|>",
+        "<|call|>",
+        "<EOT>",
+        "<|eot|>",
+        "<\xef\xbd\x9c"
+        "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
     };
     if (tok->spm) { /* what SentencePiece files mean when they say nothing */
         tok->unknown = 0;
@@ -300,10 +354,10 @@ static mlxn_status read_special_ids(mlxn_tokenizer *tok, const mlxn_gguf *file, 
     add_end(tok, tok->eos);
     add_end(tok, eot);
     add_end(tok, eom);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        mlxn_token id = mlxn_tok_find(tok, names[i], strlen(names[i]));
-        if (id >= 0 && tok->tokens.items[id].type == MLXN_TOK_CONTROL) add_end(tok, id);
-    }
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) add_end(tok, find_named(tok, names[i]));
+    /* llama.cpp finds "</s>" in text whatever its type. It is an end only where eos_token_id says so: in vocabularies
+     * of other families it is what closes struck-out HTML. */
+    (void)find_named(tok, "</s>");
     return MLXN_OK;
 }
 
@@ -330,7 +384,9 @@ static mlxn_status find_bytes(mlxn_tokenizer *tok, mlxn_error *error) {
     return MLXN_OK;
 }
 
-static bool is(mlxn_string s, const char *text) { return s.size == strlen(text) && memcmp(s.data, text, s.size) == 0; }
+static bool is(mlxn_string s, const char *text) {
+    return s.size == strlen(text) && memcmp(s.data, text, s.size) == 0;
+}
 
 /* Which engine and, for gpt2, which pre-tokenizer. */
 static mlxn_status choose(mlxn_tokenizer *tok, const mlxn_gguf *file, mlxn_error *error) {

@@ -1,4 +1,5 @@
-/* tokenizer.c: the tokenizer's interface: life, encode (special tokens, then an engine), decode, questions about ids. */
+/* tokenizer.c: the tokenizer's interface: life, encode (special tokens, then an engine), decode, questions about ids.
+ */
 #include "lm/tokenizer.h"
 
 #include "lm/tok_internal.h"

@@ -4,7 +4,8 @@
 #include <mlxn/lm.h>
 #include <string.h>
 
-/* What may follow a lead byte: length and the range of the second byte (the only one that is restricted). 0 = no lead. */
+/* What may follow a lead byte: length and the range of the second byte (the only one that is restricted). 0 = no
+ * lead. */
 static uint32_t lead(uint8_t b, uint8_t *low, uint8_t *high) {
     *low = 0x80;
     *high = 0xbf;
