@@ -100,7 +100,7 @@ static mlxn_status open_stage(mlxn_context *c, const char *label, mlxn_error *er
     }
     if (status == MLXN_OK) {
         status = mlxn_session_begin_stage(c->session, label);
-        if (status != MLXN_OK) status = mlxn_fail(error, status, "decode: the stage \"%s\" cannot begin", label);
+        if (status != MLXN_OK) status = mlxn_fail(error, status, "decode: a stage cannot begin");
     }
     return status;
 }
@@ -159,11 +159,13 @@ static mlxn_status run_graph(call *k) {
     }
     mlxn_status status =
         mlxn_buffer_write(c->graph_inputs, 0, inputs, 3 * sizeof(uint32_t) * c->graph_rows, k->error);
-    if (status == MLXN_OK) status = open_stage(c, "decode", k->error);
+    if (status == MLXN_OK) status = open_stage(c, NULL, k->error);
     if (status == MLXN_OK && !c->graphs[n - 1][wants]) status = make_graph(c, n, wants, k->error);
     if (status == MLXN_OK) {
         note_written(c, k->rows, n, positions);
-        status = mlxn_encoder_launch(mlxn_session_encoder(c->session), c->graphs[n - 1][wants]);
+        mlxn_encoder *encoder = mlxn_session_encoder(c->session);
+        mlxn_encoder_set_label(encoder, "decode"); /* a command buffer keeps its label's memory, a session does not */
+        status = mlxn_encoder_launch(encoder, c->graphs[n - 1][wants]);
         mlxn_status commit = mlxn_session_commit_and_wait(c->session, k->error);
         if (commit != MLXN_OK) {
             status = commit;
