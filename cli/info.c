@@ -14,12 +14,6 @@ typedef struct type_total {
     bool known;
 } type_total;
 
-static const char *type_label(uint32_t type, bool known, char out[24]) {
-    if (known) return mlxn_format_name((mlxn_format)type);
-    snprintf(out, 24, "type %" PRIu32, type);
-    return out;
-}
-
 /* Totals by type in the order of first appearance; types beyond MAX_TYPES are added to the last row. */
 static size_t count_types(const mlxn_gguf *file, type_total *totals, uint64_t *elements) {
     size_t n = 0;
@@ -115,12 +109,11 @@ static json_t *value_json(const mlxn_gguf_value *value) {
 }
 
 static json_t *tensor_json(const mlxn_gguf_tensor *tensor) {
-    char label[24];
     json_t *dims = json_array();
     for (uint32_t i = 0; i < tensor->rank; i++)
         json_array_append_new(dims, json_integer((json_int_t)tensor->dims[i]));
     return json_pack("{s:o,s:s,s:o,s:I,s:I}", "name", cli_json_text(tensor->name.data, tensor->name.size), "type",
-                     type_label(tensor->type, tensor->known, label), "dims", dims, "bytes", (json_int_t)tensor->bytes,
+                     mlxn_gguf_tensor_type_name(tensor->type), "dims", dims, "bytes", (json_int_t)tensor->bytes,
                      "offset", (json_int_t)tensor->offset);
 }
 
@@ -144,15 +137,14 @@ static int add_everything(const mlxn_gguf *file, json_t *root) {
 
 static int print_json(const cli_options *options, const mlxn_gguf *file, const char *path) {
     type_total totals[MAX_TYPES];
-    char label[24];
     uint64_t elements = 0, value = 0;
     size_t n = count_types(file, totals, &elements);
     json_t *types = json_array();
     for (size_t i = 0; i < n; i++)
         json_array_append_new(
-            types, json_pack("{s:s,s:I,s:I,s:I}", "type", type_label(totals[i].type, totals[i].known, label),
-                             "tensors", (json_int_t)totals[i].tensors, "elements", (json_int_t)totals[i].elements,
-                             "bytes", (json_int_t)totals[i].bytes));
+            types, json_pack("{s:s,s:I,s:I,s:I}", "type", mlxn_gguf_tensor_type_name(totals[i].type), "tensors",
+                             (json_int_t)totals[i].tensors, "elements", (json_int_t)totals[i].elements, "bytes",
+                             (json_int_t)totals[i].bytes));
     json_t *root =
         json_pack("{s:o,s:I,s:I,s:I,s:I,s:I,s:o}", "file", cli_json_text(path, strlen(path)), "bytes",
                   (json_int_t)mlxn_gguf_file_size(file), "version", (json_int_t)mlxn_gguf_version(file), "keys_total",
@@ -222,7 +214,6 @@ static void print_value(const mlxn_gguf_value *value, int depth) {
 }
 
 static void print_everything(const mlxn_gguf *file) {
-    char label[24];
     printf("\nkeys\n");
     for (uint64_t i = 0; i < mlxn_gguf_key_count(file); i++) {
         mlxn_string key = mlxn_gguf_key(file, i);
@@ -238,7 +229,7 @@ static void print_everything(const mlxn_gguf *file) {
     for (uint64_t i = 0; mlxn_gguf_tensor_at(file, i, &tensor); i++) {
         printf("  ");
         cli_print_text(tensor.name.data, tensor.name.size, 200);
-        printf(" %s [", type_label(tensor.type, tensor.known, label));
+        printf(" %s [", mlxn_gguf_tensor_type_name(tensor.type));
         for (uint32_t d = 0; d < tensor.rank; d++) printf(d ? ", %" PRIu64 : "%" PRIu64, tensor.dims[d]);
         printf("] at byte %" PRIu64 "\n", tensor.offset);
     }
@@ -246,7 +237,7 @@ static void print_everything(const mlxn_gguf *file) {
 
 static int print_text(const cli_options *options, const mlxn_gguf *file, const char *path) {
     type_total totals[MAX_TYPES];
-    char bytes[32], label[24];
+    char bytes[32];
     uint64_t elements = 0, value = 0;
     size_t n = count_types(file, totals, &elements);
     printf("%-16s %s (GGUF version %" PRIu32 ", %s)\n", "file", path, mlxn_gguf_version(file),
@@ -267,8 +258,8 @@ static int print_text(const cli_options *options, const mlxn_gguf *file, const c
     printf("%-16s %" PRIu64 " (`--all` lists them)\n", "keys", mlxn_gguf_key_count(file));
     printf("%-16s %" PRIu64 "\n", "tensors", mlxn_gguf_tensor_count(file));
     for (size_t i = 0; i < n; i++)
-        printf("  %-14s %6" PRIu64 " tensors, %s%s\n", type_label(totals[i].type, totals[i].known, label),
-               totals[i].tensors, totals[i].known ? cli_bytes(totals[i].bytes, bytes) : "?",
+        printf("  %-14s %6" PRIu64 " tensors, %s%s\n", mlxn_gguf_tensor_type_name(totals[i].type), totals[i].tensors,
+               totals[i].known ? cli_bytes(totals[i].bytes, bytes) : "?",
                totals[i].known ? "" : " (this build cannot decode it)");
     if (options->all_keys) print_everything(file);
     return EXIT_GOOD;

@@ -57,9 +57,14 @@ mlxn_objects(o_lm src/lm/*.c src/lm/arch/*.c)
 foreach(object o_io o_lm)
   target_link_libraries(${object} PRIVATE PkgConfig::JANSSON PkgConfig::PCRE2 PkgConfig::UTF8PROC)
 endforeach()
-add_library(mlxn-lm SHARED $<TARGET_OBJECTS:o_io> $<TARGET_OBJECTS:o_lm> $<TARGET_OBJECTS:o_base>)
-target_link_libraries(mlxn-lm PUBLIC mlxn PRIVATE PkgConfig::JANSSON PkgConfig::PCRE2 PkgConfig::UTF8PROC
+# base is in both libraries, but only libmlxn exports its public functions.
+add_library(mlxn_base STATIC $<TARGET_OBJECTS:o_base>)
+add_library(mlxn-lm SHARED $<TARGET_OBJECTS:o_io> $<TARGET_OBJECTS:o_lm>)
+target_link_libraries(mlxn-lm PUBLIC mlxn PRIVATE mlxn_base PkgConfig::JANSSON PkgConfig::PCRE2 PkgConfig::UTF8PROC
                                                    Threads::Threads m)
+if(NOT APPLE)
+  target_link_options(mlxn-lm PRIVATE -Wl,--exclude-libs,libmlxn_base.a)
+endif()
 set_target_properties(mlxn-lm PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION 0)
 add_library(mlxn_lm_static STATIC $<TARGET_OBJECTS:o_io> $<TARGET_OBJECTS:o_lm>)
 target_link_libraries(mlxn_lm_static PUBLIC mlxn_static PkgConfig::JANSSON PkgConfig::PCRE2 PkgConfig::UTF8PROC)
