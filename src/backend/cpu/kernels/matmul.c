@@ -1,0 +1,51 @@
+/* matmul.c (CPU kernels): the rows of matmul, and the one that takes any strides.
+ *
+ * matmul_i8 multiplies quantized weights with 8-bit activations (matmul_i8.c), matmul_f32 any weights in binary32
+ * (matmul_f32.c); both want unit strides along rows. matmul_any reads weights row by row, at the base level only. */
+#include "backend/cpu/kernels/matmul.h"
+
+#if CPU_ISA_LEVEL == 0
+enum { ANY_ROWS = 8 }; /* outputs features per chunk */
+
+static bool fits_any(const mlxn_view *args, const void *params) { return true; }
+
+static void plan_any(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out) {
+    uint64_t n = args[MM_W].weight->rows, k = args[MM_W].weight->cols;
+    *out = (cpu_plan){.phases = 1, .chunks = {(n + ANY_ROWS - 1) / ANY_ROWS}, .local_bytes = k * sizeof(float)};
+}
+
+static void run_any(cpu_run *run) {
+    const mlxn_view *x = &run->args[MM_X], *out = &run->args[MM_OUT];
+    const mlxn_view *bias = &run->args[MM_BIAS], *residual = &run->args[MM_RESIDUAL];
+    const mlxn_weight_view *w = run->args[MM_W].weight;
+    float *row = run->local;
+    size_t size = x->dtype == MLXN_F32 ? 4 : 2;
+    uint64_t chunk;
+    while (cpu_next(run, &chunk)) {
+        uint64_t end = mlxn_min_u64((chunk + 1) * ANY_ROWS, w->rows);
+        for (uint64_t n = chunk * ANY_ROWS; n < end; n++) {
+            w->read_row(w, n, row);
+            for (uint64_t m = 0; m < x->dims[0]; m++) {
+                const char *xm = (const char *)x->data + (int64_t)m * x->strides[0] * (int64_t)size;
+                double sum = 0;
+                for (uint64_t k = 0; k < w->cols; k++)
+                    sum += (double)simd_get(x->dtype, xm, (int64_t)k * x->strides[1]) * (double)row[k];
+                float y = (float)sum;
+                if (bias->present) y += ((const float *)bias->data)[(int64_t)n * bias->strides[0]];
+                if (residual->present)
+                    y += ((const float *)
+                              residual->data)[(int64_t)m * residual->strides[0] + (int64_t)n * residual->strides[1]];
+                ((float *)out->data)[(int64_t)m * out->strides[0] + (int64_t)n * out->strides[1]] = y;
+            }
+        }
+    }
+}
+#endif
+
+extern const cpu_kernel CPU_ISA(cpu_kernels_matmul)[];
+const cpu_kernel CPU_ISA(cpu_kernels_matmul)[] = {
+#if CPU_ISA_LEVEL == 0
+    {MLXN_OP_matmul, "matmul_any_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, fits_any, plan_any, run_any},
+#endif
+    {0},
+};

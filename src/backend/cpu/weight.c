@@ -1,0 +1,113 @@
+/* weight.c (CPU backend): builds the packed form of a weight, tile by tile on all threads. */
+#include "backend/cpu/weight.h"
+
+#include <inttypes.h>
+
+#include "backend/cpu/cpu.h"
+#include "quant/quant.h"
+
+#define FORMAT_ROW(format, name, bits, groups, minimum, halves, offset) \
+    {MLXN_FORMAT_##format, {bits, groups, minimum, halves, offset}},
+static const struct {
+    mlxn_format format;
+    cpu_tile_format tile;
+} formats[] = {CPU_TILE_FORMATS(FORMAT_ROW)};
+
+const cpu_tile_format *cpu_tile_format_of(mlxn_format format) {
+    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
+        if (formats[i].format == format) return &formats[i].tile;
+    return NULL;
+}
+
+typedef struct pack_job {
+    const mlxn_weight_view *raw;
+    const cpu_tile_format *format; /* NULL: plain, of `size` bytes per element */
+    uint32_t size;
+    uint64_t block_bytes; /* of the original format, one unit */
+    uint64_t tile_bytes, tiles_per_chunk;
+    uint8_t *packed;
+} pack_job;
+
+/* Plain elements: rows become lanes. 64 columns at a time, so that the lines being written stay in the cache. */
+static void pack_plain(const pack_job *job, uint64_t tile, uint8_t *dst) {
+    enum { STRIP = 64 };
+    const mlxn_weight_view *w = job->raw;
+    uint64_t first = tile * CPU_TILE, n = mlxn_min_u64(CPU_TILE, w->rows - first);
+    for (uint64_t k0 = 0; k0 < w->cols; k0 += STRIP) {
+        uint64_t strip = mlxn_min_u64(STRIP, w->cols - k0);
+        for (uint64_t r = 0; r < n; r++) {
+            const uint8_t *src = w->raw + (first + r) * w->row_bytes + k0 * job->size;
+            uint8_t *to = dst + (k0 * CPU_TILE + r) * job->size;
+            if (job->size == 4)
+                for (uint64_t k = 0; k < strip; k++) memcpy(to + k * CPU_TILE * 4, src + k * 4, 4);
+            else
+                for (uint64_t k = 0; k < strip; k++) memcpy(to + k * CPU_TILE * 2, src + k * 2, 2);
+        }
+    }
+}
+
+/* Blocks: a strip of all 16 rows at a time, for the same reason. */
+static void pack_blocks(const pack_job *job, uint64_t tile, uint8_t *dst) {
+    enum { STRIP_BYTES = 16 << 10 };
+    const mlxn_weight_view *w = job->raw;
+    uint64_t first = tile * CPU_TILE, n = mlxn_min_u64(CPU_TILE, w->rows - first);
+    uint64_t unit = cpu_tile_unit_bytes(job->format), units = w->row_bytes / job->block_bytes;
+    uint64_t strip = STRIP_BYTES / unit;
+    for (uint64_t u = 0; u < units; u += strip)
+        for (uint64_t r = 0; r < n; r++)
+            cpu_pack_units(w->format, w->raw + (first + r) * w->row_bytes + u * job->block_bytes,
+                           mlxn_min_u64(strip, units - u), dst + u * unit, (uint32_t)r);
+}
+
+static void pack_chunk(void *arg, uint64_t chunk) {
+    const pack_job *job = arg;
+    uint64_t begin = chunk * job->tiles_per_chunk;
+    uint64_t end = mlxn_min_u64(begin + job->tiles_per_chunk, cpu_tile_count(job->raw));
+    for (uint64_t tile = begin; tile < end; tile++) {
+        uint8_t *dst = job->packed + tile * job->tile_bytes;
+        if (job->format)
+            pack_blocks(job, tile, dst);
+        else
+            pack_plain(job, tile, dst);
+    }
+}
+
+mlxn_status cpu_weight_pack(cpu_device *device, const mlxn_weight_view *raw, mlxn_weight_view *out, void **slab,
+                            mlxn_error *error) {
+    enum { CHUNK_BYTES = 256 << 10 };
+    mlxn_format_info info;
+    *slab = NULL;
+    pack_job job = {.raw = raw, .format = cpu_tile_format_of(raw->format)};
+    if (!mlxn_format_get_info(raw->format, &info) || (!job.format && info.block_values != 1))
+        return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "weight: the CPU backend has no layout for format %s",
+                         mlxn_format_name(raw->format));
+    uint64_t bytes;
+    bool fits = true;
+    if (job.format) {
+        job.block_bytes = info.block_bytes;
+        if (raw->cols % (CPU_GROUP * job.format->groups))
+            return mlxn_fail(error, MLXN_ERR_ARGUMENT, "weight %s: cols is %" PRIu64 ", want a multiple of %u",
+                             info.name, raw->cols, CPU_GROUP * job.format->groups);
+        fits = mlxn_mul_u64(raw->cols / (CPU_GROUP * job.format->groups), cpu_tile_unit_bytes(job.format),
+                            &job.tile_bytes);
+    } else {
+        job.size = info.block_bytes;
+        fits = mlxn_mul_u64(raw->cols, (uint64_t)CPU_TILE * job.size, &job.tile_bytes);
+    }
+    if (!fits || !mlxn_mul_u64(cpu_tile_count(raw), job.tile_bytes, &bytes))
+        return mlxn_fail(error, MLXN_ERR_LIMIT, "weight %s: [%" PRIu64 ", %" PRIu64 "] passes 2^64 bytes", info.name,
+                         raw->rows, raw->cols);
+    job.packed = cpu_slab_alloc(device, bytes, slab);
+    if (!job.packed)
+        return mlxn_fail(error, MLXN_ERR_MEMORY,
+                         "weight %s: [%" PRIu64 ", %" PRIu64 "]: out of memory for %" PRIu64 " bytes", info.name,
+                         raw->rows, raw->cols, bytes);
+    job.tiles_per_chunk = mlxn_max_u64(1, CHUNK_BYTES / job.tile_bytes);
+    uint64_t tiles = cpu_tile_count(raw);
+    cpu_parallel(device, (tiles + job.tiles_per_chunk - 1) / job.tiles_per_chunk, pack_chunk, &job);
+    *out = *raw;
+    out->packed = job.packed;
+    out->packed_bytes = bytes;
+    out->read_row = cpu_read_row;
+    return MLXN_OK;
+}
