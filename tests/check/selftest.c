@@ -10,6 +10,8 @@ typedef struct fault {
     const char *sign; /* part of the report that is expected; NULL: no report */
     const char *op;
     void (*run)(cpu_run *run);
+    uint32_t precision; /* as in mlxn_kernel_row; 0 counts as both */
+    bool (*fits)(const mlxn_view *args, const void *params);
 } fault;
 
 static void plan(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out) {
@@ -142,20 +144,59 @@ static void no_weight(cpu_run *run) {
     mlxn_opdef_rms_norm.ref(args, run->params);
 }
 
+static bool quantized(const mlxn_view *args, const void *params) {
+    return args[1].weight->format != MLXN_FORMAT_F32 && args[1].weight->format != MLXN_FORMAT_F16 &&
+           args[1].weight->format != MLXN_FORMAT_BF16 && args[0].dims[1] >= 64;
+}
+
+/* A matrix product that rounds its activations to 8 bits per group of 32, as fast rows may and f32 rows may not. One
+ * group of the first row may get half as much again, for one more fault. */
+static void eight_bit(cpu_run *run, uint64_t wrong_group) {
+    if (!mine(run)) return;
+    mlxn_view args[5];
+    memcpy(args, run->args, sizeof args);
+    uint64_t m = args[0].dims[0], k = args[0].dims[1];
+    float *x = calloc(m * k, sizeof *x);
+    if (!x) return;
+    for (uint64_t i = 0; i < m; i++)
+        for (uint64_t g = 0; g * 32 < k; g++) {
+            uint64_t end = mlxn_min_u64(g * 32 + 32, k);
+            double top = 0;
+            for (uint64_t c = g * 32; c < end; c++)
+                top = fmax(top, fabs(mlxn_view_get(&args[0], (uint64_t[]){i, c})));
+            for (uint64_t c = g * 32; c < end && top > 0; c++)
+                x[i * k + c] = (float)(round(mlxn_view_get(&args[0], (uint64_t[]){i, c}) * 127 / top) * top / 127);
+        }
+    if (wrong_group != UINT64_MAX)
+        for (uint64_t c = wrong_group * 32; c < k && c < wrong_group * 32 + 32; c++) x[c] *= 1.5f;
+    args[0].dtype = MLXN_F32;
+    args[0].strides[0] = (int64_t)k;
+    args[0].strides[1] = 1;
+    args[0].data = x;
+    mlxn_opdef_matmul.ref(args, run->params);
+    free(x);
+}
+static void eight_bit_right(cpu_run *run) { eight_bit(run, UINT64_MAX); }
+static void eight_bit_scale(cpu_run *run) { eight_bit(run, 1); }
+
 static const fault faults[] = {
-    {"unbroken", NULL, "elementwise_add", good},
-    {"results one column off", "elements wrong", "elementwise_add", off_by_one_column},
-    {"last element not written", "elements wrong", "elementwise_add", stale_last},
-    {"write past the end", "belongs to no element", "elementwise_add", past_end},
-    {"write before the start", "belongs to no element", "elementwise_add", before_start},
-    {"write to an input", "was changed", "elementwise_add", writes_input},
-    {"strides ignored", "elements wrong", "elementwise_add", ignores_strides},
-    {"output cleared before the input is read", "in place", "elementwise_add", not_in_place},
-    {"other bits on a second run", "other bits", "rms_norm", other_bits_each_run},
-    {"other bits with other threads", "other bits", "rms_norm", other_bits_by_threads},
-    {"error of 3e-5", "elements wrong", "rms_norm", imprecise},
-    {"read past the end", "elements wrong", "rms_norm", reads_past_end},
-    {"an optional argument ignored", "elements wrong", "rms_norm", no_weight},
+    {"unbroken", NULL, "elementwise_add", good, 0, NULL},
+    {"results one column off", "elements wrong", "elementwise_add", off_by_one_column, 0, NULL},
+    {"last element not written", "elements wrong", "elementwise_add", stale_last, 0, NULL},
+    {"write past the end", "belongs to no element", "elementwise_add", past_end, 0, NULL},
+    {"write before the start", "belongs to no element", "elementwise_add", before_start, 0, NULL},
+    {"write to an input", "was changed", "elementwise_add", writes_input, 0, NULL},
+    {"strides ignored", "elements wrong", "elementwise_add", ignores_strides, 0, NULL},
+    {"output cleared before the input is read", "in place", "elementwise_add", not_in_place, 0, NULL},
+    {"other bits on a second run", "other bits", "rms_norm", other_bits_each_run, 0, NULL},
+    {"other bits with other threads", "other bits", "rms_norm", other_bits_by_threads, 0, NULL},
+    {"error of 3e-5", "elements wrong", "rms_norm", imprecise, 0, NULL},
+    {"read past the end", "elements wrong", "rms_norm", reads_past_end, 0, NULL},
+    {"an optional argument ignored", "elements wrong", "rms_norm", no_weight, 0, NULL},
+    {"8-bit activations in a fast kernel", NULL, "matmul", eight_bit_right, 1u << MLXN_PRECISION_FAST, quantized},
+    {"8-bit activations in an f32 kernel", "elements wrong", "matmul", eight_bit_right, 0, quantized},
+    {"8-bit activations, one scale too large", "elements wrong", "matmul", eight_bit_scale, 1u << MLXN_PRECISION_FAST,
+     quantized},
 };
 
 /* Runs the broken kernel on the first f32 cases of its op until one is reported. */
@@ -163,10 +204,10 @@ static bool caught(const check_options *options, const fault *f, char *text, siz
     uint32_t op = 0;
     while (strcmp(mlxn_op_get(op)->name, f->op)) op++;
     const cpu_kernel kernel = {op, f->name, 0, CPU_ANY, NULL, plan, f->run};
-    const mlxn_kernel_row row = {op, f->name, 0, 3, NULL, &kernel};
+    const mlxn_kernel_row row = {op, f->name, 0, f->precision ? f->precision : 3, f->fits, &kernel};
     mlxn_case c;
     for (uint32_t i = 0; mlxn_op_get(op)->make_case(i, &c); i++) {
-        if (c.args[0].dtype != MLXN_F32 || i % 2) continue;
+        if (c.slow || (op != MLXN_OP_matmul && (c.args[0].dtype != MLXN_F32 || i % 2))) continue;
         check_instance instance;
         check_tally tally = {0};
         bool made = check_instantiate(&instance, op, i, &c, options->seed);
