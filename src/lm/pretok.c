@@ -88,7 +88,7 @@ static mlxn_status compile(mlxn_tokenizer *tok, pcre2_compile_context *context, 
         PCRE2_SIZE offset;
         pcre2_code *regex = pcre2_compile((PCRE2_SPTR)tok->pretok->expressions[i], PCRE2_ZERO_TERMINATED,
                                           PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &code, &offset, context);
-        if (!regex && code == PCRE2_ERROR_NOMEMORY)
+        if (!regex && (code == PCRE2_ERROR_NOMEMORY || code == PCRE2_ERROR_HEAP_FAILED))
             return mlxn_fail(error, MLXN_ERR_MEMORY, "tokenize: no memory for the pre-tokenizer \"%s\"",
                              tok->pretok->name);
         if (!regex)
