@@ -179,8 +179,9 @@ typedef struct att_work {
     float cap;   /* on tanh; 0 = no soft cap. Both include log2(e). */
 } att_work;
 
-/* One tile of queries against the block of keys that begins at position `base` and is loaded in the scratch. */
-static void att_tile(const att_work *w, const att_run *r, uint64_t base, uint64_t row, uint64_t rows) {
+/* One tile of queries against the block that begins at position `base`, its keys in the scratch. */
+static void att_tile(const att_work *w, const att_run *r, const att_values_view *v, uint64_t base, uint64_t row,
+                     uint64_t rows) {
     const att_shape *s = &w->shape;
     const att_scratch *x = &w->scratch;
     uint64_t low_pos = r->pos + row / s->group, high_pos = r->pos + (row + rows - 1) / s->group;
@@ -195,8 +196,7 @@ static void att_tile(const att_work *w, const att_run *r, uint64_t base, uint64_
         att_softmax_row(x->scores + i * ATT_KEYS, first, last, b, e, w->cap, &x->m[row + i], x->l + 16 * (row + i),
                         &x->alpha[i]);
     }
-    att_values((int)rows, x->scores + begin, x->values + begin * s->dp, s->dp, end - begin, x->o + row * s->dp,
-               x->alpha);
+    att_values(v, begin, (int)rows, x->scores + begin, end - begin, x->o + row * s->dp, s->dp, x->alpha);
 }
 
 /* All rows of a run over the positions of one split; results in o, m, l of the scratch. */
@@ -221,9 +221,15 @@ static void att_split(const att_work *w, const att_run *r, uint64_t hk, uint64_t
         uint64_t begin = low > base ? low - base : 0, end = mlxn_min_u64(high - base, ATT_KEYS);
         uint64_t slot = base % s->slots;
         att_load_keys(k->dtype, &kc, slot, begin, end, x->keys);
-        att_load_values(v->dtype, &vc, slot, begin, end, s->dp, x->values);
+        att_values_view view = {MLXN_F32, (const char *)x->values, (int64_t)s->dp};
+        /* a single tile reads each value once, so that widening them beforehand would not pay */
+        if (rows <= ATT_ROWS && vc.step == 1 && s->d == s->dp && slot + end <= s->slots)
+            view =
+                (att_values_view){v->dtype, vc.base + (int64_t)slot * vc.row * (int64_t)rows_size(v->dtype), vc.row};
+        else
+            att_load_values(v->dtype, &vc, slot, begin, end, s->dp, x->values);
         for (uint64_t row = 0; row < rows; row += ATT_ROWS)
-            att_tile(w, r, base, row, mlxn_min_u64(rows - row, ATT_ROWS));
+            att_tile(w, r, &view, base, row, mlxn_min_u64(rows - row, ATT_ROWS));
     }
 }
 

@@ -301,15 +301,36 @@ SIMD_INLINE v16 v16_load_n(const float *p, uint64_t n) {
     return r;
 }
 SIMD_INLINE void v16_store_n(float *p, v16 x, uint64_t n) { memcpy(p, &x, n * 4); }
+/* Sign aside, binary16 bits moved into binary32 position are the number times 2^-112, subnormals included; an
+ * exponent of all ones is kept as such, and a NaN made quiet, as the conversion instructions do. */
+SIMD_INLINE v4f v4_from_f16(const uint16_t *p) {
+    v4i h = {p[0], p[1], p[2], p[3]}, em = (h & 0x7fff) << 13, special = em >= 0x0f800000;
+    v4i inf = em | 0x7f800000 | ((em > 0x0f800000) & 0x400000);
+    v4i f = ((v4i)((v4f)em * 0x1p112f) & ~special) | (inf & special);
+    return (v4f)(f | (h & 0x8000) << 16);
+}
+SIMD_INLINE v16 v16_load_f16(const uint16_t *p) {
+    v16 r;
+    for (int i = 0; i < 4; i++) r.v[i] = v4_from_f16(p + 4 * i);
+    return r;
+}
+SIMD_INLINE v16 v16_load_bf16(const uint16_t *p) {
+    v16 r;
+    for (int i = 0; i < 4; i++) {
+        v4i h = {p[4 * i], p[4 * i + 1], p[4 * i + 2], p[4 * i + 3]};
+        r.v[i] = (v4f)(h << 16);
+    }
+    return r;
+}
 SIMD_INLINE v16 v16_load_f16_n(const uint16_t *p, uint64_t n) {
-    float t[16] = {0};
-    for (uint64_t i = 0; i < n; i++) t[i] = mlxn_f16_to_f32(p[i]);
-    return v16_load(t);
+    uint16_t t[16] = {0};
+    memcpy(t, p, n * 2);
+    return v16_load_f16(t);
 }
 SIMD_INLINE v16 v16_load_bf16_n(const uint16_t *p, uint64_t n) {
-    float t[16] = {0};
-    for (uint64_t i = 0; i < n; i++) t[i] = mlxn_bf16_to_f32(p[i]);
-    return v16_load(t);
+    uint16_t t[16] = {0};
+    memcpy(t, p, n * 2);
+    return v16_load_bf16(t);
 }
 SIMD_INLINE void v16_store_f16_n(uint16_t *p, v16 x, uint64_t n) {
     float t[16];
@@ -321,8 +342,6 @@ SIMD_INLINE void v16_store_bf16_n(uint16_t *p, v16 x, uint64_t n) {
     v16_store(t, x);
     for (uint64_t i = 0; i < n; i++) p[i] = mlxn_f32_to_bf16(t[i]);
 }
-SIMD_INLINE v16 v16_load_f16(const uint16_t *p) { return v16_load_f16_n(p, 16); }
-SIMD_INLINE v16 v16_load_bf16(const uint16_t *p) { return v16_load_bf16_n(p, 16); }
 SIMD_INLINE void v16_store_f16(uint16_t *p, v16 x) { v16_store_f16_n(p, x, 16); }
 SIMD_INLINE void v16_store_bf16(uint16_t *p, v16 x) { v16_store_bf16_n(p, x, 16); }
 SIMD_INLINE v16 v16_range(v16 x, v16 y, uint64_t begin, uint64_t end) {
@@ -450,8 +469,16 @@ SIMD_INLINE void v16_transpose(v16 r[16]) {
 #else
 SIMD_INLINE void v16_transpose(v16 r[16]) {
     v16 t[16];
-    for (int i = 0; i < 16; i++)
-        for (int j = 0; j < 16; j++) t[j].v[i / 4][i % 4] = r[i].v[j / 4][j % 4];
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < 4; j++) { /* quarter (i, j) turned goes to (j, i) */
+            v4f a = r[4 * i].v[j], b = r[4 * i + 1].v[j], c = r[4 * i + 2].v[j], d = r[4 * i + 3].v[j];
+            v4f p = __builtin_shuffle(a, b, (v4i){0, 4, 1, 5}), q = __builtin_shuffle(c, d, (v4i){0, 4, 1, 5});
+            v4f u = __builtin_shuffle(a, b, (v4i){2, 6, 3, 7}), w = __builtin_shuffle(c, d, (v4i){2, 6, 3, 7});
+            t[4 * j].v[i] = __builtin_shuffle(p, q, (v4i){0, 1, 4, 5});
+            t[4 * j + 1].v[i] = __builtin_shuffle(p, q, (v4i){2, 3, 6, 7});
+            t[4 * j + 2].v[i] = __builtin_shuffle(u, w, (v4i){0, 1, 4, 5});
+            t[4 * j + 3].v[i] = __builtin_shuffle(u, w, (v4i){2, 3, 6, 7});
+        }
     for (int i = 0; i < 16; i++) r[i] = t[i];
 }
 #endif
