@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Writes ops.bin: inputs and results of operations as other libraries compute them, for tests/unit/vectors_ops.c.
 
-The references in src/ops are what kernels are compared with; this file is what the references are compared with. Run by
-hand, with numpy, torch, gguf and mlx (pip install "mlx[cpu]" torch gguf): python3 make.py. Contents are seeded, so
+The references in src/ops are what kernels are compared with; this file is what the references are compared with.
+Run by hand, with numpy, torch, gguf and mlx (pip install "mlx[cpu]" torch gguf): python3 make.py. Contents are seeded, so
 that a second run with the same library versions writes the same bytes.
 
 File: "MLXNVEC1", then cases to the end. All numbers are little-endian. A case:
@@ -14,6 +14,7 @@ File: "MLXNVEC1", then cases to the end. All numbers are little-endian. A case:
 An output argument holds the wanted result. An in-out argument holds the contents before, and its result follows as an
 argument after the last one.
 """
+
 import struct
 from pathlib import Path
 
@@ -37,7 +38,13 @@ def text(s):
 
 def to_bf16(a):
     """float32 -> bits, round to nearest even, by torch."""
-    return torch.from_numpy(np.ascontiguousarray(a, np.float32)).to(torch.bfloat16).view(torch.int16).numpy().view(np.uint16)
+    return (
+        torch.from_numpy(np.ascontiguousarray(a, np.float32))
+        .to(torch.bfloat16)
+        .view(torch.int16)
+        .numpy()
+        .view(np.uint16)
+    )
 
 
 def from_bf16(bits):
@@ -94,9 +101,38 @@ def elementwise():
 
 
 def casts():
-    x = np.concatenate([normal(200, scale=100), np.array(
-        [0.0, -0.0, np.inf, -np.inf, 65504, 65519.99, 65520, 1e6, 6e-8, 2.9e-8, 2.99e-8, 1e-40, -3e-5, 1 + 2**-11,
-         1 + 3 * 2**-11, 1 + 2**-8, 1 + 3 * 2**-8, 3.4e38, 2.0**-14, 2.0**-24, 2.0**-25, 1.5 * 2.0**-25], np.float32)])
+    x = np.concatenate(
+        [
+            normal(200, scale=100),
+            np.array(
+                [
+                    0.0,
+                    -0.0,
+                    np.inf,
+                    -np.inf,
+                    65504,
+                    65519.99,
+                    65520,
+                    1e6,
+                    6e-8,
+                    2.9e-8,
+                    2.99e-8,
+                    1e-40,
+                    -3e-5,
+                    1 + 2**-11,
+                    1 + 3 * 2**-11,
+                    1 + 2**-8,
+                    1 + 3 * 2**-8,
+                    3.4e38,
+                    2.0**-14,
+                    2.0**-24,
+                    2.0**-25,
+                    1.5 * 2.0**-25,
+                ],
+                np.float32,
+            ),
+        ]
+    )
     with np.errstate(over="ignore"):
         half = x.astype(np.float16)
     case("cast", NUMPY, "f32 to f16", [x, half])
@@ -105,8 +141,12 @@ def casts():
     case("cast", TORCH, "bf16 to f32", [(to_bf16(x), BF16), from_bf16(to_bf16(x))])
     every = np.arange(65536, dtype=np.uint32).astype(np.uint16).view(np.float16)
     every = every[np.isfinite(every)][::31]
-    case("cast", TORCH, "f16 to bf16", [every, (torch.from_numpy(every).to(torch.bfloat16).view(torch.int16).numpy()
-                                                .view(np.uint16), BF16)])
+    case(
+        "cast",
+        TORCH,
+        "f16 to bf16",
+        [every, (torch.from_numpy(every).to(torch.bfloat16).view(torch.int16).numpy().view(np.uint16), BF16)],
+    )
 
 
 def rows():
@@ -133,7 +173,15 @@ def activations():
     want = np.array(mxnn.gelu_approx(mx.array(x)) * mx.array(up))
     case("gelu_mul", MLX, "f32", [x, up, want], absolute=2e-6, relative=2e-6)
     x = normal(3, 50, scale=40)
-    case("softcap", MLX, "cap 30", [x, np.array(mx.tanh(mx.array(x) / 30) * 30)], struct.pack("<f", 30), 1e-6, 1e-6)
+    case(
+        "softcap",
+        MLX,
+        "cap 30",
+        [x, np.array(mx.tanh(mx.array(x) / 30) * 30)],
+        struct.pack("<f", 30),
+        1e-6,
+        1e-6,
+    )
 
 
 def norms():
@@ -142,40 +190,88 @@ def norms():
         for eps in (1e-5, 1e-6):
             want = np.array(mx.fast.rms_norm(mx.array(x), mx.array(w), eps))
             case("rms_norm", MLX, f"f32 {d} eps {eps}", [x, w, want], struct.pack("<f", eps), 1e-6, 2e-6)
-        want = torch.nn.functional.rms_norm(f64(x), (d,), None, float(np.float32(1e-3))).numpy().astype(np.float32)
+        want = (
+            torch.nn.functional.rms_norm(f64(x), (d,), None, float(np.float32(1e-3)))
+            .numpy()
+            .astype(np.float32)
+        )
         case("rms_norm", TORCH, f"f64 {d} no weight", [x, None, want], struct.pack("<f", 1e-3), 1e-9, 2e-7)
         small, residual = normal(2, 3, d, scale=1e-3), normal(2, 3, d)
         want = np.array(mx.array(residual) + mx.fast.rms_norm(mx.array(small), mx.array(w), 1e-6))
         case("norm_add", MLX, f"f32 {d}", [small, w, residual, want], struct.pack("<f", 1e-6), 2e-6, 2e-6)
         half = x.astype(np.float16)
-        want = (torch.nn.functional.rms_norm(f64(half), (d,), None, float(np.float32(1e-5)))).numpy().astype(np.float16)
-        case("rms_norm", TORCH, f"f16 {d} no weight", [half, None, want], struct.pack("<f", 1e-5), 1e-7, 1.1e-3)
+        want = (
+            (torch.nn.functional.rms_norm(f64(half), (d,), None, float(np.float32(1e-5))))
+            .numpy()
+            .astype(np.float16)
+        )
+        case(
+            "rms_norm", TORCH, f"f16 {d} no weight", [half, None, want], struct.pack("<f", 1e-5), 1e-7, 1.1e-3
+        )
 
 
 def ropes():
     for pairing, traditional in ((0, True), (1, False)):
-        for d, n, base, offset in ((64, 64, 10000.0, 0), (64, 64, 100000.0, 37), (128, 64, 1e6, 11), (256, 256, 1e6, 90)):
+        for d, n, base, offset in (
+            (64, 64, 10000.0, 0),
+            (64, 64, 100000.0, 37),
+            (128, 64, 1e6, 11),
+            (256, 256, 1e6, 90),
+        ):
             t, heads = 4, 2
             x = normal(t, heads, d)
-            turned = mx.fast.rope(mx.array(x.transpose(1, 0, 2)[None]), n, traditional=traditional, base=base, scale=1.0,
-                                  offset=offset)
+            turned = mx.fast.rope(
+                mx.array(x.transpose(1, 0, 2)[None]),
+                n,
+                traditional=traditional,
+                base=base,
+                scale=1.0,
+                offset=offset,
+            )
             want = np.array(turned)[0].transpose(1, 0, 2)
             positions = np.arange(offset, offset + t, dtype=np.uint32)
-            case("rope", MLX, f"pairing {pairing}, {n} of {d}, base {base:g}, from {offset}", [x, positions, None, want],
-                 struct.pack("<IIff", pairing, n, base, 0), 4e-5, 1e-6)
+            case(
+                "rope",
+                MLX,
+                f"pairing {pairing}, {n} of {d}, base {base:g}, from {offset}",
+                [x, positions, None, want],
+                struct.pack("<IIff", pairing, n, base, 0),
+                4e-5,
+                1e-6,
+            )
         factors = np.linspace(1, 8, 32, dtype=np.float32)
         x = normal(3, 2, 64)
         freqs = (10000.0 ** (2 * np.arange(32) / 64) * factors).astype(np.float32)
-        turned = mx.fast.rope(mx.array(x.transpose(1, 0, 2)[None]), 64, traditional=traditional, base=None, scale=0.25,
-                              offset=20, freqs=mx.array(freqs))
-        case("rope", MLX, f"pairing {pairing}, factors and scale",
-             [x, np.arange(20, 23, dtype=np.uint32), factors, np.array(turned)[0].transpose(1, 0, 2)],
-             struct.pack("<IIff", pairing, 64, 10000.0, 0.25), 2e-5, 1e-6)
+        turned = mx.fast.rope(
+            mx.array(x.transpose(1, 0, 2)[None]),
+            64,
+            traditional=traditional,
+            base=None,
+            scale=0.25,
+            offset=20,
+            freqs=mx.array(freqs),
+        )
+        case(
+            "rope",
+            MLX,
+            f"pairing {pairing}, factors and scale",
+            [x, np.arange(20, 23, dtype=np.uint32), factors, np.array(turned)[0].transpose(1, 0, 2)],
+            struct.pack("<IIff", pairing, 64, 10000.0, 0.25),
+            2e-5,
+            1e-6,
+        )
 
 
-FORMATS = {"Q4_0": (2, 18, 32, 0, None, 0.02), "Q4_1": (3, 20, 32, 0, 2, 0.02), "Q5_0": (6, 22, 32, 0, None, 0.01),
-           "Q5_1": (7, 24, 32, 0, 2, 0.01), "Q8_0": (8, 34, 32, 0, None, 1e-3), "Q4_K": (12, 144, 256, 0, 2, 4e-4),
-           "Q5_K": (13, 176, 256, 0, 2, 2e-4), "Q6_K": (14, 210, 256, 208, None, 5e-5)}
+FORMATS = {
+    "Q4_0": (2, 18, 32, 0, None, 0.02),
+    "Q4_1": (3, 20, 32, 0, 2, 0.02),
+    "Q5_0": (6, 22, 32, 0, None, 0.01),
+    "Q5_1": (7, 24, 32, 0, 2, 0.01),
+    "Q8_0": (8, 34, 32, 0, None, 1e-3),
+    "Q4_K": (12, 144, 256, 0, 2, 4e-4),
+    "Q5_K": (13, 176, 256, 0, 2, 2e-4),
+    "Q6_K": (14, 210, 256, 208, None, 5e-5),
+}
 
 
 def random_weight(name, n, cols):
@@ -186,7 +282,7 @@ def random_weight(name, n, cols):
         if at is None:
             continue
         s = (factor * scale * rng.uniform(-1, 1, len(raw))).astype(np.float16)
-        raw[:, at:at + 2] = s.view(np.uint8).reshape(-1, 2)
+        raw[:, at : at + 2] = s.view(np.uint8).reshape(-1, 2)
     decoded = gguf.dequantize(raw.reshape(n, -1), gguf.GGMLQuantizationType(fmt)).reshape(n, cols)
     return Weight(fmt, n, cols, raw.tobytes()), decoded.astype(np.float32)
 
@@ -214,10 +310,26 @@ def weights():
         case("matmul", f"{GGUF} and {TORCH}", name, [x, w, None, None, want], b"", 1e-8, 2e-7)
         bias, residual = normal(9), normal(3, 9)
         want = np.array(mx.addmm(mx.array(residual) + mx.array(bias), mx.array(x), mx.array(decoded).T))
-        case("matmul", f"{GGUF} and {MLX}", f"{name}, bias and residual", [x, w, bias, residual, want], b"", 2e-5, 1e-5)
+        case(
+            "matmul",
+            f"{GGUF} and {MLX}",
+            f"{name}, bias and residual",
+            [x, w, bias, residual, want],
+            b"",
+            2e-5,
+            1e-5,
+        )
         half = x.astype(np.float16)
         want = torch.nn.functional.linear(f64(half), f64(decoded)).numpy().astype(np.float32)
-        case("matmul", f"{GGUF} and {TORCH}", f"{name}, f16 activations", [half, w, None, None, want], b"", 1e-8, 2e-7)
+        case(
+            "matmul",
+            f"{GGUF} and {TORCH}",
+            f"{name}, f16 activations",
+            [half, w, None, None, want],
+            b"",
+            1e-8,
+            2e-7,
+        )
 
 
 def ring(k, slots):
@@ -230,7 +342,9 @@ def ring(k, slots):
 
 def attentions():
     def run(name, heads, kv_heads, d, positions_total, rows_n, slots, window, dtype, use_mlx):
-        k, v = normal(positions_total, kv_heads, d).astype(dtype), normal(positions_total, kv_heads, d).astype(dtype)
+        k, v = normal(positions_total, kv_heads, d).astype(dtype), normal(
+            positions_total, kv_heads, d
+        ).astype(dtype)
         q = normal(rows_n, heads, d)
         positions = np.arange(positions_total - rows_n, positions_total, dtype=np.uint32)
         p = np.arange(positions_total)[None]
@@ -239,21 +353,30 @@ def attentions():
         mask = (p <= positions[:, None]) & (p > positions[:, None].astype(int) - slots)
         if window:
             mask &= p > positions[:, None].astype(int) - window
-        scale = float(np.float32(d ** -0.5))
+        scale = float(np.float32(d**-0.5))
         if use_mlx:
             to = lambda a: mx.array(a.astype(np.float32).transpose(1, 0, 2)[None])
-            want = np.array(mx.fast.scaled_dot_product_attention(to(q), to(k), to(v), scale=scale,
-                                                                 mask=mx.array(mask)))[0].transpose(1, 0, 2)
+            want = np.array(
+                mx.fast.scaled_dot_product_attention(to(q), to(k), to(v), scale=scale, mask=mx.array(mask))
+            )[0].transpose(1, 0, 2)
         else:
             to = lambda a: f64(a).transpose(0, 1)[None]
             want = torch.nn.functional.scaled_dot_product_attention(
-                to(q), to(k), to(v), attn_mask=torch.from_numpy(mask), scale=scale, enable_gqa=True)
+                to(q), to(k), to(v), attn_mask=torch.from_numpy(mask), scale=scale, enable_gqa=True
+            )
             want = want[0].transpose(0, 1).numpy().astype(np.float32)
         sequences = np.ones(rows_n, np.uint32)
         unused = np.full((kv_heads, slots, d), np.nan, dtype)
         caches = [np.stack([unused, ring(a, slots)]) for a in (k, v)]
-        case("attention", MLX if use_mlx else TORCH, name, [q, *caches, sequences, positions, want],
-             struct.pack("<ffI", scale, 0, window), 2e-6 if use_mlx else 1e-9, 2e-6 if use_mlx else 3e-7)
+        case(
+            "attention",
+            MLX if use_mlx else TORCH,
+            name,
+            [q, *caches, sequences, positions, want],
+            struct.pack("<ffI", scale, 0, window),
+            2e-6 if use_mlx else 1e-9,
+            2e-6 if use_mlx else 3e-7,
+        )
 
     for use_mlx in (True, False):
         run("decode, grouped 3", 9, 3, 64, 20, 1, 32, 0, np.float32, use_mlx)
@@ -266,11 +389,19 @@ def attentions():
     k, v, q = normal(9, 1, 32), normal(9, 1, 32), normal(2, 2, 32, scale=4)
     positions = np.array([5, 8], np.uint32)
     s = np.einsum("thd,pd->thp", q.astype(float), k[:, 0].astype(float)) * 0.5
-    s = f64(20 * np.tanh(s / 20)).masked_fill(torch.from_numpy(np.arange(9)[None, None] > positions[:, None, None]),
-                                              float("-inf"))
+    s = f64(20 * np.tanh(s / 20)).masked_fill(
+        torch.from_numpy(np.arange(9)[None, None] > positions[:, None, None]), float("-inf")
+    )
     want = torch.einsum("thp,pd->thd", torch.softmax(s, -1), f64(v[:, 0])).numpy().astype(np.float32)
-    case("attention", TORCH, "softcap", [q, ring(k, 9)[None], ring(v, 9)[None], np.zeros(2, np.uint32), positions, want],
-         struct.pack("<ffI", 0.5, 20, 0), 1e-9, 3e-7)
+    case(
+        "attention",
+        TORCH,
+        "softcap",
+        [q, ring(k, 9)[None], ring(v, 9)[None], np.zeros(2, np.uint32), positions, want],
+        struct.pack("<ffI", 0.5, 20, 0),
+        1e-9,
+        3e-7,
+    )
 
 
 def kv():
