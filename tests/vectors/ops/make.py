@@ -2,8 +2,8 @@
 """Writes ops.bin: inputs and results of operations as other libraries compute them, for tests/unit/vectors_ops.c.
 
 The references in src/ops are what kernels are compared with; this file is what the references are compared with.
-Run by hand, with numpy, torch, gguf and mlx (pip install "mlx[cpu]" torch gguf): python3 make.py. Contents are seeded, so
-that a second run with the same library versions writes the same bytes.
+Run by hand, with numpy, torch, gguf and mlx (pip install "mlx[cpu]" torch gguf): python3 make.py. Contents are
+seeded, so that a second run with the same library versions writes the same bytes.
 
 File: "MLXNVEC1", then cases to the end. All numbers are little-endian. A case:
   u32 length and bytes of: operation, source library, name
