@@ -108,7 +108,7 @@ int cmd_devices(const cli_options *options);
 
 /* Prints "mlxn: " and one line to stderr (control characters become '?') and returns `code`. */
 int cli_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* "mlxn: PATH: PROBLEM; CURE". The library's messages about a file begin with its bare name, which becomes the path. */
+/* "mlxn: PATH: PROBLEM; CURE". The library's messages about a file begin with its bare name: the path replaces it. */
 int cli_fail_file(int code, const char *path, const char *problem, const char *cure);
 /* The part of such a message after the file's name. */
 const char *cli_without_name(const char *path, const char *problem);
