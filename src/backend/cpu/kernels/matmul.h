@@ -1,4 +1,4 @@
-/* matmul.h: what the matmul kernels share: arguments, the strides they want, and how results are written. */
+/* matmul.h: what the matmul kernels share: arguments, block sizes, the strides they want, how results are written. */
 #ifndef MLXN_SRC_CPU_MATMUL_H
 #define MLXN_SRC_CPU_MATMUL_H
 
@@ -6,5 +6,99 @@
 #include "backend/cpu/weight.h"
 
 enum { MM_X, MM_W, MM_BIAS, MM_RESIDUAL, MM_OUT };
+
+/* Block sizes of a level. A micro-kernel holds tiles x tokens sums of 16 rows in registers; for at most `direct`
+ * tokens weights are multiplied as they are decoded, else a panel of decoded weights is kept in the first-level cache
+ * and used for all tokens. */
+#if CPU_ISA_LEVEL >= 2
+enum { I8_TILES = 2, I8_TOKENS = 6, I8_DIRECT = 6, I8_PANEL_GROUPS = 24 };
+enum { F32_TILES = 2, F32_TOKENS = 12, F32_PANEL_COLS = 128 };
+#elif CPU_ISA_LEVEL == 1
+enum { I8_TILES = 1, I8_TOKENS = 4, I8_DIRECT = 2, I8_PANEL_GROUPS = 32 };
+enum { F32_TILES = 1, F32_TOKENS = 6, F32_PANEL_COLS = 128 };
+#else
+enum { I8_TILES = 1, I8_TOKENS = 4, I8_DIRECT = 1, I8_PANEL_GROUPS = 32 };
+enum { F32_TILES = 1, F32_TOKENS = 2, F32_PANEL_COLS = 128 };
+#endif
+
+/* Work of the second phase, or of the only one: panels (`tiles` tiles each) times ranges of token blocks. */
+typedef struct mm_shape {
+    uint64_t tokens, cols, rows, tiles;
+    uint64_t panels;      /* chunks along the rows */
+    uint64_t panel_tiles; /* tiles per chunk */
+    uint64_t blocks;      /* token blocks */
+    uint64_t range;       /* token blocks per chunk */
+    uint64_t ranges;      /* chunks along the tokens */
+} mm_shape;
+
+/* Many tokens: chunks of `tiles` tiles; the tokens are split only as far as the threads need it, because each range
+ * decodes its weights again, and so that the sums of a range stay in the cache. */
+static inline mm_shape mm_shape_many(const mlxn_view *args, uint32_t n_threads, uint32_t tiles, uint32_t block) {
+    enum { CHUNKS_PER_THREAD = 4, MIN_TOKENS = 48, MAX_TOKENS = 512 };
+    const mlxn_weight_view *w = args[MM_W].weight;
+    mm_shape s = {.tokens = args[MM_X].dims[0], .cols = w->cols, .rows = w->rows, .tiles = cpu_tile_count(w)};
+    s.panel_tiles = tiles;
+    s.panels = (s.tiles + tiles - 1) / tiles;
+    s.blocks = (s.tokens + block - 1) / block;
+    uint64_t want = n_threads == 1 ? 1 : (CHUNKS_PER_THREAD * (uint64_t)n_threads + s.panels - 1) / s.panels;
+    s.range = (s.blocks + want - 1) / want;
+    s.range = mlxn_max_u64(s.range, MIN_TOKENS / block);
+    s.range = mlxn_min_u64(s.range, MAX_TOKENS / block);
+    s.range = mlxn_min_u64(s.range, s.blocks);
+    s.ranges = (s.blocks + s.range - 1) / s.range;
+    return s;
+}
+
+/* Few tokens: every weight is read once; chunks of about CHUNK_BYTES, but enough of them for the threads. */
+static inline mm_shape mm_shape_few(const mlxn_view *args, uint32_t n_threads, uint32_t tiles) {
+    enum { CHUNKS_PER_THREAD = 8, CHUNK_BYTES = 128 << 10, MIN_BYTES = 8 << 10 };
+    const mlxn_weight_view *w = args[MM_W].weight;
+    mm_shape s = {.tokens = args[MM_X].dims[0], .cols = w->cols, .rows = w->rows, .tiles = cpu_tile_count(w)};
+    uint64_t tile_bytes = w->packed_bytes / s.tiles, bytes = w->packed_bytes / (CHUNKS_PER_THREAD * n_threads);
+    bytes = mlxn_max_u64(MIN_BYTES, mlxn_min_u64(CHUNK_BYTES, bytes));
+    s.panel_tiles = (mlxn_max_u64(1, bytes / (tile_bytes ? tile_bytes : 1)) + tiles - 1) / tiles * tiles;
+    s.panels = (s.tiles + s.panel_tiles - 1) / s.panel_tiles;
+    s.blocks = s.range = s.ranges = 1;
+    return s;
+}
+
+/* Elements of a row lie side by side. */
+static inline bool mm_dense_rows(const mlxn_view *v) {
+    return !v->present || v->dims[v->rank - 1] == 1 || v->strides[v->rank - 1] == 1;
+}
+static inline bool mm_fits(const mlxn_view *args) {
+    return args[MM_W].weight->packed && mm_dense_rows(&args[MM_X]) && mm_dense_rows(&args[MM_BIAS]) &&
+           mm_dense_rows(&args[MM_RESIDUAL]) && mm_dense_rows(&args[MM_OUT]);
+}
+
+static inline const void *mm_x_row(const mlxn_view *x, uint64_t m) {
+    return (const char *)x->data + (int64_t)m * x->strides[0] * (x->dtype == MLXN_F32 ? 4 : 2);
+}
+
+/* out[m, first .. first+15] = sum + bias + residual, in this order, as far as there are rows. */
+SIMD_INLINE void mm_finish(const mlxn_view *args, uint64_t m, uint64_t first, v16 sum) {
+    const mlxn_view *bias = &args[MM_BIAS], *residual = &args[MM_RESIDUAL], *out = &args[MM_OUT];
+    float *to = (float *)out->data + (int64_t)m * out->strides[0] + first;
+    const float *add =
+        residual->present ? (const float *)residual->data + (int64_t)m * residual->strides[0] + first : NULL;
+    uint64_t n = mlxn_min_u64(CPU_TILE, out->dims[1] - first);
+    if (n == CPU_TILE) {
+        if (bias->present) sum = v16_add(sum, v16_load((const float *)bias->data + first));
+        if (add) sum = v16_add(sum, v16_load(add));
+        v16_store(to, sum);
+    } else {
+        if (bias->present) sum = v16_add(sum, v16_load_n((const float *)bias->data + first, n));
+        if (add) sum = v16_add(sum, v16_load_n(add, n));
+        v16_store_n(to, sum, n);
+    }
+}
+
+/* Rows of the table of a level (matmul_i8.c, matmul_f32.c). */
+bool CPU_ISA(mm_i8_fits)(const mlxn_view *args, const void *params);
+void CPU_ISA(mm_i8_plan)(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out);
+void CPU_ISA(mm_i8_run)(cpu_run *run);
+bool CPU_ISA(mm_f32_fits)(const mlxn_view *args, const void *params);
+void CPU_ISA(mm_f32_plan)(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out);
+void CPU_ISA(mm_f32_run)(cpu_run *run);
 
 #endif

@@ -1,0 +1,283 @@
+/* matmul_codes.h: packed codes and scales (weight.h) in registers, at every instruction-set level.
+ *
+ * mm_quad is 64 bytes, a quad: 16 rows x 4 codes. mm_ints is 16 sums of 32 bits, lane = row. Dot products are exact:
+ * codes are at most 255, activations at most 128 in magnitude, a group has 32 of them. */
+#ifndef MLXN_SRC_CPU_MATMUL_CODES_H
+#define MLXN_SRC_CPU_MATMUL_CODES_H
+
+#include "backend/cpu/kernels/matmul.h"
+
+SIMD_INLINE uint32_t mm_word(const uint8_t *p) {
+    uint32_t word;
+    memcpy(&word, p, 4);
+    return word;
+}
+
+#if CPU_ISA_LEVEL >= 2
+typedef __m512i mm_quad;
+typedef __m512i mm_ints;
+SIMD_INLINE mm_quad mm_quad_load(const uint8_t *p) { return _mm512_loadu_si512(p); }
+SIMD_INLINE void mm_quad_store(uint8_t *p, mm_quad q) { _mm512_storeu_si512(p, q); }
+SIMD_INLINE mm_quad mm_quad_and(mm_quad q, uint8_t mask) { return _mm512_and_si512(q, _mm512_set1_epi8((char)mask)); }
+SIMD_INLINE mm_quad mm_quad_or(mm_quad a, mm_quad b) { return _mm512_or_si512(a, b); }
+/* Shifts of 16-bit units: bits that cross into the neighbour byte must be masked off. */
+SIMD_INLINE mm_quad mm_quad_right(mm_quad q, int n) { return _mm512_srli_epi16(q, (unsigned)n); }
+SIMD_INLINE mm_quad mm_quad_left(mm_quad q, int n) { return _mm512_slli_epi16(q, (unsigned)n); }
+/* Adds 16 where the mask has a bit; the bytes are below 16. */
+SIMD_INLINE mm_quad mm_quad_fifth(mm_quad q, const uint8_t *mask) {
+    uint64_t bits;
+    memcpy(&bits, mask, 8);
+    return _mm512_mask_add_epi8(q, bits, q, _mm512_set1_epi8(16));
+}
+SIMD_INLINE mm_ints mm_ints_set1(int32_t a) { return _mm512_set1_epi32(a); }
+SIMD_INLINE mm_ints mm_ints_add(mm_ints a, mm_ints b) { return _mm512_add_epi32(a, b); }
+SIMD_INLINE v16 mm_ints_float(mm_ints a) { return _mm512_cvtepi32_ps(a); }
+/* Byte b of every lane. */
+SIMD_INLINE mm_ints mm_quad_lane_byte(mm_quad q, int b) {
+    return _mm512_and_si512(_mm512_srli_epi32(q, (unsigned)(8 * b)), _mm512_set1_epi32(255));
+}
+SIMD_INLINE v16 mm_load_u8(const uint8_t *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p)));
+}
+SIMD_INLINE v16 mm_load_i8(const uint8_t *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)p)));
+}
+#if CPU_ISA_LEVEL == 3
+SIMD_INLINE mm_ints mm_dot(mm_ints sum, mm_quad q, uint32_t x) {
+    return _mm512_dpbusd_epi32(sum, q, _mm512_set1_epi32((int)x));
+}
+#else
+typedef __m512i mm_pairs; /* 16-bit sums of two neighbours */
+SIMD_INLINE mm_pairs mm_pair_dot(mm_quad q, uint32_t x) { return _mm512_maddubs_epi16(q, _mm512_set1_epi32((int)x)); }
+SIMD_INLINE mm_pairs mm_pair_add(mm_pairs a, mm_pairs b) { return _mm512_add_epi16(a, b); }
+SIMD_INLINE mm_ints mm_pair_sum(mm_ints sum, mm_pairs p, int16_t factor) {
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(p, _mm512_set1_epi16(factor)));
+}
+#endif
+
+#elif CPU_ISA_LEVEL == 1
+typedef struct mm_quad {
+    __m256i a, b;
+} mm_quad;
+typedef struct mm_ints {
+    __m256i a, b;
+} mm_ints;
+SIMD_INLINE mm_quad mm_quad_load(const uint8_t *p) {
+    return (mm_quad){_mm256_loadu_si256((const void *)p), _mm256_loadu_si256((const void *)(p + 32))};
+}
+SIMD_INLINE void mm_quad_store(uint8_t *p, mm_quad q) {
+    _mm256_storeu_si256((void *)p, q.a);
+    _mm256_storeu_si256((void *)(p + 32), q.b);
+}
+SIMD_INLINE mm_quad mm_quad_and(mm_quad q, uint8_t mask) {
+    __m256i m = _mm256_set1_epi8((char)mask);
+    return (mm_quad){_mm256_and_si256(q.a, m), _mm256_and_si256(q.b, m)};
+}
+SIMD_INLINE mm_quad mm_quad_or(mm_quad x, mm_quad y) {
+    return (mm_quad){_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)};
+}
+SIMD_INLINE mm_quad mm_quad_right(mm_quad q, int n) {
+    return (mm_quad){_mm256_srli_epi16(q.a, n), _mm256_srli_epi16(q.b, n)};
+}
+SIMD_INLINE mm_quad mm_quad_left(mm_quad q, int n) {
+    return (mm_quad){_mm256_slli_epi16(q.a, n), _mm256_slli_epi16(q.b, n)};
+}
+/* 16 in each byte whose bit is set: the bit's byte is copied to all eight, each keeps its own bit. */
+SIMD_INLINE __m256i mm_sixteens(const uint8_t *mask) {
+    __m256i copy = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3,
+                                    3, 3, 3, 3, 3);
+    __m256i own = _mm256_set1_epi64x((long long)0x8040201008040201ull);
+    __m256i bits = _mm256_shuffle_epi8(_mm256_set1_epi32((int)mm_word(mask)), copy);
+    return _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(bits, own), own), _mm256_set1_epi8(16));
+}
+SIMD_INLINE mm_quad mm_quad_fifth(mm_quad q, const uint8_t *mask) {
+    return (mm_quad){_mm256_or_si256(q.a, mm_sixteens(mask)), _mm256_or_si256(q.b, mm_sixteens(mask + 4))};
+}
+SIMD_INLINE mm_ints mm_ints_set1(int32_t a) { return (mm_ints){_mm256_set1_epi32(a), _mm256_set1_epi32(a)}; }
+SIMD_INLINE mm_ints mm_ints_add(mm_ints x, mm_ints y) {
+    return (mm_ints){_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)};
+}
+SIMD_INLINE v16 mm_ints_float(mm_ints x) { return v16_pair(_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)); }
+SIMD_INLINE mm_ints mm_quad_lane_byte(mm_quad q, int b) {
+    __m256i m = _mm256_set1_epi32(255);
+    return (mm_ints){_mm256_and_si256(_mm256_srli_epi32(q.a, 8 * b), m),
+                     _mm256_and_si256(_mm256_srli_epi32(q.b, 8 * b), m)};
+}
+SIMD_INLINE v16 mm_load_u8(const uint8_t *p) {
+    return v16_pair(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p))),
+                    _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)(p + 8)))));
+}
+SIMD_INLINE v16 mm_load_i8(const uint8_t *p) {
+    return v16_pair(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)p))),
+                    _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)(p + 8)))));
+}
+typedef struct mm_pairs {
+    __m256i a, b;
+} mm_pairs;
+SIMD_INLINE mm_pairs mm_pair_dot(mm_quad q, uint32_t x) {
+    __m256i v = _mm256_set1_epi32((int)x);
+    return (mm_pairs){_mm256_maddubs_epi16(q.a, v), _mm256_maddubs_epi16(q.b, v)};
+}
+SIMD_INLINE mm_pairs mm_pair_add(mm_pairs x, mm_pairs y) {
+    return (mm_pairs){_mm256_add_epi16(x.a, y.a), _mm256_add_epi16(x.b, y.b)};
+}
+SIMD_INLINE mm_ints mm_pair_sum(mm_ints sum, mm_pairs p, int16_t factor) {
+    __m256i f = _mm256_set1_epi16(factor);
+    return (mm_ints){_mm256_add_epi32(sum.a, _mm256_madd_epi16(p.a, f)),
+                     _mm256_add_epi32(sum.b, _mm256_madd_epi16(p.b, f))};
+}
+
+#else
+typedef struct mm_quad {
+    uint8_t v[64];
+} mm_quad;
+typedef struct mm_ints {
+    int32_t v[16];
+} mm_ints;
+SIMD_INLINE mm_quad mm_quad_load(const uint8_t *p) {
+    mm_quad q;
+    memcpy(q.v, p, 64);
+    return q;
+}
+SIMD_INLINE void mm_quad_store(uint8_t *p, mm_quad q) { memcpy(p, q.v, 64); }
+SIMD_INLINE mm_quad mm_quad_and(mm_quad q, uint8_t mask) {
+    for (int i = 0; i < 64; i++) q.v[i] &= mask;
+    return q;
+}
+SIMD_INLINE mm_quad mm_quad_or(mm_quad x, mm_quad y) {
+    for (int i = 0; i < 64; i++) x.v[i] |= y.v[i];
+    return x;
+}
+SIMD_INLINE mm_quad mm_quad_right(mm_quad q, int n) {
+    for (int i = 0; i < 64; i++) q.v[i] = (uint8_t)(q.v[i] >> n);
+    return q;
+}
+SIMD_INLINE mm_quad mm_quad_left(mm_quad q, int n) {
+    for (int i = 0; i < 64; i++) q.v[i] = (uint8_t)(q.v[i] << n);
+    return q;
+}
+SIMD_INLINE mm_quad mm_quad_fifth(mm_quad q, const uint8_t *mask) {
+    for (int i = 0; i < 64; i++) q.v[i] = (uint8_t)(q.v[i] + ((mask[i / 8] >> i % 8 & 1) << 4));
+    return q;
+}
+SIMD_INLINE mm_ints mm_ints_set1(int32_t a) {
+    mm_ints r;
+    for (int i = 0; i < 16; i++) r.v[i] = a;
+    return r;
+}
+SIMD_INLINE mm_ints mm_ints_add(mm_ints x, mm_ints y) {
+    for (int i = 0; i < 16; i++) x.v[i] += y.v[i];
+    return x;
+}
+SIMD_INLINE v16 mm_ints_float(mm_ints x) {
+    float f[16];
+    for (int i = 0; i < 16; i++) f[i] = (float)x.v[i];
+    return v16_load(f);
+}
+SIMD_INLINE mm_ints mm_quad_lane_byte(mm_quad q, int b) {
+    mm_ints r;
+    for (int i = 0; i < 16; i++) r.v[i] = q.v[4 * i + b];
+    return r;
+}
+SIMD_INLINE v16 mm_load_u8(const uint8_t *p) {
+    float f[16];
+    for (int i = 0; i < 16; i++) f[i] = (float)p[i];
+    return v16_load(f);
+}
+SIMD_INLINE v16 mm_load_i8(const uint8_t *p) {
+    float f[16];
+    for (int i = 0; i < 16; i++) f[i] = (float)(int8_t)p[i];
+    return v16_load(f);
+}
+SIMD_INLINE mm_ints mm_dot(mm_ints sum, mm_quad q, uint32_t x) {
+    int8_t b[4];
+    memcpy(b, &x, 4);
+    for (int i = 0; i < 16; i++)
+        sum.v[i] += q.v[4 * i] * b[0] + q.v[4 * i + 1] * b[1] + q.v[4 * i + 2] * b[2] + q.v[4 * i + 3] * b[3];
+    return sum;
+}
+#endif
+
+/* start + the dot product of quads [begin, end) with activations x (signed, four per quad from quad 0 on). */
+SIMD_INLINE mm_ints mm_dot_run(uint32_t bits, mm_ints start, const mm_quad *q, const uint8_t *x, int begin, int end) {
+#if CPU_ISA_LEVEL == 1 || CPU_ISA_LEVEL == 2
+    if (bits == 8) {
+        /* Pairs of 8-bit codes pass 16 bits: the low seven bits and the top bit are summed apart. */
+        mm_pairs top = mm_pair_dot(mm_quad_and(mm_quad_right(q[begin], 7), 1), mm_word(x + 4 * begin));
+        for (int j = begin; j < end; j++) {
+            start = mm_pair_sum(start, mm_pair_dot(mm_quad_and(q[j], 127), mm_word(x + 4 * j)), 1);
+            if (j > begin)
+                top = mm_pair_add(top, mm_pair_dot(mm_quad_and(mm_quad_right(q[j], 7), 1), mm_word(x + 4 * j)));
+        }
+        return mm_pair_sum(start, top, 128);
+    }
+    /* As many pairs of narrower codes are summed as 16 bits hold: 8 x 3810, 4 x 7874, 2 x 16002. */
+    int step = bits == 4 ? 8 : bits == 5 ? 4 : 2;
+#pragma GCC unroll 4
+    for (int j = begin; j < end; j += step) {
+        mm_pairs p = mm_pair_dot(q[j], mm_word(x + 4 * j));
+#pragma GCC unroll 8
+        for (int i = j + 1; i < j + step && i < end; i++) p = mm_pair_add(p, mm_pair_dot(q[i], mm_word(x + 4 * i)));
+        start = mm_pair_sum(start, p, 1);
+    }
+    return start;
+#else
+    /* Two chains, since the product takes longer than it takes to start the next. */
+    mm_ints other = mm_ints_set1(0);
+#pragma GCC unroll 8
+    for (int j = begin; j < end; j += 2) {
+        start = mm_dot(start, q[j], mm_word(x + 4 * j));
+        other = mm_dot(other, q[j + 1], mm_word(x + 4 * j + 4));
+    }
+    return mm_ints_add(start, other);
+#endif
+}
+
+/* The eight quads of a group. */
+SIMD_INLINE void mm_unpack(const cpu_tile_format *f, const uint8_t *group, mm_quad q[CPU_QUADS]) {
+    const uint8_t *codes = group + cpu_tile_scale_bytes(f), *high = codes + cpu_tile_code_bytes(f);
+    if (f->bits == 8) {
+#pragma GCC unroll 8
+        for (int j = 0; j < CPU_QUADS; j++) q[j] = mm_quad_load(codes + 64 * j);
+        return;
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+        mm_quad both = mm_quad_load(codes + 64 * j);
+        q[j] = mm_quad_and(both, 15);
+        q[j + 4] = mm_quad_and(mm_quad_right(both, 4), 15);
+    }
+    if (f->bits == 5) {
+#pragma GCC unroll 8
+        for (int j = 0; j < CPU_QUADS; j++) q[j] = mm_quad_fifth(q[j], high + 8 * j);
+    }
+    if (f->bits == 6) {
+#pragma GCC unroll 2
+        for (int v = 0; v < 2; v++) {
+            mm_quad h = mm_quad_load(high + 64 * v);
+            q[4 * v] = mm_quad_or(q[4 * v], mm_quad_and(mm_quad_left(h, 4), 48));
+            q[4 * v + 1] = mm_quad_or(q[4 * v + 1], mm_quad_and(mm_quad_left(h, 2), 48));
+            q[4 * v + 2] = mm_quad_or(q[4 * v + 2], mm_quad_and(h, 48));
+            q[4 * v + 3] = mm_quad_or(q[4 * v + 3], mm_quad_and(mm_quad_right(h, 2), 48));
+        }
+    }
+}
+
+/* Scales of a group: scale[1] where the format has halves, *minimum where it has one. `unit` is the group's head, the
+ * group itself where there is none. */
+SIMD_INLINE void mm_scales(const cpu_tile_format *f, const uint8_t *unit, const uint8_t *group, v16 scale[2],
+                           v16 *minimum) {
+    const uint16_t *d = (const void *)unit;
+    scale[0] = v16_load_f16(d);
+    if (f->minimum) *minimum = v16_load_f16(d + 16);
+    if (f->groups == 1) return;
+    if (f->halves) {
+        scale[1] = v16_mul(scale[0], mm_load_i8(group + 16));
+        scale[0] = v16_mul(scale[0], mm_load_i8(group));
+    } else {
+        scale[0] = v16_mul(scale[0], mm_load_u8(group));
+        *minimum = v16_mul(v16_sub(v16_zero(), *minimum), mm_load_u8(group + 16));
+    }
+}
+
+#endif

@@ -1,0 +1,434 @@
+/* matmul_i8.c (CPU kernels): quantized weights times activations rounded to 8 bits.
+ *
+ * Activations are rounded per group of 32: x = scale * q, scale = absmax / 127, q to nearest even. A group's dot
+ * product of codes and q is an exact 32-bit integer s; for every group in turn (for Q6_K every half group)
+ *     sum = fma(float(s) * w_scale, x_scale, sum), and with minimums sum = fma(w_minimum, x_scale * (sum of q), sum).
+ * This is the arithmetic of every output element, whatever the number of tokens or threads, so that a prompt gives
+ * the bits that its tokens give one by one. Formats with an offset start s at -offset * (sum of q).
+ *
+ * A NaN or an infinity in a group makes its scale one, and so the token's outputs. */
+#include "backend/cpu/kernels/matmul_codes.h"
+
+enum { PANEL_GROUP_BYTES = CPU_QUADS * CPU_QUAD_BYTES + 2 * 16 * 4, PREFETCH_BYTES = 4096 };
+
+/* Activations of `tokens` tokens, one record per group: q[tokens][32], scale[tokens], start[parts][tokens]; `start`
+ * is what the dot products start from, or with minimums the float x_scale * (sum of q). */
+static inline uint32_t parts_of(const cpu_tile_format *f) { return f->halves ? 2 : 1; }
+static inline uint64_t record_bytes(const cpu_tile_format *f, uint64_t tokens) {
+    return tokens * (CPU_GROUP + 4 + 4 * parts_of(f));
+}
+
+/* --- Rounding activations. --- */
+
+#if CPU_ISA_LEVEL >= 2
+/* Largest magnitude as an integer comparison, in which NaN is the largest. */
+SIMD_INLINE float abs_max(v16 a, v16 b) {
+    __m512i mask = _mm512_set1_epi32(0x7fffffff);
+    __m512i m = _mm512_max_epi32(_mm512_and_si512(_mm512_castps_si512(a), mask),
+                                 _mm512_and_si512(_mm512_castps_si512(b), mask));
+    __m256i h = _mm256_max_epi32(_mm512_castsi512_si256(m), _mm512_extracti64x4_epi64(m, 1));
+    __m128i q = _mm_max_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
+    q = _mm_max_epi32(q, _mm_shuffle_epi32(q, 0x4e));
+    q = _mm_max_epi32(q, _mm_shuffle_epi32(q, 0xb1));
+    return _mm_cvtss_f32(_mm_castsi128_ps(q));
+}
+/* Writes 16 rounded values and returns their sum. */
+SIMD_INLINE int32_t round16(v16 x, uint8_t *dst) {
+    __m128i q = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x));
+    _mm_storeu_si128((void *)dst, q);
+    __m128i s = _mm_sad_epu8(_mm_xor_si128(q, _mm_set1_epi8((char)0x80)), _mm_setzero_si128());
+    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_unpackhi_epi64(s, s))) - 16 * 128;
+}
+#else
+SIMD_INLINE float abs_max(v16 a, v16 b) {
+    float f[32];
+    v16_store(f, a);
+    v16_store(f + 16, b);
+    uint32_t bits[32], most = 0;
+    memcpy(bits, f, sizeof bits);
+    for (int i = 0; i < 32; i++) {
+        uint32_t magnitude = bits[i] & 0x7fffffffu;
+        most = magnitude > most ? magnitude : most;
+    }
+    float result;
+    memcpy(&result, &most, 4);
+    return result;
+}
+SIMD_INLINE int32_t round16(v16 x, uint8_t *dst) {
+    float f[16];
+    int32_t sum = 0;
+    v16_store(f, v16_max(v16_min(v16_round(x), v16_set1(127.0f)), v16_set1(-128.0f)));
+    for (int i = 0; i < 16; i++) {
+        int8_t q = (int8_t)(int32_t)f[i];
+        dst[i] = (uint8_t)q;
+        sum += q;
+    }
+    return sum;
+}
+#endif
+
+/* Token `t` of records of `tokens` tokens. */
+SIMD_INLINE void round_token(const cpu_tile_format *f, mlxn_dtype dtype, const void *x, uint64_t groups, uint64_t t,
+                             uint64_t tokens, uint8_t *record) {
+    uint64_t step = record_bytes(f, tokens);
+    for (uint64_t g = 0; g < groups; g++, record += step) {
+        v16 a = v16_load_as(dtype, x, g * CPU_GROUP, 16), b = v16_load_as(dtype, x, g * CPU_GROUP + 16, 16);
+        float most = abs_max(a, b), scale = most / 127.0f, inverse = 127.0f / most;
+        if (!(inverse <= FLT_MAX)) { /* zero, nearly zero, or NaN */
+            inverse = FLT_MAX;
+            if (scale < 1.0f / FLT_MAX) scale = 1.0f / FLT_MAX;
+        }
+        uint8_t *q = record + t * CPU_GROUP;
+        v16 v = v16_set1(inverse);
+        int32_t first = round16(v16_mul(a, v), q), second = round16(v16_mul(b, v), q + 16);
+        float *scales = (float *)(record + tokens * CPU_GROUP), *start = scales + tokens;
+        scales[t] = scale;
+        if (f->minimum) {
+            start[t] = scale * (float)(first + second);
+        } else if (f->halves) {
+            ((int32_t *)start)[t] = -f->offset * first;
+            ((int32_t *)start)[tokens + t] = -f->offset * second;
+        } else {
+            ((int32_t *)start)[t] = -f->offset * (first + second);
+        }
+    }
+}
+
+static void round_tokens(const cpu_tile_format *f, const mlxn_view *x, uint64_t first, uint64_t n, uint64_t tokens,
+                         uint8_t *records) {
+    uint64_t groups = x->dims[1] / CPU_GROUP;
+    for (uint64_t t = 0; t < n; t++) {
+        const void *row = mm_x_row(x, first + t);
+        if (x->dtype == MLXN_F32)
+            round_token(f, MLXN_F32, row, groups, t, tokens, records);
+        else if (x->dtype == MLXN_F16)
+            round_token(f, MLXN_F16, row, groups, t, tokens, records);
+        else
+            round_token(f, MLXN_BF16, row, groups, t, tokens, records);
+    }
+}
+
+/* --- One group. --- */
+
+/* What a dot product of part p of token t starts from. */
+SIMD_INLINE int32_t start_of(const cpu_tile_format *f, const float *start, uint64_t tokens, uint64_t t, uint32_t p) {
+    return f->minimum ? 0 : ((const int32_t *)start)[p * tokens + t];
+}
+
+SIMD_INLINE v16 add_part(v16 sum, mm_ints s, v16 w_scale, float x_scale) {
+    return v16_fma(v16_mul(mm_ints_float(s), w_scale), v16_set1(x_scale), sum);
+}
+
+/* --- Few tokens: decode and multiply. --- */
+
+SIMD_INLINE void direct_tile(const cpu_tile_format *f, const uint8_t *tile, uint64_t groups, const uint8_t *record,
+                             uint32_t tokens, v16 *sum) {
+    const uint32_t head = cpu_tile_head_bytes(f), group_bytes = cpu_tile_group_bytes(f);
+    const uint64_t step = record_bytes(f, tokens);
+    const uint8_t *unit = tile;
+    for (uint64_t g = 0; g < groups; g += f->groups) {
+        const uint8_t *group = unit + head;
+        for (uint32_t i = 0; i < f->groups; i++, group += group_bytes, record += step) {
+            for (uint32_t line = 0; line < group_bytes; line += 64) __builtin_prefetch(group + PREFETCH_BYTES + line);
+            mm_quad q[CPU_QUADS];
+            v16 scale[2], minimum;
+            mm_unpack(f, group, q);
+            mm_scales(f, f->groups == 1 ? group : unit, group, scale, &minimum);
+            const float *x_scale = (const float *)(record + tokens * CPU_GROUP), *start = x_scale + tokens;
+#pragma GCC unroll 8
+            for (uint32_t t = 0; t < tokens; t++) {
+                const uint32_t parts = parts_of(f);
+#pragma GCC unroll 2
+                for (uint32_t p = 0; p < parts; p++) {
+                    mm_ints s =
+                        mm_dot_run(f->bits, mm_ints_set1(start_of(f, start, tokens, t, p)), q, record + t * CPU_GROUP,
+                                   (int)(p * CPU_QUADS / parts), (int)((p + 1) * CPU_QUADS / parts));
+                    sum[t] = add_part(sum[t], s, scale[p], x_scale[t]);
+                }
+                if (f->minimum) sum[t] = v16_fma(minimum, v16_set1(start[t]), sum[t]);
+            }
+        }
+        unit = group;
+    }
+}
+
+SIMD_INLINE void direct_tiles(const cpu_tile_format *f, uint32_t tokens, const mlxn_view *args, uint64_t begin,
+                              uint64_t end, const uint8_t *records) {
+    const mlxn_weight_view *w = args[MM_W].weight;
+    const uint64_t tile_bytes = cpu_tile_bytes(f, w->cols);
+    for (uint64_t tile = begin; tile < end; tile++) {
+        v16 sum[I8_DIRECT];
+#pragma GCC unroll 8
+        for (uint32_t t = 0; t < tokens; t++) sum[t] = v16_zero();
+        direct_tile(f, (const uint8_t *)w->packed + tile * tile_bytes, w->cols / CPU_GROUP, records, tokens, sum);
+#pragma GCC unroll 8
+        for (uint32_t t = 0; t < tokens; t++) mm_finish(args, t, tile * CPU_TILE, sum[t]);
+    }
+}
+
+/* --- Many tokens: panels of decoded codes. --- */
+
+/* Groups [first, first + n) of a tile: codes, scales (two vectors: halves, or scale and minimum) per group. A tile
+ * that does not exist (data == NULL) gives zeros. */
+SIMD_INLINE void fill_panel(const cpu_tile_format *f, const uint8_t *tile, uint64_t first, uint64_t n,
+                            uint8_t *panel) {
+    if (!tile) {
+        memset(panel, 0, n * PANEL_GROUP_BYTES);
+        return;
+    }
+    for (uint64_t g = first; g < first + n; g++, panel += PANEL_GROUP_BYTES) {
+        const uint8_t *unit = tile + g / f->groups * cpu_tile_unit_bytes(f);
+        const uint8_t *group = unit + cpu_tile_head_bytes(f) + g % f->groups * cpu_tile_group_bytes(f);
+        mm_quad q[CPU_QUADS];
+        v16 scale[2], minimum;
+        mm_unpack(f, group, q);
+        mm_scales(f, f->groups == 1 ? group : unit, group, scale, &minimum);
+#pragma GCC unroll 8
+        for (int j = 0; j < CPU_QUADS; j++) mm_quad_store(panel + CPU_QUAD_BYTES * j, q[j]);
+        float *scales = (float *)(panel + CPU_QUADS * CPU_QUAD_BYTES);
+        v16_store(scales, scale[0]);
+        if (f->minimum) v16_store(scales + 16, minimum);
+        if (f->halves) v16_store(scales + 16, scale[1]);
+    }
+}
+
+/* sum[r][t] += panel rows times `tokens` tokens (of records of I8_TOKENS), over `groups` groups. */
+SIMD_INLINE void multiply_panel(const cpu_tile_format *f, uint32_t tokens, const uint8_t *panel, uint64_t panel_step,
+                                uint64_t groups, const uint8_t *record, v16 sum[I8_TILES][I8_TOKENS]) {
+    const uint32_t parts = parts_of(f);
+    const uint64_t step = record_bytes(f, I8_TOKENS);
+    for (uint64_t g = 0; g < groups; g++, panel += PANEL_GROUP_BYTES, record += step) {
+        const float *x_scale = (const float *)(record + I8_TOKENS * CPU_GROUP), *start = x_scale + I8_TOKENS;
+        const float *scales = (const float *)(panel + CPU_QUADS * CPU_QUAD_BYTES);
+#pragma GCC unroll 2
+        for (uint32_t p = 0; p < parts; p++) {
+            const int begin = (int)(p * CPU_QUADS / parts), end = (int)((p + 1) * CPU_QUADS / parts);
+#if CPU_ISA_LEVEL == 3
+            mm_ints s[I8_TILES][I8_TOKENS];
+#pragma GCC unroll 8
+            for (uint32_t t = 0; t < tokens; t++)
+#pragma GCC unroll 2
+                for (uint32_t r = 0; r < I8_TILES; r++) s[r][t] = mm_ints_set1(start_of(f, start, I8_TOKENS, t, p));
+#pragma GCC unroll 8
+            for (int j = begin; j < end; j++) {
+                mm_quad q[I8_TILES];
+#pragma GCC unroll 2
+                for (uint32_t r = 0; r < I8_TILES; r++)
+                    q[r] = mm_quad_load(panel + r * panel_step + CPU_QUAD_BYTES * j);
+#pragma GCC unroll 8
+                for (uint32_t t = 0; t < tokens; t++)
+#pragma GCC unroll 2
+                    for (uint32_t r = 0; r < I8_TILES; r++)
+                        s[r][t] = mm_dot(s[r][t], q[r], mm_word(record + t * CPU_GROUP + 4 * j));
+            }
+#pragma GCC unroll 2
+            for (uint32_t r = 0; r < I8_TILES; r++) {
+                v16 scale = v16_load(scales + r * panel_step / 4 + 16 * p);
+#pragma GCC unroll 8
+                for (uint32_t t = 0; t < tokens; t++) sum[r][t] = add_part(sum[r][t], s[r][t], scale, x_scale[t]);
+            }
+#else
+            for (uint32_t r = 0; r < I8_TILES; r++) {
+                v16 scale = v16_load(scales + r * panel_step / 4 + 16 * p);
+                mm_quad q[CPU_QUADS];
+#pragma GCC unroll 8
+                for (int j = begin; j < end; j++) q[j] = mm_quad_load(panel + r * panel_step + CPU_QUAD_BYTES * j);
+#pragma GCC unroll 8
+                for (uint32_t t = 0; t < tokens; t++) {
+                    mm_ints s = mm_dot_run(f->bits, mm_ints_set1(start_of(f, start, I8_TOKENS, t, p)), q,
+                                           record + t * CPU_GROUP, begin, end);
+                    sum[r][t] = add_part(sum[r][t], s, scale, x_scale[t]);
+                }
+            }
+#endif
+        }
+        if (f->minimum) {
+#pragma GCC unroll 2
+            for (uint32_t r = 0; r < I8_TILES; r++) {
+                v16 minimum = v16_load(scales + r * panel_step / 4 + 16);
+#pragma GCC unroll 8
+                for (uint32_t t = 0; t < tokens; t++) sum[r][t] = v16_fma(minimum, v16_set1(start[t]), sum[r][t]);
+            }
+        }
+    }
+}
+
+/* A stretch of a panel times one token block; `partial` holds the sums between stretches. */
+typedef struct stretch {
+    const mlxn_view *args;
+    const uint8_t *panel;
+    uint64_t panel_step, groups, first_tile, tiles;
+    bool begins, ends;
+} stretch;
+
+SIMD_INLINE void multiply_block(const cpu_tile_format *f, uint32_t tokens, const stretch *s, uint64_t first_token,
+                                const uint8_t *record, float *partial) {
+    v16 sum[I8_TILES][I8_TOKENS];
+#pragma GCC unroll 2
+    for (uint32_t r = 0; r < I8_TILES; r++)
+#pragma GCC unroll 8
+        for (uint32_t t = 0; t < tokens; t++)
+            sum[r][t] = s->begins ? v16_zero() : v16_load(partial + 16 * (t * I8_TILES + r));
+    multiply_panel(f, tokens, s->panel, s->panel_step, s->groups, record, sum);
+#pragma GCC unroll 8
+    for (uint32_t t = 0; t < tokens; t++)
+#pragma GCC unroll 2
+        for (uint32_t r = 0; r < I8_TILES; r++) {
+            if (!s->ends)
+                v16_store(partial + 16 * (t * I8_TILES + r), sum[r][t]);
+            else if (r < s->tiles)
+                mm_finish(s->args, first_token + t, (s->first_tile + r) * CPU_TILE, sum[r][t]);
+        }
+}
+
+/* --- The code of each format. --- */
+
+typedef void (*direct_fn)(const mlxn_view *args, uint64_t begin, uint64_t end, const uint8_t *records);
+typedef void (*fill_fn)(const uint8_t *tile, uint64_t first, uint64_t n, uint8_t *panel);
+typedef void (*block_fn)(const stretch *s, uint64_t first_token, const uint8_t *record, float *partial);
+typedef struct i8_format {
+    mlxn_format format;
+    direct_fn direct[I8_DIRECT]; /* by tokens - 1 */
+    fill_fn fill;
+    block_fn block[I8_TOKENS]; /* by tokens - 1 */
+} i8_format;
+
+#define CONSTANT(name, bits, groups, minimum, halves, offset) \
+    static const cpu_tile_format name##_layout = {bits, groups, minimum, halves, offset};
+#define DIRECT(name, tokens)                                                                \
+    static void name##_direct_##tokens(const mlxn_view *args, uint64_t begin, uint64_t end, \
+                                       const uint8_t *records) {                            \
+        direct_tiles(&name##_layout, tokens, args, begin, end, records);                    \
+    }
+#define BLOCK(name, tokens)                                                                                      \
+    static void name##_block_##tokens(const stretch *s, uint64_t first, const uint8_t *record, float *partial) { \
+        multiply_block(&name##_layout, tokens, s, first, record, partial);                                       \
+    }
+#define FILL(name)                                                                             \
+    static void name##_fill(const uint8_t *tile, uint64_t first, uint64_t n, uint8_t *panel) { \
+        fill_panel(&name##_layout, tile, first, n, panel);                                     \
+    }
+#if CPU_ISA_LEVEL >= 2
+#define DIRECT_ALL(name) \
+    DIRECT(name, 1) DIRECT(name, 2) DIRECT(name, 3) DIRECT(name, 4) DIRECT(name, 5) DIRECT(name, 6)
+#define BLOCK_ALL(name) BLOCK(name, 1) BLOCK(name, 2) BLOCK(name, 3) BLOCK(name, 4) BLOCK(name, 5) BLOCK(name, 6)
+#define DIRECT_LIST(name) \
+    name##_direct_1, name##_direct_2, name##_direct_3, name##_direct_4, name##_direct_5, name##_direct_6
+#define BLOCK_LIST(name) \
+    name##_block_1, name##_block_2, name##_block_3, name##_block_4, name##_block_5, name##_block_6
+#else
+#if CPU_ISA_LEVEL == 1
+#define DIRECT_ALL(name) DIRECT(name, 1) DIRECT(name, 2)
+#define DIRECT_LIST(name) name##_direct_1, name##_direct_2
+#else
+#define DIRECT_ALL(name) DIRECT(name, 1)
+#define DIRECT_LIST(name) name##_direct_1
+#endif
+#define BLOCK_ALL(name) BLOCK(name, 1) BLOCK(name, 2) BLOCK(name, 3) BLOCK(name, 4)
+#define BLOCK_LIST(name) name##_block_1, name##_block_2, name##_block_3, name##_block_4
+#endif
+
+#define FORMAT_CODE(format, name, bits, groups, minimum, halves, offset) \
+    CONSTANT(name, bits, groups, minimum, halves, offset) DIRECT_ALL(name) FILL(name) BLOCK_ALL(name)
+CPU_TILE_FORMATS(FORMAT_CODE)
+
+#define FORMAT_ROW(format, name, bits, groups, minimum, halves, offset) \
+    {MLXN_FORMAT_##format, {DIRECT_LIST(name)}, name##_fill, {BLOCK_LIST(name)}},
+static const i8_format formats[] = {CPU_TILE_FORMATS(FORMAT_ROW)};
+
+static const i8_format *find(mlxn_format format) {
+    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
+        if (formats[i].format == format) return &formats[i];
+    return NULL;
+}
+
+/* --- Rows of the table. --- */
+
+bool CPU_ISA(mm_i8_fits)(const mlxn_view *args, const void *params) {
+    return find(args[MM_W].weight->format) && mm_fits(args);
+}
+
+static mm_shape shape_of(const mlxn_view *args, uint32_t n_threads) {
+    if (args[MM_X].dims[0] <= I8_DIRECT) return mm_shape_few(args, n_threads, 1);
+    return mm_shape_many(args, n_threads, I8_TILES, I8_TOKENS);
+}
+/* Stretches of nearly equal length along k. */
+static uint64_t stretch_groups(uint64_t groups) {
+    uint64_t n = (groups + I8_PANEL_GROUPS - 1) / I8_PANEL_GROUPS;
+    return (groups + n - 1) / n;
+}
+static uint64_t panel_bytes(uint64_t groups) { return stretch_groups(groups) * PANEL_GROUP_BYTES * I8_TILES; }
+
+void CPU_ISA(mm_i8_plan)(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out) {
+    mm_shape s = shape_of(args, n_threads);
+    const cpu_tile_format *f = cpu_tile_format_of(args[MM_W].weight->format);
+    uint64_t groups = s.cols / CPU_GROUP;
+    if (s.tokens <= I8_DIRECT) {
+        /* Every thread rounds the few activations itself, which is cheaper than a barrier. */
+        *out = (cpu_plan){.phases = 1, .chunks = {s.panels}, .local_bytes = groups * record_bytes(f, s.tokens)};
+        return;
+    }
+    *out = (cpu_plan){.phases = 2,
+                      .chunks = {s.blocks, s.panels * s.ranges},
+                      .shared_bytes = s.blocks * groups * record_bytes(f, I8_TOKENS),
+                      .local_bytes = panel_bytes(groups)};
+    if (groups > I8_PANEL_GROUPS) out->local_bytes += s.range * I8_TOKENS * I8_TILES * 16 * sizeof(float);
+}
+
+static void run_few(cpu_run *run, const i8_format *row, const cpu_tile_format *f) {
+    mm_shape s = shape_of(run->args, run->n_threads);
+    bool rounded = false;
+    uint64_t chunk;
+    while (cpu_next(run, &chunk)) {
+        if (!rounded) round_tokens(f, &run->args[MM_X], 0, s.tokens, s.tokens, run->local);
+        rounded = true;
+        row->direct[s.tokens - 1](run->args, chunk * s.panel_tiles,
+                                  mlxn_min_u64((chunk + 1) * s.panel_tiles, s.tiles), run->local);
+    }
+}
+
+static void run_many(cpu_run *run, const i8_format *row, const cpu_tile_format *f) {
+    mm_shape s = shape_of(run->args, run->n_threads);
+    const mlxn_weight_view *w = run->args[MM_W].weight;
+    uint64_t groups = s.cols / CPU_GROUP, part = stretch_groups(groups), tile_bytes = cpu_tile_bytes(f, s.cols);
+    uint64_t record = record_bytes(f, I8_TOKENS), chunk;
+    uint8_t *records = run->shared, *panel = run->local;
+    float *partial = (float *)(panel + panel_bytes(groups));
+    if (run->phase == 0) {
+        while (cpu_next(run, &chunk))
+            round_tokens(f, &run->args[MM_X], chunk * I8_TOKENS,
+                         mlxn_min_u64(I8_TOKENS, s.tokens - chunk * I8_TOKENS), I8_TOKENS,
+                         records + chunk * groups * record);
+        return;
+    }
+    while (cpu_next(run, &chunk)) {
+        uint64_t tile = chunk / s.ranges * I8_TILES, first = chunk % s.ranges * s.range;
+        uint64_t last = mlxn_min_u64(first + s.range, s.blocks);
+        stretch st = {
+            .args = run->args, .panel = panel, .first_tile = tile, .tiles = mlxn_min_u64(I8_TILES, s.tiles - tile)};
+        for (uint64_t g = 0; g < groups; g += st.groups) {
+            st.groups = mlxn_min_u64(part, groups - g);
+            st.panel_step = st.groups * PANEL_GROUP_BYTES;
+            st.begins = g == 0;
+            st.ends = g + st.groups == groups;
+            for (uint64_t r = 0; r < I8_TILES; r++)
+                row->fill(r < st.tiles ? (const uint8_t *)w->packed + (tile + r) * tile_bytes : NULL, g, st.groups,
+                          panel + r * st.panel_step);
+            for (uint64_t b = first; b < last; b++) {
+                uint64_t tokens = mlxn_min_u64(I8_TOKENS, s.tokens - b * I8_TOKENS);
+                row->block[tokens - 1](&st, b * I8_TOKENS, records + (b * groups + g) * record,
+                                       partial + (b - first) * I8_TOKENS * I8_TILES * 16);
+            }
+        }
+    }
+}
+
+void CPU_ISA(mm_i8_run)(cpu_run *run) {
+    mlxn_format format = run->args[MM_W].weight->format;
+    const i8_format *row = find(format);
+    const cpu_tile_format *f = cpu_tile_format_of(format);
+    if (run->args[MM_X].dims[0] <= I8_DIRECT)
+        run_few(run, row, f);
+    else
+        run_many(run, row, f);
+}
