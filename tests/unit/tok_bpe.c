@@ -1,5 +1,6 @@
 /* Promise: byte-level BPE joins by rank, leftmost first; finds special tokens longest first; keeps every byte of any
  * input for which the vocabulary has a token; obeys the BOS rules; and decodes what it encoded. */
+#include "test.h"
 #include "unit/tok_tiny.h"
 
 /* 256 he, 257 ll, 258 hell, 259 hello, 260 Ġhello, 261 ab, 262 bc, 263 a space pair, 264 é, 265 aa */

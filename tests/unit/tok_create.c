@@ -1,5 +1,6 @@
 /* Promise: a vocabulary that is damaged or of an unknown kind gives an error that names the key and the values, and a
  * failing allocation at any place of create, encode or decode gives a clean error and leaks nothing. */
+#include "test.h"
 #include "unit/tok_tiny.h"
 
 static void expect(gw *w, mlxn_status status, const char *text1, const char *text2) {

@@ -2,6 +2,7 @@
  * by far, and any number of threads may use one tokenizer at once, all with the same result. */
 #include <pthread.h>
 
+#include "test.h"
 #include "unit/tok_tiny.h"
 
 enum { SIZE = 1 << 17, THREADS = 4 };

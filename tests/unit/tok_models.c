@@ -1,6 +1,7 @@
 /* Promise: on the three test models, ids equal those of llama.cpp (made with xllamacpp 2026.10.11549, special tokens
  * recognised, BOS as the model says), every line of the tokenizer vectors comes back from its ids, and loading is
  * quick. Without the model files the test counts as skipped. */
+#include "test.h"
 #include "unit/tok_tiny.h"
 
 enum { N_LINES = 11 };

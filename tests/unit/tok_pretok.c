@@ -1,5 +1,6 @@
 /* Promise: each pre-tokenizer cuts text as the model's makers published it: the pieces below are what the Hugging
  * Face `tokenizers` library gives for the same expressions. */
+#include "test.h"
 #include "unit/tok_tiny.h"
 
 typedef struct cut_case {

@@ -1,5 +1,6 @@
 /* Promise: the "llama" engine joins the best-scoring pair first, writes spaces as U+2581, prefixes a space where the
  * file says so, and turns characters without a token into byte tokens. */
+#include "test.h"
 #include "unit/tok_tiny.h"
 
 #define S "\xe2\x96\x81"

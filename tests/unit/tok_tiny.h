@@ -8,7 +8,6 @@
 #include "lm/tok_internal.h"
 #include "lm/tokenizer.h"
 #include "lm/utf8.h"
-#include "test.h"
 
 typedef struct tiny_token {
     const char *text;
