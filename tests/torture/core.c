@@ -102,7 +102,10 @@ static void test_failed_execution(void) {
     for (int i = 1; i <= 3 && !status; i++) {
         char label[16];
         snprintf(label, sizeof label, "stage %d", i);
-        if (i == 2) mlxn_fault_at(3); /* program_create, submit, execution */
+        if (i == 2) {
+            mlxn_session_wait_all(s, UINT64_MAX, NULL); /* so that the fault does not meet stage 1 */
+            mlxn_fault_at(3);                           /* program_create, submit, execution */
+        }
         mlxn_elementwise_add(mlxn_session_encoder(s), t, t, t);
         status = mlxn_session_fence_stage(s, label, &error);
         if (!status) status = mlxn_session_reset_for_next_stage(s, &error);
