@@ -31,6 +31,7 @@ SIMD_INLINE mm_quad mm_quad_fifth(mm_quad q, const uint8_t *mask) {
 }
 SIMD_INLINE mm_ints mm_ints_set1(int32_t a) { return _mm512_set1_epi32(a); }
 SIMD_INLINE mm_ints mm_ints_add(mm_ints a, mm_ints b) { return _mm512_add_epi32(a, b); }
+SIMD_INLINE mm_ints mm_ints_times_256(mm_ints a) { return _mm512_slli_epi32(a, 8); }
 SIMD_INLINE v16 mm_ints_float(mm_ints a) { return _mm512_cvtepi32_ps(a); }
 /* Byte b of every lane. */
 SIMD_INLINE mm_ints mm_quad_lane_byte(mm_quad q, int b) {
@@ -96,6 +97,9 @@ SIMD_INLINE mm_quad mm_quad_fifth(mm_quad q, const uint8_t *mask) {
 SIMD_INLINE mm_ints mm_ints_set1(int32_t a) { return (mm_ints){_mm256_set1_epi32(a), _mm256_set1_epi32(a)}; }
 SIMD_INLINE mm_ints mm_ints_add(mm_ints x, mm_ints y) {
     return (mm_ints){_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)};
+}
+SIMD_INLINE mm_ints mm_ints_times_256(mm_ints x) {
+    return (mm_ints){_mm256_slli_epi32(x.a, 8), _mm256_slli_epi32(x.b, 8)};
 }
 SIMD_INLINE v16 mm_ints_float(mm_ints x) { return v16_pair(_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)); }
 SIMD_INLINE mm_ints mm_quad_lane_byte(mm_quad q, int b) {
@@ -167,6 +171,10 @@ SIMD_INLINE mm_ints mm_ints_set1(int32_t a) {
 }
 SIMD_INLINE mm_ints mm_ints_add(mm_ints x, mm_ints y) {
     for (int i = 0; i < 16; i++) x.v[i] += y.v[i];
+    return x;
+}
+SIMD_INLINE mm_ints mm_ints_times_256(mm_ints x) {
+    for (int i = 0; i < 16; i++) x.v[i] *= 256;
     return x;
 }
 SIMD_INLINE v16 mm_ints_float(mm_ints x) {

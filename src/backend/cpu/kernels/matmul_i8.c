@@ -1,24 +1,31 @@
-/* matmul_i8.c (CPU kernels): quantized weights times activations rounded to 8 bits.
+/* matmul_i8.c (CPU kernels): quantized weights times activations in fixed point, on 8-bit dot products.
  *
- * Activations are rounded per group of 32: x = scale * q, scale = absmax / 127, q to nearest even. A group's dot
- * product of codes and q is an exact 32-bit integer s; for every group in turn (for Q6_K every half group)
- *     sum = fma(float(s) * w_scale, x_scale, sum), and with minimums sum = fma(w_minimum, x_scale * (sum of q), sum).
- * This is the arithmetic of every output element, whatever the number of tokens or threads, so that a prompt gives
- * the bits that its tokens give one by one. Formats with an offset start s at -offset * (sum of q).
+ * Activations are rounded per group of 32: x = scale * q, scale = absmax / 32512, q to nearest even. q has 16 bits
+ * and goes in two bytes, q = 256 * high + low: one byte alone (absmax / 127) moved logits of small models by more
+ * than half a unit, because one large element takes the precision of its whole group. Decoding is bound by the
+ * weights' bytes, so the second byte costs it nothing. A group's dot product of codes and q, s = 256 * (codes . high)
+ * + codes . low, is an exact 32-bit integer; for every group in turn (for Q6_K every half) sum = fma(float(s) *
+ * w_scale, x_scale, sum), and with minimums sum = fma(w_minimum, x_scale * (sum of q), sum). This is the arithmetic
+ * of every output element, whatever the number of tokens or threads, so that a prompt gives the bits that its tokens
+ * give one by one. Formats with an offset start s at -offset * (sum of q).
  *
  * A NaN or an infinity in a group makes its scale one, and so the token's outputs. */
 #include "backend/cpu/kernels/matmul_codes.h"
 
+enum { TOKEN_BYTES = 2 * CPU_GROUP };
 enum { PANEL_GROUP_BYTES = CPU_QUADS * CPU_QUAD_BYTES + 2 * 16 * 4, PREFETCH_BYTES = 4096 };
 
-/* Activations of `tokens` tokens, one record per group: q[tokens][32], scale[tokens], start[parts][tokens]; `start`
- * is what the dot products start from, or with minimums the float x_scale * (sum of q). */
+/* Activations of `tokens` tokens, one record per group: for each token high[32] and low[32], then scale[tokens],
+ * start[parts][tokens]; `start` is what the dot products start from, or with minimums the float x_scale * (sum of q).
+ */
 static inline uint32_t parts_of(const cpu_tile_format *f) { return f->halves ? 2 : 1; }
 static inline uint64_t record_bytes(const cpu_tile_format *f, uint64_t tokens) {
-    return tokens * (CPU_GROUP + 4 + 4 * parts_of(f));
+    return tokens * (TOKEN_BYTES + 4 + 4 * parts_of(f));
 }
 
 /* --- Rounding activations. --- */
+
+#define Q_MAX 32512.0f /* 127 * 256: the high byte of the largest is 127 */
 
 #if CPU_ISA_LEVEL >= 2
 /* Largest magnitude as an integer comparison, in which NaN is the largest. */
@@ -32,12 +39,13 @@ SIMD_INLINE float abs_max(v16 a, v16 b) {
     q = _mm_max_epi32(q, _mm_shuffle_epi32(q, 0xb1));
     return _mm_cvtss_f32(_mm_castsi128_ps(q));
 }
-/* Writes 16 rounded values and returns their sum. */
-SIMD_INLINE int32_t round16(v16 x, uint8_t *dst) {
-    __m128i q = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x));
-    _mm_storeu_si128((void *)dst, q);
-    __m128i s = _mm_sad_epu8(_mm_xor_si128(q, _mm_set1_epi8((char)0x80)), _mm_setzero_si128());
-    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_unpackhi_epi64(s, s))) - 16 * 128;
+/* Writes the high and low bytes of 16 rounded values and returns their sum. */
+SIMD_INLINE int32_t round16(v16 x, uint8_t *high, uint8_t *low) {
+    __m512i q = _mm512_cvtps_epi32(x);
+    __m512i h = _mm512_srai_epi32(_mm512_add_epi32(q, _mm512_set1_epi32(128)), 8);
+    _mm_storeu_si128((void *)high, _mm512_cvtepi32_epi8(h));
+    _mm_storeu_si128((void *)low, _mm512_cvtepi32_epi8(_mm512_sub_epi32(q, _mm512_slli_epi32(h, 8))));
+    return _mm512_reduce_add_epi32(q);
 }
 #else
 SIMD_INLINE float abs_max(v16 a, v16 b) {
@@ -54,13 +62,14 @@ SIMD_INLINE float abs_max(v16 a, v16 b) {
     memcpy(&result, &most, 4);
     return result;
 }
-SIMD_INLINE int32_t round16(v16 x, uint8_t *dst) {
+SIMD_INLINE int32_t round16(v16 x, uint8_t *high, uint8_t *low) {
     float f[16];
     int32_t sum = 0;
-    v16_store(f, v16_max(v16_min(v16_round(x), v16_set1(127.0f)), v16_set1(-128.0f)));
+    v16_store(f, v16_max(v16_min(v16_round(x), v16_set1(Q_MAX)), v16_set1(-Q_MAX)));
     for (int i = 0; i < 16; i++) {
-        int8_t q = (int8_t)(int32_t)f[i];
-        dst[i] = (uint8_t)q;
+        int32_t q = (int32_t)f[i], h = (q + 128) >> 8;
+        high[i] = (uint8_t)h;
+        low[i] = (uint8_t)(q - h * 256);
         sum += q;
     }
     return sum;
@@ -73,15 +82,16 @@ SIMD_INLINE void round_token(const cpu_tile_format *f, mlxn_dtype dtype, const v
     uint64_t step = record_bytes(f, tokens);
     for (uint64_t g = 0; g < groups; g++, record += step) {
         v16 a = v16_load_as(dtype, x, g * CPU_GROUP, 16), b = v16_load_as(dtype, x, g * CPU_GROUP + 16, 16);
-        float most = abs_max(a, b), scale = most / 127.0f, inverse = 127.0f / most;
+        float most = abs_max(a, b), scale = most / Q_MAX, inverse = Q_MAX / most;
         if (!(inverse <= FLT_MAX)) { /* zero, nearly zero, or NaN */
             inverse = FLT_MAX;
             if (scale < 1.0f / FLT_MAX) scale = 1.0f / FLT_MAX;
         }
-        uint8_t *q = record + t * CPU_GROUP;
+        uint8_t *high = record + t * TOKEN_BYTES, *low = high + CPU_GROUP;
         v16 v = v16_set1(inverse);
-        int32_t first = round16(v16_mul(a, v), q), second = round16(v16_mul(b, v), q + 16);
-        float *scales = (float *)(record + tokens * CPU_GROUP), *start = scales + tokens;
+        int32_t first = round16(v16_mul(a, v), high, low);
+        int32_t second = round16(v16_mul(b, v), high + 16, low + 16);
+        float *scales = (float *)(record + tokens * TOKEN_BYTES), *start = scales + tokens;
         scales[t] = scale;
         if (f->minimum) {
             start[t] = scale * (float)(first + second);
@@ -115,6 +125,11 @@ SIMD_INLINE int32_t start_of(const cpu_tile_format *f, const float *start, uint6
     return f->minimum ? 0 : ((const int32_t *)start)[p * tokens + t];
 }
 
+/* The high bytes' sum takes its place above the low bytes', which start from `start`. */
+SIMD_INLINE mm_ints carry(mm_ints high, int32_t start) {
+    return mm_ints_add(mm_ints_times_256(high), mm_ints_set1(start));
+}
+
 SIMD_INLINE v16 add_part(v16 sum, mm_ints s, v16 w_scale, float x_scale) {
     return v16_fma(v16_mul(mm_ints_float(s), w_scale), v16_set1(x_scale), sum);
 }
@@ -134,15 +149,16 @@ SIMD_INLINE void direct_tile(const cpu_tile_format *f, const uint8_t *tile, uint
             v16 scale[2], minimum;
             mm_unpack(f, group, q);
             mm_scales(f, f->groups == 1 ? group : unit, group, scale, &minimum);
-            const float *x_scale = (const float *)(record + tokens * CPU_GROUP), *start = x_scale + tokens;
+            const float *x_scale = (const float *)(record + tokens * TOKEN_BYTES), *start = x_scale + tokens;
 #pragma GCC unroll 8
             for (uint32_t t = 0; t < tokens; t++) {
                 const uint32_t parts = parts_of(f);
 #pragma GCC unroll 2
                 for (uint32_t p = 0; p < parts; p++) {
-                    mm_ints s =
-                        mm_dot_run(f->bits, mm_ints_set1(start_of(f, start, tokens, t, p)), q, record + t * CPU_GROUP,
-                                   (int)(p * CPU_QUADS / parts), (int)((p + 1) * CPU_QUADS / parts));
+                    const uint8_t *high = record + t * TOKEN_BYTES, *low = high + CPU_GROUP;
+                    const int first = (int)(p * CPU_QUADS / parts), last = (int)((p + 1) * CPU_QUADS / parts);
+                    mm_ints s = mm_dot_run(f->bits, mm_ints_set1(0), q, high, first, last);
+                    s = mm_dot_run(f->bits, carry(s, start_of(f, start, tokens, t, p)), q, low, first, last);
                     sum[t] = add_part(sum[t], s, scale[p], x_scale[t]);
                 }
                 if (f->minimum) sum[t] = v16_fma(minimum, v16_set1(start[t]), sum[t]);
@@ -198,28 +214,33 @@ SIMD_INLINE void multiply_panel(const cpu_tile_format *f, uint32_t tokens, const
     const uint32_t parts = parts_of(f);
     const uint64_t step = record_bytes(f, I8_TOKENS);
     for (uint64_t g = 0; g < groups; g++, panel += PANEL_GROUP_BYTES, record += step) {
-        const float *x_scale = (const float *)(record + I8_TOKENS * CPU_GROUP), *start = x_scale + I8_TOKENS;
+        const float *x_scale = (const float *)(record + I8_TOKENS * TOKEN_BYTES), *start = x_scale + I8_TOKENS;
         const float *scales = (const float *)(panel + CPU_QUADS * CPU_QUAD_BYTES);
 #pragma GCC unroll 2
         for (uint32_t p = 0; p < parts; p++) {
             const int begin = (int)(p * CPU_QUADS / parts), end = (int)((p + 1) * CPU_QUADS / parts);
 #if CPU_ISA_LEVEL == 3
             mm_ints s[I8_TILES][I8_TOKENS];
-#pragma GCC unroll 8
-            for (uint32_t t = 0; t < tokens; t++)
 #pragma GCC unroll 2
-                for (uint32_t r = 0; r < I8_TILES; r++) s[r][t] = mm_ints_set1(start_of(f, start, I8_TOKENS, t, p));
-#pragma GCC unroll 8
-            for (int j = begin; j < end; j++) {
-                mm_quad q[I8_TILES];
-#pragma GCC unroll 2
-                for (uint32_t r = 0; r < I8_TILES; r++)
-                    q[r] = mm_quad_load(panel + r * panel_step + CPU_QUAD_BYTES * j);
+            for (int byte = 0; byte < 2; byte++) { /* the high bytes, then the low ones */
 #pragma GCC unroll 8
                 for (uint32_t t = 0; t < tokens; t++)
 #pragma GCC unroll 2
                     for (uint32_t r = 0; r < I8_TILES; r++)
-                        s[r][t] = mm_dot(s[r][t], q[r], mm_word(record + t * CPU_GROUP + 4 * j));
+                        s[r][t] = byte ? carry(s[r][t], start_of(f, start, I8_TOKENS, t, p)) : mm_ints_set1(0);
+#pragma GCC unroll 8
+                for (int j = begin; j < end; j++) {
+                    mm_quad q[I8_TILES];
+#pragma GCC unroll 2
+                    for (uint32_t r = 0; r < I8_TILES; r++)
+                        q[r] = mm_quad_load(panel + r * panel_step + CPU_QUAD_BYTES * j);
+#pragma GCC unroll 8
+                    for (uint32_t t = 0; t < tokens; t++) {
+                        const uint32_t x = mm_word(record + t * TOKEN_BYTES + byte * CPU_GROUP + 4 * j);
+#pragma GCC unroll 2
+                        for (uint32_t r = 0; r < I8_TILES; r++) s[r][t] = mm_dot(s[r][t], q[r], x);
+                    }
+                }
             }
 #pragma GCC unroll 2
             for (uint32_t r = 0; r < I8_TILES; r++) {
@@ -235,8 +256,9 @@ SIMD_INLINE void multiply_panel(const cpu_tile_format *f, uint32_t tokens, const
                 for (int j = begin; j < end; j++) q[j] = mm_quad_load(panel + r * panel_step + CPU_QUAD_BYTES * j);
 #pragma GCC unroll 8
                 for (uint32_t t = 0; t < tokens; t++) {
-                    mm_ints s = mm_dot_run(f->bits, mm_ints_set1(start_of(f, start, I8_TOKENS, t, p)), q,
-                                           record + t * CPU_GROUP, begin, end);
+                    const uint8_t *high = record + t * TOKEN_BYTES, *low = high + CPU_GROUP;
+                    mm_ints s = mm_dot_run(f->bits, mm_ints_set1(0), q, high, begin, end);
+                    s = mm_dot_run(f->bits, carry(s, start_of(f, start, I8_TOKENS, t, p)), q, low, begin, end);
                     sum[r][t] = add_part(sum[r][t], s, scale, x_scale[t]);
                 }
             }
