@@ -241,11 +241,11 @@ mlxn_status mlxn_session_stage_state(mlxn_session *session, uint64_t value, mlxn
     mlxn_status status = check_value(session, "stage_state", value, error);
     if (status) return status;
     if (!out) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "session stage_state: out is NULL");
-    mlxn_stage *stage = find_stage(session, value);
-    if (stage)
-        *out = mlxn_command_buffer_state(stage->cb);
-    else
-        *out = mlxn_timeline_poll(session->timeline, value, NULL) == MLXN_REACHED_FAILED ? MLXN_CB_FAILED
-                                                                                         : MLXN_CB_COMPLETED;
+    /* The fence decides; the command buffer itself may be a moment behind it. */
+    switch (mlxn_timeline_poll(session->timeline, value, NULL)) {
+        case MLXN_REACHED: *out = MLXN_CB_COMPLETED; break;
+        case MLXN_REACHED_FAILED: *out = MLXN_CB_FAILED; break;
+        default: *out = MLXN_CB_COMMITTED;
+    }
     return mlxn_succeed(error);
 }

@@ -13,7 +13,7 @@ static uint32_t device_count(mlxn_error *error) {
     return 1;
 }
 
-/* Runs segments until the end or an unreached wait; contiguous computing segments are one job. */
+/* Runs segments until the end or an unreached wait. */
 static mlxn_run_result run(void *impl, mlxn_command_buffer *cb, mlxn_timeline **timeline, mlxn_error *error) {
     cpu_device *device = impl;
     cpu_program *program = cb->program;
@@ -25,21 +25,19 @@ static mlxn_run_result run(void *impl, mlxn_command_buffer *cb, mlxn_timeline **
             cb->cursor++;
             continue;
         }
-        cpu_job *job = &device->job;
+        cpu_program *part = program;
+        size_t first = cb->cursor, last;
         if (segment->kind == CPU_SEGMENT_LAUNCH) {
-            job->program = segment->node->u.launch->program;
-            job->first = 0;
-            job->last = job->program->n_segments;
+            part = segment->node->u.launch->program;
+            first = 0;
+            last = part->n_segments;
             cb->cursor++;
         } else {
-            job->program = program;
-            job->first = cb->cursor;
             while (cb->cursor < program->n_segments && program->segments[cb->cursor].kind <= CPU_SEGMENT_SERIAL)
                 cb->cursor++;
-            job->last = cb->cursor;
+            last = cb->cursor;
         }
-        if (job->first == job->last) continue;
-        cpu_threads_run(device);
+        cpu_threads_run(device, part, first, last);
         int failure = atomic_exchange(&device->failure, 0);
         if (failure) {
             mlxn_fail(error, MLXN_ERR_EXECUTION, "cpu: an operation failed: %s",
@@ -56,6 +54,7 @@ static mlxn_status open_device(mlxn_device *owner, const mlxn_device_desc *desc,
                          MAX_THREADS);
     cpu_device *device = mlxn_alloc_aligned(sizeof *device);
     if (!device) return mlxn_fail(error, MLXN_ERR_MEMORY, "device: out of memory for the CPU device");
+    atomic_init(&device->state, (uint64_t)1 << 16); /* closed */
     device->n_threads = desc->threads ? desc->threads : (uint32_t)mlxn_min_u64(cpu_available_cores(), MAX_THREADS);
     device->isa = cpu_detect_isa();
     if (desc->isa_mask) device->isa &= desc->isa_mask;

@@ -1,7 +1,7 @@
 /* cpu.h: how kernels of the CPU backend look and how they share work.
  *
  * A kernel is one row: op, name, instruction sets, a `fits` test, a plan and a body. The body runs on every thread
- * of the device, once per phase, and takes chunks of work with cpu_next until none are left; a barrier separates
+ * that helps, once per phase, and takes chunks of work with cpu_next until none are left; a barrier separates
  * phases. Results must not depend on which thread takes which chunk. */
 #ifndef MLXN_SRC_CPU_H
 #define MLXN_SRC_CPU_H
@@ -41,10 +41,10 @@ static inline bool cpu_next(cpu_run *run, uint64_t *chunk) {
 enum { CPU_FAST = 1, CPU_F32 = 2, CPU_ANY = 3 };
 
 typedef struct cpu_kernel {
-    uint32_t op;          /* MLXN_OP_… */
-    const char *name;     /* "rms_norm_avx512" */
-    uint32_t isa;         /* MLXN_ISA_* bits that must be present */
-    uint32_t precision;   /* CPU_FAST, CPU_F32 or CPU_ANY */
+    uint32_t op;        /* MLXN_OP_… */
+    const char *name;   /* "rms_norm_avx512" */
+    uint32_t isa;       /* MLXN_ISA_* bits that must be present */
+    uint32_t precision; /* CPU_FAST, CPU_F32 or CPU_ANY */
     bool (*fits)(const mlxn_view *args, const void *params);
     void (*plan)(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out);
     void (*run)(cpu_run *run);
@@ -75,9 +75,9 @@ typedef struct cpu_kernel {
 #endif
 #endif
 
-/* Weights (weight.c): builds the packed layout that the matmul and embedding kernels read. `raw` describes the source;
- * fills packed, packed_bytes and read_row of *out. `parallel` runs fn(arg, chunk) for every chunk on the device's
- * threads and returns when all are done. */
+/* Weights (weight.c): builds the packed layout that the matmul and embedding kernels read. `raw` describes the
+ * source; fills packed, packed_bytes and read_row of *out. `parallel` runs fn(arg, chunk) for every chunk on the
+ * device's threads and returns when all are done. */
 typedef struct cpu_device cpu_device;
 void cpu_parallel(cpu_device *device, uint64_t chunks, void (*fn)(void *arg, uint64_t chunk), void *arg);
 /* Large zeroed memory for packed weights; huge pages where the system grants them. */

@@ -36,15 +36,16 @@ typedef struct cpu_program {
     uint64_t shared_bytes, local_bytes;
 } cpu_program;
 
-/* What all threads do next. */
-typedef struct cpu_job {
-    cpu_program *program; /* segments [first, last) */
-    size_t first, last;
-    void (*fn)(void *arg, uint64_t chunk); /* or, with program == NULL, chunks of a function */
+/* What the threads share at present: a phase of some items, or (fn != NULL) chunks of a function. */
+typedef struct cpu_task {
+    cpu_item *items;
+    size_t count;
+    uint32_t phase;
+    void (*fn)(void *arg, uint64_t chunk);
     void *arg;
     uint64_t chunks;
     _Atomic uint64_t next;
-} cpu_job;
+} cpu_task;
 
 typedef struct cpu_slab cpu_slab;
 
@@ -56,13 +57,11 @@ struct cpu_device {
     uint32_t n_workers;
 
     /* Threads meet here: see threads.c. */
-    _Alignas(64) _Atomic uint32_t job_generation;
-    _Atomic uint32_t job_sleepers;
-    _Alignas(64) _Atomic uint32_t barrier_count;
-    _Alignas(64) _Atomic uint32_t barrier_generation;
-    _Atomic uint32_t barrier_sleepers;
+    _Alignas(64) _Atomic uint64_t state; /* epoch and workers inside */
+    _Alignas(64) _Atomic uint32_t wake_generation;
+    _Atomic uint32_t sleepers;
     _Atomic bool stop;
-    cpu_job job;
+    cpu_task task;
     _Atomic int failure; /* mlxn_status of a reference that failed, 0 if none */
 
     uint8_t *scratch; /* local of each thread, then shared */
@@ -75,8 +74,8 @@ struct cpu_device {
 /* threads.c */
 mlxn_status cpu_threads_start(cpu_device *device, mlxn_error *error);
 void cpu_threads_stop(cpu_device *device);
-/* Runs the job that device->job describes on all threads, the caller's included. The caller is the executor. */
-void cpu_threads_run(cpu_device *device);
+/* Runs segments [first, last), which compute. The caller is the executor. */
+void cpu_threads_run(cpu_device *device, cpu_program *program, size_t first, size_t last);
 
 /* program.c */
 mlxn_status cpu_program_create(void *impl, const mlxn_node *nodes, size_t n, void **program, mlxn_error *error);

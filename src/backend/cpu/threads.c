@@ -1,6 +1,8 @@
-/* threads.c: the worker pool. All threads walk the segments of a job in step; a barrier ends each segment and each
- * phase. Threads spin for a bounded time, then park, so that an idle process uses no CPU. */
+/* threads.c: the worker pool. The executing thread walks the segments; for each one that is worth sharing it opens an
+ * epoch, in which workers take chunks beside it, and goes on when all that was taken is done. Workers spin for a
+ * bounded time, then park, so that an idle process uses no CPU. */
 #include <errno.h>
+#include <sched.h>
 
 #include "backend/cpu/device.h"
 
@@ -30,8 +32,10 @@ static void unpark_all(_Atomic uint32_t *word) {
 }
 #endif
 
-/* How long a thread spins for the next barrier of a job, and for the next job. */
-static const uint64_t spin_barrier_ns = 200000, spin_job_ns = 100000;
+/* How long a worker spins for more to do before it parks. */
+static const uint64_t spin_ns = 100000;
+/* How long the executor spins for a worker that still computes before it offers its processor to it. */
+enum { SPINS_BEFORE_YIELD = 4096 };
 
 static inline void pause_cpu(void) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -41,111 +45,97 @@ static inline void pause_cpu(void) {
 #endif
 }
 
-/* Returns once *word differs from `old`. */
-static void await_change(_Atomic uint32_t *word, uint32_t old, _Atomic uint32_t *sleepers, uint64_t spin_ns) {
-    uint64_t deadline = 0;
-    for (;;) {
-        for (int i = 0; i < 256; i++) {
-            if (atomic_load_explicit(word, memory_order_acquire) != old) return;
+/* The state word: an epoch and, below it, the number of workers inside. Workers may enter while the epoch is even
+ * (open); the executor closes it when nobody is inside. */
+enum { INSIDE_BITS = 16 };
+static inline bool is_open(uint64_t state) { return !((state >> INSIDE_BITS) & 1); }
+static inline uint64_t epoch_of(uint64_t state) { return state >> INSIDE_BITS; }
+
+static void open_epoch(cpu_device *device) {
+    uint64_t closed = atomic_load_explicit(&device->state, memory_order_relaxed);
+    atomic_store(&device->state, (epoch_of(closed) + 1) << INSIDE_BITS);
+    if (atomic_load(&device->sleepers)) {
+        atomic_fetch_add(&device->wake_generation, 1);
+        unpark_all(&device->wake_generation);
+    }
+}
+
+/* Returns once no worker is inside: everything that was taken is done, and nobody can come in any more. */
+static void close_epoch(cpu_device *device) {
+    for (uint32_t spins = 0;; spins++) {
+        uint64_t state = atomic_load_explicit(&device->state, memory_order_relaxed);
+        uint64_t empty = epoch_of(state) << INSIDE_BITS;
+        if (state == empty &&
+            atomic_compare_exchange_weak_explicit(&device->state, &state, (epoch_of(state) + 1) << INSIDE_BITS,
+                                                  memory_order_acq_rel, memory_order_relaxed))
+            return;
+        if (spins < SPINS_BEFORE_YIELD)
             pause_cpu();
-        }
-        uint64_t now = mlxn_now_ns();
-        if (!deadline)
-            deadline = now + spin_ns;
-        else if (now > deadline)
-            break;
-    }
-    atomic_fetch_add(sleepers, 1);
-    while (atomic_load(word) == old) park(word, old);
-    atomic_fetch_sub(sleepers, 1);
-}
-
-static void publish(_Atomic uint32_t *word, uint32_t value, _Atomic uint32_t *sleepers) {
-    atomic_store(word, value);
-    if (atomic_load(sleepers)) unpark_all(word);
-}
-
-static void reset_items(cpu_program *program, const cpu_segment *segment) {
-    for (size_t i = 0; i < segment->count; i++)
-        for (uint32_t p = 0; p < CPU_MAX_PHASES; p++)
-            atomic_store_explicit(&program->items[segment->first + i].next[p], 0, memory_order_relaxed);
-}
-
-/* Every thread of the job arrives; the last one readies the segment for its next launch and lets the others go. */
-static void meet(cpu_device *device, cpu_program *program, const cpu_segment *finished) {
-    if (device->n_threads == 1) {
-        if (finished) reset_items(program, finished);
-        return;
-    }
-    uint32_t generation = atomic_load_explicit(&device->barrier_generation, memory_order_relaxed);
-    if (atomic_fetch_add_explicit(&device->barrier_count, 1, memory_order_acq_rel) + 1 == device->n_threads) {
-        if (finished) reset_items(program, finished);
-        atomic_store_explicit(&device->barrier_count, 0, memory_order_relaxed);
-        publish(&device->barrier_generation, generation + 1, &device->barrier_sleepers);
-    } else {
-        await_change(&device->barrier_generation, generation, &device->barrier_sleepers, spin_barrier_ns);
+        else
+            sched_yield(); /* the worker may have lost its processor */
     }
 }
 
-static void run_item(cpu_device *device, cpu_item *item, uint32_t phase, uint32_t thread, uint8_t *local,
-                     uint8_t *shared) {
-    cpu_run run = {
-        .args = item->args,
-        .params = item->params,
-        .thread = thread,
-        .n_threads = device->n_threads,
-        .phase = phase,
-        .shared = shared + item->shared_offset,
-        .local = local,
-        .chunks = item->plan.chunks[phase],
-        .next = &item->next[phase],
-        .failure = &device->failure,
-    };
-    item->run(&run);
-}
-
-static void run_segments(cpu_device *device, cpu_job *job, uint32_t thread) {
-    /* Copied: once the last barrier opens, the executor may already write the next job. */
-    cpu_program *program = job->program;
-    const size_t last = job->last;
+static void run_items(cpu_device *device, const cpu_task *task, uint32_t thread) {
     uint8_t *local = device->scratch + (uint64_t)thread * device->local_bytes;
     uint8_t *shared = device->scratch + (uint64_t)device->n_threads * device->local_bytes;
-    for (size_t s = job->first; s < last; s++) {
-        const cpu_segment *segment = &program->segments[s];
-        cpu_item *items = &program->items[segment->first];
-        if (segment->kind == CPU_SEGMENT_SERIAL) {
-            if (thread == 0)
-                for (size_t i = 0; i < segment->count; i++) run_item(device, &items[i], 0, 0, local, shared);
-        } else {
-            for (uint32_t phase = 0; phase < segment->phases; phase++) {
-                if (phase) meet(device, program, NULL);
-                for (size_t i = 0; i < segment->count; i++)
-                    if (phase < items[i].plan.phases) run_item(device, &items[i], phase, thread, local, shared);
-            }
-        }
-        meet(device, program, segment);
+    for (size_t i = 0; i < task->count; i++) {
+        cpu_item *item = &task->items[i];
+        if (task->phase >= item->plan.phases) continue;
+        cpu_run run = {
+            .args = item->args,
+            .params = item->params,
+            .thread = thread,
+            .n_threads = device->n_threads,
+            .phase = task->phase,
+            .shared = shared + item->shared_offset,
+            .local = local,
+            .chunks = item->plan.chunks[task->phase],
+            .next = &item->next[task->phase],
+            .failure = &device->failure,
+        };
+        item->run(&run);
     }
 }
 
-static void run_chunks(cpu_device *device, cpu_job *job) {
+static void run_task(cpu_device *device, uint32_t thread) {
+    cpu_task *task = &device->task;
+    if (!task->fn) {
+        run_items(device, task, thread);
+        return;
+    }
     uint64_t chunk;
-    while ((chunk = atomic_fetch_add_explicit(&job->next, 1, memory_order_relaxed)) < job->chunks)
-        job->fn(job->arg, chunk);
-    meet(device, NULL, NULL);
+    while ((chunk = atomic_fetch_add_explicit(&task->next, 1, memory_order_relaxed)) < task->chunks)
+        task->fn(task->arg, chunk);
 }
 
-static void run_job(cpu_device *device, uint32_t thread) {
-    if (device->job.program)
-        run_segments(device, &device->job, thread);
-    else
-        run_chunks(device, &device->job);
+/* The executor's part of a task that is worth sharing: workers that are awake join in, nobody is waited for but those
+ * who did. A worker that the system keeps from running therefore costs its help, not our time. */
+static void share_task(cpu_device *device) {
+    if (device->n_threads > 1) open_epoch(device);
+    run_task(device, 0);
+    if (device->n_threads > 1) close_epoch(device);
 }
 
-void cpu_threads_run(cpu_device *device) {
-    if (device->n_threads > 1)
-        publish(&device->job_generation, atomic_load_explicit(&device->job_generation, memory_order_relaxed) + 1,
-                &device->job_sleepers);
-    run_job(device, 0);
+static void reset_items(cpu_item *items, size_t count, uint32_t phase) {
+    for (size_t i = 0; i < count; i++) atomic_store_explicit(&items[i].next[phase], 0, memory_order_relaxed);
+}
+
+void cpu_threads_run(cpu_device *device, cpu_program *program, size_t first, size_t last) {
+    cpu_task *task = &device->task;
+    task->fn = NULL;
+    for (size_t s = first; s < last; s++) {
+        const cpu_segment *segment = &program->segments[s];
+        task->items = &program->items[segment->first];
+        task->count = segment->count;
+        for (task->phase = 0; task->phase < segment->phases; task->phase++) {
+            reset_items(task->items, task->count, task->phase);
+            if (segment->kind == CPU_SEGMENT_SERIAL)
+                run_task(device, 0);
+            else
+                share_task(device);
+        }
+    }
 }
 
 typedef struct worker_start {
@@ -153,17 +143,44 @@ typedef struct worker_start {
     uint32_t thread;
 } worker_start;
 
+/* Waits for an open epoch other than `seen`; false when the device stops. */
+static bool await_open(cpu_device *device, uint64_t seen, uint64_t *state) {
+    uint64_t deadline = 0;
+    for (;;) {
+        for (int i = 0; i < 256; i++) {
+            *state = atomic_load_explicit(&device->state, memory_order_acquire);
+            if (is_open(*state) && epoch_of(*state) != seen) return true;
+            pause_cpu();
+        }
+        if (atomic_load(&device->stop)) return false;
+        uint64_t now = mlxn_now_ns();
+        if (!deadline) deadline = now + spin_ns;
+        if (now <= deadline) continue;
+        /* Announce first, then look again: whoever opens an epoch after this look sees the announcement. */
+        uint32_t generation = atomic_load(&device->wake_generation);
+        atomic_fetch_add(&device->sleepers, 1);
+        *state = atomic_load(&device->state);
+        if (!atomic_load(&device->stop) && !(is_open(*state) && epoch_of(*state) != seen))
+            park(&device->wake_generation, generation);
+        atomic_fetch_sub(&device->sleepers, 1);
+        deadline = 0;
+    }
+}
+
 static void *worker(void *user) {
     worker_start start = *(worker_start *)user;
     mlxn_free(user);
     cpu_device *device = start.device;
-    /* A job may have been published before this thread first looked; every job needs every thread. */
-    for (uint32_t seen = 0;;) {
-        await_change(&device->job_generation, seen, &device->job_sleepers, spin_job_ns);
-        seen++;
-        if (atomic_load(&device->stop)) return NULL;
-        run_job(device, start.thread);
+    uint64_t seen = UINT64_MAX, state;
+    while (await_open(device, seen, &state)) {
+        if (!atomic_compare_exchange_strong_explicit(&device->state, &state, state + 1, memory_order_acq_rel,
+                                                     memory_order_relaxed))
+            continue; /* closed, or another worker came in: look again */
+        seen = epoch_of(state);
+        run_task(device, start.thread);
+        atomic_fetch_sub_explicit(&device->state, 1, memory_order_release);
     }
+    return NULL;
 }
 
 mlxn_status cpu_threads_start(cpu_device *device, mlxn_error *error) {
@@ -191,7 +208,8 @@ mlxn_status cpu_threads_start(cpu_device *device, mlxn_error *error) {
 
 void cpu_threads_stop(cpu_device *device) {
     atomic_store(&device->stop, true);
-    publish(&device->job_generation, atomic_load(&device->job_generation) + 1, &device->job_sleepers);
+    atomic_fetch_add(&device->wake_generation, 1);
+    unpark_all(&device->wake_generation);
     for (uint32_t i = 0; i < device->n_workers; i++) pthread_join(device->workers[i], NULL);
     mlxn_free(device->workers);
     device->workers = NULL;
@@ -200,11 +218,10 @@ void cpu_threads_stop(cpu_device *device) {
 
 void cpu_parallel(cpu_device *device, uint64_t chunks, void (*fn)(void *arg, uint64_t chunk), void *arg) {
     mlxn_queue_acquire(&device->queue);
-    device->job.program = NULL;
-    device->job.fn = fn;
-    device->job.arg = arg;
-    device->job.chunks = chunks;
-    atomic_store_explicit(&device->job.next, 0, memory_order_relaxed);
-    cpu_threads_run(device);
+    device->task.fn = fn;
+    device->task.arg = arg;
+    device->task.chunks = chunks;
+    atomic_store_explicit(&device->task.next, 0, memory_order_relaxed);
+    share_task(device);
     mlxn_queue_release(&device->queue);
 }
