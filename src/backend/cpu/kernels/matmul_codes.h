@@ -219,16 +219,20 @@ SIMD_INLINE mm_ints mm_dot_run(uint32_t bits, mm_ints start, const mm_quad *q, c
         }
         return mm_pair_sum(start, top, 128);
     }
-    /* As many pairs of narrower codes are summed as 16 bits hold: 8 x 3810, 4 x 7874, 2 x 16002. */
-    int step = bits == 4 ? 8 : bits == 5 ? 4 : 2;
-#pragma GCC unroll 4
-    for (int j = begin; j < end; j += step) {
-        mm_pairs p = mm_pair_dot(q[j], mm_word(x + 4 * j));
+    /* As many pairs of narrower codes are summed as 16 bits hold: 8 x 3840, 4 x 7936, 2 x 16128. */
+    const int step = bits == 4 ? 8 : bits == 5 ? 4 : 2;
+    mm_pairs p = mm_pair_dot(q[begin], mm_word(x + 4 * begin));
 #pragma GCC unroll 8
-        for (int i = j + 1; i < j + step && i < end; i++) p = mm_pair_add(p, mm_pair_dot(q[i], mm_word(x + 4 * i)));
-        start = mm_pair_sum(start, p, 1);
+    for (int j = begin + 1; j < end; j++) {
+        mm_pairs next = mm_pair_dot(q[j], mm_word(x + 4 * j));
+        if ((j - begin) % step) {
+            p = mm_pair_add(p, next);
+        } else {
+            start = mm_pair_sum(start, p, 1);
+            p = next;
+        }
     }
-    return start;
+    return mm_pair_sum(start, p, 1);
 #else
     /* Two chains, since the product takes longer than it takes to start the next. */
     mm_ints other = mm_ints_set1(0);

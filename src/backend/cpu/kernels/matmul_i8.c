@@ -12,7 +12,7 @@
  * A NaN or an infinity in a group makes its scale one, and so the token's outputs. */
 #include "backend/cpu/kernels/matmul_codes.h"
 
-enum { TOKEN_BYTES = 2 * CPU_GROUP };
+enum { TOKEN_BYTES = 2 * CPU_GROUP, I8_FEW = 2 * I8_DIRECT };
 enum { PANEL_GROUP_BYTES = CPU_QUADS * CPU_QUAD_BYTES + 2 * 16 * 4, PREFETCH_BYTES = 4096 };
 
 /* Activations of `tokens` tokens, one record per group: for each token high[32] and low[32], then scale[tokens],
@@ -168,8 +168,9 @@ SIMD_INLINE void direct_tile(const cpu_tile_format *f, const uint8_t *tile, uint
     }
 }
 
-SIMD_INLINE void direct_tiles(const cpu_tile_format *f, uint32_t tokens, const mlxn_view *args, uint64_t begin,
-                              uint64_t end, const uint8_t *records) {
+/* Tiles [begin, end) times `tokens` tokens from `first_token` on. */
+SIMD_INLINE void direct_tiles(const cpu_tile_format *f, uint32_t tokens, const mlxn_view *args, uint64_t first_token,
+                              uint64_t begin, uint64_t end, const uint8_t *records) {
     const mlxn_weight_view *w = args[MM_W].weight;
     const uint64_t tile_bytes = cpu_tile_bytes(f, w->cols);
     for (uint64_t tile = begin; tile < end; tile++) {
@@ -178,7 +179,7 @@ SIMD_INLINE void direct_tiles(const cpu_tile_format *f, uint32_t tokens, const m
         for (uint32_t t = 0; t < tokens; t++) sum[t] = v16_zero();
         direct_tile(f, (const uint8_t *)w->packed + tile * tile_bytes, w->cols / CPU_GROUP, records, tokens, sum);
 #pragma GCC unroll 8
-        for (uint32_t t = 0; t < tokens; t++) mm_finish(args, t, tile * CPU_TILE, sum[t]);
+        for (uint32_t t = 0; t < tokens; t++) mm_finish(args, first_token + t, tile * CPU_TILE, sum[t]);
     }
 }
 
@@ -195,6 +196,8 @@ SIMD_INLINE void fill_panel(const cpu_tile_format *f, const uint8_t *tile, uint6
     for (uint64_t g = first; g < first + n; g++, panel += PANEL_GROUP_BYTES) {
         const uint8_t *unit = tile + g / f->groups * cpu_tile_unit_bytes(f);
         const uint8_t *group = unit + cpu_tile_head_bytes(f) + g % f->groups * cpu_tile_group_bytes(f);
+        for (uint32_t line = 0; line < cpu_tile_group_bytes(f); line += 64)
+            __builtin_prefetch(group + PREFETCH_BYTES + line);
         mm_quad q[CPU_QUADS];
         v16 scale[2], minimum;
         mm_unpack(f, group, q);
@@ -305,7 +308,8 @@ SIMD_INLINE void multiply_block(const cpu_tile_format *f, uint32_t tokens, const
 
 /* --- The code of each format. --- */
 
-typedef void (*direct_fn)(const mlxn_view *args, uint64_t begin, uint64_t end, const uint8_t *records);
+typedef void (*direct_fn)(const mlxn_view *args, uint64_t first_token, uint64_t begin, uint64_t end,
+                          const uint8_t *records);
 typedef void (*fill_fn)(const uint8_t *tile, uint64_t first, uint64_t n, uint8_t *panel);
 typedef void (*block_fn)(const stretch *s, uint64_t first_token, const uint8_t *record, float *partial);
 typedef struct i8_format {
@@ -317,10 +321,10 @@ typedef struct i8_format {
 
 #define CONSTANT(name, bits, groups, minimum, halves, offset) \
     static const cpu_tile_format name##_layout = {bits, groups, minimum, halves, offset};
-#define DIRECT(name, tokens)                                                                \
-    static void name##_direct_##tokens(const mlxn_view *args, uint64_t begin, uint64_t end, \
-                                       const uint8_t *records) {                            \
-        direct_tiles(&name##_layout, tokens, args, begin, end, records);                    \
+#define DIRECT(name, tokens)                                                                                      \
+    static void name##_direct_##tokens(const mlxn_view *args, uint64_t first_token, uint64_t begin, uint64_t end, \
+                                       const uint8_t *records) {                                                  \
+        direct_tiles(&name##_layout, tokens, args, first_token, begin, end, records);                             \
     }
 #define BLOCK(name, tokens)                                                                                      \
     static void name##_block_##tokens(const stretch *s, uint64_t first, const uint8_t *record, float *partial) { \
@@ -371,7 +375,7 @@ bool CPU_ISA(mm_i8_fits)(const mlxn_view *args, const void *params) {
 }
 
 static mm_shape shape_of(const mlxn_view *args, uint32_t n_threads) {
-    if (args[MM_X].dims[0] <= I8_DIRECT) return mm_shape_few(args, n_threads, 1);
+    if (args[MM_X].dims[0] <= I8_FEW) return mm_shape_few(args, n_threads, 1);
     return mm_shape_many(args, n_threads, I8_TILES, I8_TOKENS);
 }
 /* Stretches of nearly equal length along k. */
@@ -385,7 +389,7 @@ void CPU_ISA(mm_i8_plan)(const mlxn_view *args, const void *params, uint32_t n_t
     mm_shape s = shape_of(args, n_threads);
     const cpu_tile_format *f = cpu_tile_format_of(args[MM_W].weight->format);
     uint64_t groups = s.cols / CPU_GROUP;
-    if (s.tokens <= I8_DIRECT) {
+    if (s.tokens <= I8_FEW) {
         /* Every thread rounds the few activations itself, which is cheaper than a barrier. */
         *out = (cpu_plan){.phases = 1, .chunks = {s.panels}, .local_bytes = groups * record_bytes(f, s.tokens)};
         return;
@@ -397,15 +401,22 @@ void CPU_ISA(mm_i8_plan)(const mlxn_view *args, const void *params, uint32_t n_t
     if (groups > I8_PANEL_GROUPS) out->local_bytes += s.range * I8_TOKENS * I8_TILES * 16 * sizeof(float);
 }
 
+/* More tokens than I8_DIRECT go in two passes, the second of which finds a chunk's weights in the cache. */
 static void run_few(cpu_run *run, const i8_format *row, const cpu_tile_format *f) {
     mm_shape s = shape_of(run->args, run->n_threads);
+    const uint64_t first = s.tokens <= I8_DIRECT ? s.tokens : (s.tokens + 1) / 2, second = s.tokens - first;
+    uint8_t *records = run->local, *more = records + s.cols / CPU_GROUP * record_bytes(f, first);
     bool rounded = false;
     uint64_t chunk;
     while (cpu_next(run, &chunk)) {
-        if (!rounded) round_tokens(f, &run->args[MM_X], 0, s.tokens, s.tokens, run->local);
-        rounded = true;
-        row->direct[s.tokens - 1](run->args, chunk * s.panel_tiles,
-                                  mlxn_min_u64((chunk + 1) * s.panel_tiles, s.tiles), run->local);
+        if (!rounded) {
+            round_tokens(f, &run->args[MM_X], 0, first, first, records);
+            round_tokens(f, &run->args[MM_X], first, second, second, more);
+            rounded = true;
+        }
+        uint64_t begin = chunk * s.panel_tiles, end = mlxn_min_u64(begin + s.panel_tiles, s.tiles);
+        row->direct[first - 1](run->args, 0, begin, end, records);
+        if (second) row->direct[second - 1](run->args, first, begin, end, more);
     }
 }
 
@@ -449,7 +460,7 @@ void CPU_ISA(mm_i8_run)(cpu_run *run) {
     mlxn_format format = run->args[MM_W].weight->format;
     const i8_format *row = find(format);
     const cpu_tile_format *f = cpu_tile_format_of(format);
-    if (run->args[MM_X].dims[0] <= I8_DIRECT)
+    if (run->args[MM_X].dims[0] <= I8_FEW)
         run_few(run, row, f);
     else
         run_many(run, row, f);
