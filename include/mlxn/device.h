@@ -16,7 +16,7 @@ typedef struct mlxn_device mlxn_device;
 
 /* How the device may compute. */
 typedef enum mlxn_precision {
-    MLXN_PRECISION_FAST = 0, /* 8-bit or bf16 activations where a kernel's documented bound allows it */
+    MLXN_PRECISION_FAST = 0, /* 16-bit fixed-point activations where a kernel's documented bound allows it */
     MLXN_PRECISION_F32 = 1   /* 32-bit activations and sums everywhere: the trustworthy path */
 } mlxn_precision;
 

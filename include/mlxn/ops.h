@@ -72,7 +72,7 @@ MLXN_API mlxn_status mlxn_rope(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor
 
 /* out[m, n] = sum_k x[m, k] * w[n, k] + bias[n] + residual[m, n]. x: [M, K] f32/f16/bf16; w: weight [N, K]; bias:
  * optional [N] f32; residual: optional [M, N] f32; out: [M, N] f32. out may be residual, not x. In the fast precision
- * x is rounded to 8 bits per group of 32 where w is quantized. */
+ * x is rounded to 16-bit fixed point per group of 32 where w is quantized. */
 MLXN_API mlxn_status mlxn_matmul(mlxn_encoder *encoder, mlxn_tensor x, mlxn_weight *w, mlxn_tensor bias,
                                  mlxn_tensor residual, mlxn_tensor out);
 

@@ -61,8 +61,8 @@ static bool is_quantized(mlxn_format format) {
 
 /* Two parts. The binary32 part: products and sums, each against the sum of the terms' magnitudes; a quantized weight
  * is scale * q - offset, and kernels sum the two parts apart, so a term counts with three times the largest weight of
- * its block of 32. The 8-bit part (fast precision, quantized weights): x is rounded to steps of absmax / 127 per
- * group of 32, so each element is off by up to half a step. No sum can be off by more than the sum of half steps
+ * its block of 32. The fixed-point part (fast precision, quantized weights): x is rounded to steps of absmax / 32512
+ * per group of 32, so each element is off by up to half a step. No sum can be off by more than the sum of half steps
  * times |w|; rounding errors being independent, nine standard deviations of that sum (a uniform error has step /
  * sqrt(12)) are never seen either, and the smaller of the two holds. */
 static mlxn_status bound_matmul(const mlxn_view *args, const void *params, bool fast, uint32_t arg, double *out) {
@@ -80,7 +80,7 @@ static mlxn_status bound_matmul(const mlxn_view *args, const void *params, bool 
         for (uint64_t c = 0; c < k; c++) {
             double a = fabs(x[i * k + c]);
             sums[i * groups + c / 32] += a;
-            if (a / 127 > step[i * groups + c / 32]) step[i * groups + c / 32] = a / 127;
+            if (a / 32512 > step[i * groups + c / 32]) step[i * groups + c / 32] = a / 32512;
         }
     for (uint64_t j = 0; ok && j < n; j++) {
         w->read_row(w, j, row);
@@ -171,7 +171,7 @@ static bool case_matmul(uint32_t i, mlxn_case *out) {
         out->args[X].hi = 0.05;
         if (s % 5 == 4) out->args[X].layout = MLXN_LAYOUT_TRANSPOSED;
         if (s % 5 == 3) out->args[OUT].layout = MLXN_LAYOUT_INNER;
-        if (s % 7 == 1) out->args[X].fill = MLXN_FILL_CONST; /* with lo = 0: all zero, where a scale is 0 / 127 */
+        if (s % 7 == 1) out->args[X].fill = MLXN_FILL_CONST; /* with lo = 0: all zero, where a scale is 0 */
     }
     out->slow = shapes[s].slow || (m * n * k > 3000000 && variant == 1);
     mlxn_case_name_arg(out, "x", X);
@@ -188,7 +188,7 @@ const mlxn_op_def mlxn_opdef_matmul = {
     .doc =
         "out[m, n] = sum_k x[m, k] * w[n, k] + bias[n] + residual[m, n]. x: [M, K] f32/f16/bf16; w: weight [N, K]; "
         "bias: optional [N] f32; residual: optional [M, N] f32; out: [M, N] f32. out may be residual, not x. In the "
-        "fast precision x is rounded to 8 bits per group of 32 where w is quantized.",
+        "fast precision x is rounded to 16-bit fixed point per group of 32 where w is quantized.",
     .n_args = 5,
     .args = {{"x", MLXN_ROLE_IN, false, false, MLXN_FLOATS, 2, 2},
              {"w", MLXN_ROLE_IN, true, false, 0, 2, 2},

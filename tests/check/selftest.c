@@ -149,9 +149,10 @@ static bool quantized(const mlxn_view *args, const void *params) {
            args[1].weight->format != MLXN_FORMAT_BF16 && args[0].dims[1] >= 64;
 }
 
-/* A matrix product that rounds its activations to 8 bits per group of 32, as fast rows may and f32 rows may not. One
- * group of the first row may get half as much again, for one more fault. */
-static void eight_bit(cpu_run *run, uint64_t wrong_group) {
+/* A matrix product that rounds its activations per group of 32 to `steps` steps on either side of zero: 32512 is what
+ * fast rows may do, 127 is what nobody may. One group of the first row may get half as much again, for one more
+ * fault. */
+static void fixed_point(cpu_run *run, double steps, uint64_t wrong_group) {
     if (!mine(run)) return;
     mlxn_view args[5];
     memcpy(args, run->args, sizeof args);
@@ -165,7 +166,7 @@ static void eight_bit(cpu_run *run, uint64_t wrong_group) {
             for (uint64_t c = g * 32; c < end; c++)
                 top = fmax(top, fabs(mlxn_view_get(&args[0], (uint64_t[]){i, c})));
             for (uint64_t c = g * 32; c < end && top > 0; c++)
-                x[i * k + c] = (float)(round(mlxn_view_get(&args[0], (uint64_t[]){i, c}) * 127 / top) * top / 127);
+                x[i * k + c] = (float)(round(mlxn_view_get(&args[0], (uint64_t[]){i, c}) * steps / top) * top / steps);
         }
     if (wrong_group != UINT64_MAX)
         for (uint64_t c = wrong_group * 32; c < k && c < wrong_group * 32 + 32; c++) x[c] *= 1.5f;
@@ -176,8 +177,9 @@ static void eight_bit(cpu_run *run, uint64_t wrong_group) {
     mlxn_opdef_matmul.ref(args, run->params);
     free(x);
 }
-static void eight_bit_right(cpu_run *run) { eight_bit(run, UINT64_MAX); }
-static void eight_bit_scale(cpu_run *run) { eight_bit(run, 1); }
+static void sixteen_bit(cpu_run *run) { fixed_point(run, 32512, UINT64_MAX); }
+static void sixteen_bit_scale(cpu_run *run) { fixed_point(run, 32512, 1); }
+static void eight_bit(cpu_run *run) { fixed_point(run, 127, UINT64_MAX); }
 
 static const fault faults[] = {
     {"unbroken", NULL, "elementwise_add", good, 0, NULL},
@@ -193,10 +195,12 @@ static const fault faults[] = {
     {"error of 3e-5", "elements wrong", "rms_norm", imprecise, 0, NULL},
     {"read past the end", "elements wrong", "rms_norm", reads_past_end, 0, NULL},
     {"an optional argument ignored", "elements wrong", "rms_norm", no_weight, 0, NULL},
-    {"8-bit activations in a fast kernel", NULL, "matmul", eight_bit_right, 1u << MLXN_PRECISION_FAST, quantized},
-    {"8-bit activations in an f32 kernel", "elements wrong", "matmul", eight_bit_right, 0, quantized},
-    {"8-bit activations, one scale too large", "elements wrong", "matmul", eight_bit_scale, 1u << MLXN_PRECISION_FAST,
+    {"16-bit activations in a fast kernel", NULL, "matmul", sixteen_bit, 1u << MLXN_PRECISION_FAST, quantized},
+    {"16-bit activations, one scale too large", "elements wrong", "matmul", sixteen_bit_scale,
+     1u << MLXN_PRECISION_FAST, quantized},
+    {"8-bit activations in a fast kernel", "elements wrong", "matmul", eight_bit, 1u << MLXN_PRECISION_FAST,
      quantized},
+    {"8-bit activations in an f32 kernel", "elements wrong", "matmul", eight_bit, 0, quantized},
 };
 
 /* Runs the broken kernel on the first f32 cases of its op until one is reported. */
