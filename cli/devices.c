@@ -18,7 +18,7 @@ static const struct {
 } variables[] = {
     {"HF2Q_ENCODER_SESSION", "1: mlxn_device_encoder_session gives sessions and the session tests run"},
     {"HF2Q_NO_RESIDENCY", "1: devices have no residency set"},
-    {"HF2Q_AUTO_BARRIER", "1: tracked dispatches place barriers themselves and count them"},
+    {"HF2Q_AUTO_BARRIER", "1: tracked dispatches (mlxn_encode_tracked) count barriers placed and not placed"},
     {"MLXN_MODEL", "the model when -m is not given"},
     {"MLXN_DEVICE", "the device when --device is not given"},
     {"MLXN_THREADS", "the threads when -t is not given"},

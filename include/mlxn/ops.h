@@ -102,6 +102,11 @@ typedef uint32_t mlxn_op;
 
 MLXN_API mlxn_status mlxn_encode(mlxn_encoder *encoder, mlxn_op op, const mlxn_arg *args, uint32_t n_args,
                                  const void *params, uint32_t params_size);
+/* The same. With the gate HF2Q_AUTO_BARRIER on (exactly "1", read once) it also counts whether a barrier was placed
+ * before it (auto_barrier_count) or it may run beside what precedes (auto_barrier_concurrent_count). Hazards are
+ * resolved either way; captured operations are not counted. */
+MLXN_API mlxn_status mlxn_encode_tracked(mlxn_encoder *encoder, mlxn_op op, const mlxn_arg *args, uint32_t n_args,
+                                         const void *params, uint32_t params_size);
 /* UINT32_MAX if there is no operation of that name. */
 MLXN_API mlxn_op mlxn_op_find(const char *name);
 MLXN_API uint32_t mlxn_op_count(void);

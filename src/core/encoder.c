@@ -424,6 +424,28 @@ mlxn_status mlxn_encode(mlxn_encoder *encoder, mlxn_op op, const mlxn_arg *args,
     return MLXN_OK;
 }
 
+static bool auto_barrier_gate(void) {
+    static _Atomic int cached; /* 0 unknown, 1 on, 2 off */
+    int state = atomic_load_explicit(&cached, memory_order_relaxed);
+    if (!state) {
+        state = mlxn_env_is_one("HF2Q_AUTO_BARRIER") ? 1 : 2;
+        atomic_store_explicit(&cached, state, memory_order_relaxed);
+    }
+    return state == 1;
+}
+
+mlxn_status mlxn_encode_tracked(mlxn_encoder *encoder, mlxn_op op, const mlxn_arg *args, uint32_t n_args,
+                                const void *params, uint32_t params_size) {
+    uint64_t before = encoder && encoder->open ? encoder->open->hazard_barriers : 0;
+    mlxn_status status = mlxn_encode(encoder, op, args, n_args, params, params_size);
+    if (status || encoder->capturing || !auto_barrier_gate()) return status;
+    if (encoder->open->hazard_barriers > before)
+        MLXN_COUNT(auto_barrier);
+    else
+        MLXN_COUNT(auto_concurrent);
+    return status;
+}
+
 /* ---- submission ---- */
 
 static mlxn_status submit(mlxn_encoder *encoder, const char *label, bool will_wait, mlxn_error *error) {

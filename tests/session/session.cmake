@@ -14,3 +14,7 @@ foreach(device cpu null)
   endforeach()
 endforeach()
 set_tests_properties(session.multistage PROPERTIES ENVIRONMENT_MODIFICATION HF2Q_ENCODER_SESSION=unset:)
+# The gate is read once per process: the plain entry runs with it off.
+add_test(NAME session.auto_barrier.on COMMAND t_session_auto_barrier WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+set_tests_properties(session.auto_barrier.on PROPERTIES ENVIRONMENT HF2Q_AUTO_BARRIER=1)
+set_tests_properties(session.auto_barrier PROPERTIES ENVIRONMENT_MODIFICATION HF2Q_AUTO_BARRIER=unset:)
