@@ -33,6 +33,7 @@ mlxn_status mlxn_encoder_take_capture(mlxn_encoder *encoder, mlxn_graph **out, m
     mlxn_status status = device->backend->program_create(device->impl, encoder->capture.nodes, encoder->capture.count,
                                                          &graph->program, error);
     if (status) {
+        device->backend->program_destroy(device->impl, graph->program); /* what there is of it */
         mlxn_free(graph);
         return status;
     }
