@@ -44,8 +44,10 @@ static void run_any(cpu_run *run) {
 
 extern const cpu_kernel CPU_ISA(cpu_kernels_matmul)[];
 const cpu_kernel CPU_ISA(cpu_kernels_matmul)[] = {
+#if CPU_ISA_LEVEL > 0
     {MLXN_OP_matmul, "matmul_i8_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_FAST, CPU_ISA(mm_i8_fits), CPU_ISA(mm_i8_plan),
      CPU_ISA(mm_i8_run)},
+#endif
 #if CPU_ISA_LEVEL < 3 /* VNNI has nothing for floats */
     {MLXN_OP_matmul, "matmul_f32_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, CPU_ISA(mm_f32_fits), CPU_ISA(mm_f32_plan),
      CPU_ISA(mm_f32_run)},

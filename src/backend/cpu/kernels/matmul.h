@@ -9,15 +9,14 @@ enum { MM_X, MM_W, MM_BIAS, MM_RESIDUAL, MM_OUT };
 
 /* Block sizes of a level. A micro-kernel holds tiles x tokens sums of 16 rows in registers; for at most `direct`
  * tokens weights are multiplied as they are decoded, else a panel of decoded weights is kept in the first-level cache
- * and used for all tokens. */
+ * and used for all tokens. The base level has no 8-bit kernels: plain C is faster in floats. */
 #if CPU_ISA_LEVEL >= 2
 enum { I8_TILES = 2, I8_TOKENS = 6, I8_DIRECT = 6, I8_PANEL_GROUPS = 24 };
-enum { F32_TILES = 2, F32_TOKENS = 12, F32_PANEL_COLS = 128 };
+enum { F32_TILES = 4, F32_TOKENS = 6, F32_PANEL_COLS = 128 };
 #elif CPU_ISA_LEVEL == 1
 enum { I8_TILES = 1, I8_TOKENS = 4, I8_DIRECT = 2, I8_PANEL_GROUPS = 32 };
 enum { F32_TILES = 1, F32_TOKENS = 6, F32_PANEL_COLS = 128 };
 #else
-enum { I8_TILES = 1, I8_TOKENS = 4, I8_DIRECT = 1, I8_PANEL_GROUPS = 32 };
 enum { F32_TILES = 1, F32_TOKENS = 2, F32_PANEL_COLS = 128 };
 #endif
 

@@ -1,7 +1,7 @@
 /* matmul_codes.h: packed codes and scales (weight.h) in registers, at every instruction-set level.
  *
- * mm_quad is 64 bytes, a quad: 16 rows x 4 codes. mm_ints is 16 sums of 32 bits, lane = row. Dot products are exact:
- * codes are at most 255, activations at most 128 in magnitude, a group has 32 of them. */
+ * mm_quad is 64 bytes, a quad: 16 rows x 4 codes. mm_ints is 16 sums of 32 bits, lane = row. Dot products (not at the
+ * base level) are exact: codes are at most 255, activations at most 128 in magnitude, a group has 32 of them. */
 #ifndef MLXN_SRC_CPU_MATMUL_CODES_H
 #define MLXN_SRC_CPU_MATMUL_CODES_H
 
@@ -143,7 +143,6 @@ SIMD_INLINE mm_quad mm_quad_load(const uint8_t *p) {
     memcpy(q.v, p, 64);
     return q;
 }
-SIMD_INLINE void mm_quad_store(uint8_t *p, mm_quad q) { memcpy(p, q.v, 64); }
 SIMD_INLINE mm_quad mm_quad_and(mm_quad q, uint8_t mask) {
     for (int i = 0; i < 64; i++) q.v[i] &= mask;
     return q;
@@ -173,10 +172,6 @@ SIMD_INLINE mm_ints mm_ints_add(mm_ints x, mm_ints y) {
     for (int i = 0; i < 16; i++) x.v[i] += y.v[i];
     return x;
 }
-SIMD_INLINE mm_ints mm_ints_times_256(mm_ints x) {
-    for (int i = 0; i < 16; i++) x.v[i] *= 256;
-    return x;
-}
 SIMD_INLINE v16 mm_ints_float(mm_ints x) {
     float f[16];
     for (int i = 0; i < 16; i++) f[i] = (float)x.v[i];
@@ -197,18 +192,12 @@ SIMD_INLINE v16 mm_load_i8(const uint8_t *p) {
     for (int i = 0; i < 16; i++) f[i] = (float)(int8_t)p[i];
     return v16_load(f);
 }
-SIMD_INLINE mm_ints mm_dot(mm_ints sum, mm_quad q, uint32_t x) {
-    int8_t b[4];
-    memcpy(b, &x, 4);
-    for (int i = 0; i < 16; i++)
-        sum.v[i] += q.v[4 * i] * b[0] + q.v[4 * i + 1] * b[1] + q.v[4 * i + 2] * b[2] + q.v[4 * i + 3] * b[3];
-    return sum;
-}
 #endif
 
+#if CPU_ISA_LEVEL > 0
 /* start + the dot product of quads [begin, end) with activations x (signed, four per quad from quad 0 on). */
 SIMD_INLINE mm_ints mm_dot_run(uint32_t bits, mm_ints start, const mm_quad *q, const uint8_t *x, int begin, int end) {
-#if CPU_ISA_LEVEL == 1 || CPU_ISA_LEVEL == 2
+#if CPU_ISA_LEVEL < 3
     if (bits == 8) {
         /* Pairs of 8-bit codes pass 16 bits: the low seven bits and the top bit are summed apart. */
         mm_pairs top = mm_pair_dot(mm_quad_and(mm_quad_right(q[begin], 7), 1), mm_word(x + 4 * begin));
@@ -244,6 +233,7 @@ SIMD_INLINE mm_ints mm_dot_run(uint32_t bits, mm_ints start, const mm_quad *q, c
     return mm_ints_add(start, other);
 #endif
 }
+#endif
 
 /* The eight quads of a group. */
 SIMD_INLINE void mm_unpack(const cpu_tile_format *f, const uint8_t *group, mm_quad q[CPU_QUADS]) {

@@ -104,26 +104,28 @@ typedef struct stretch {
 
 SIMD_INLINE void multiply(uint32_t tokens, const stretch *s, uint64_t first_token, const float *x, float *partial) {
     v16 sum[F32_TILES][F32_TOKENS];
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (uint32_t r = 0; r < F32_TILES; r++)
-#pragma GCC unroll 12
+#pragma GCC unroll 6
         for (uint32_t t = 0; t < tokens; t++) sum[r][t] = v16_zero();
-    const float *w0 = s->w[0], *w1 = s->w[F32_TILES - 1];
+    const float *from[F32_TILES];
+#pragma GCC unroll 4
+    for (uint32_t r = 0; r < F32_TILES; r++) from[r] = s->w[r];
     const uint64_t step = s->x_step;
-    for (uint64_t k = 0; k < s->cols; k++, w0 += CPU_TILE, w1 += CPU_TILE, x += step) {
+    for (uint64_t k = 0; k < s->cols; k++, x += step) {
         v16 w[F32_TILES];
-        w[F32_TILES - 1] = v16_load(w1);
-        w[0] = v16_load(w0);
-#pragma GCC unroll 12
+#pragma GCC unroll 4
+        for (uint32_t r = 0; r < F32_TILES; r++) w[r] = v16_load(from[r] + CPU_TILE * k);
+#pragma GCC unroll 6
         for (uint32_t t = 0; t < tokens; t++) {
             v16 v = v16_set1(x[t]);
-#pragma GCC unroll 2
+#pragma GCC unroll 4
             for (uint32_t r = 0; r < F32_TILES; r++) sum[r][t] = v16_fma(w[r], v, sum[r][t]);
         }
     }
-#pragma GCC unroll 12
+#pragma GCC unroll 6
     for (uint32_t t = 0; t < tokens; t++)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
         for (uint32_t r = 0; r < F32_TILES; r++) {
             float *total = partial + 16 * (t * F32_TILES + r);
             v16 y = s->begins ? sum[r][t] : v16_add(v16_load(total), sum[r][t]);
@@ -140,13 +142,9 @@ SIMD_INLINE void multiply(uint32_t tokens, const stretch *s, uint64_t first_toke
     }
 BLOCK(1)
 BLOCK(2)
-#if CPU_ISA_LEVEL == 1
+#if CPU_ISA_LEVEL >= 1
 BLOCK(3)
 BLOCK(6)
-#elif CPU_ISA_LEVEL >= 2
-BLOCK(4)
-BLOCK(8)
-BLOCK(12)
 #endif
 
 /* The largest first; a block of tokens is taken in pieces. */
@@ -154,11 +152,9 @@ static const struct {
     uint64_t tokens;
     void (*multiply)(const stretch *s, uint64_t first_token, const float *x, float *partial);
 } pieces[] = {
-#if CPU_ISA_LEVEL == 1
+#if CPU_ISA_LEVEL >= 1
     {6, block_6},
     {3, block_3},
-#elif CPU_ISA_LEVEL >= 2
-    {12, block_12}, {8, block_8}, {4, block_4},
 #endif
     {2, block_2},
     {1, block_1},
@@ -201,10 +197,19 @@ static void multiply_tiles(const cpu_run *run, const mm_shape *s, const struct f
         st.cols = mlxn_min_u64(F32_PANEL_COLS, s->cols - k);
         st.begins = k == 0;
         st.ends = k + st.cols == s->cols;
-        for (uint64_t r = 0; r < F32_TILES; r++) /* a tile that does not exist: any numbers, its sums are not kept */
-            st.w[r] = r < st.tiles ? row->decode((const uint8_t *)w->packed + (tile + r) * tile_bytes, k, st.cols,
-                                                 panel + r * F32_PANEL_COLS * CPU_TILE)
-                                   : st.w[0];
+        for (uint64_t r = 0; r < F32_TILES; r++) {
+            if (r >= st.tiles) { /* a tile that does not exist: any numbers, its sums are not kept */
+                st.w[r] = st.w[0];
+                continue;
+            }
+            const uint8_t *at = (const uint8_t *)w->packed + (tile + r) * tile_bytes;
+            st.w[r] = row->decode(at, k, st.cols, panel + r * F32_PANEL_COLS * CPU_TILE);
+            /* The next stretch of this tile, or the first of the tile that takes its place: the runs are too short
+             * for the processor to see them coming. */
+            const uint8_t *next = at + (st.ends ? F32_TILES * tile_bytes : (k + st.cols) * tile_bytes / s->cols);
+            for (uint64_t line = 0; line < F32_PANEL_COLS * tile_bytes / s->cols; line += 64)
+                __builtin_prefetch(next + line);
+        }
         for (uint64_t b = first; b < last; b++) {
             uint64_t n = mlxn_min_u64(F32_TOKENS, s->tokens - b * F32_TOKENS);
             const float *xb = x + (b * F32_TOKENS * s->cols + k * x_step);

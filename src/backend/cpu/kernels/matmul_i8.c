@@ -12,6 +12,8 @@
  * A NaN or an infinity in a group makes its scale one, and so the token's outputs. */
 #include "backend/cpu/kernels/matmul_codes.h"
 
+#if CPU_ISA_LEVEL > 0
+
 enum { TOKEN_BYTES = 2 * CPU_GROUP, I8_FEW = 2 * I8_DIRECT };
 enum { PANEL_GROUP_BYTES = CPU_QUADS * CPU_QUAD_BYTES + 2 * 16 * 4, PREFETCH_BYTES = 4096 };
 
@@ -25,10 +27,11 @@ static inline uint64_t record_bytes(const cpu_tile_format *f, uint64_t tokens) {
 
 /* --- Rounding activations. --- */
 
-#define Q_MAX 32512.0f /* 127 * 256: the high byte of the largest is 127 */
+enum { Q_MAX = 127 * 256 }; /* so that the high byte of the largest is 127 */
 
+/* abs_max: the largest magnitude, compared as integers, in which NaN is the largest.
+ * round16: writes the high and low bytes of 16 rounded values and returns their sum; NaN gives a finite number. */
 #if CPU_ISA_LEVEL >= 2
-/* Largest magnitude as an integer comparison, in which NaN is the largest. */
 SIMD_INLINE float abs_max(v16 a, v16 b) {
     __m512i mask = _mm512_set1_epi32(0x7fffffff);
     __m512i m = _mm512_max_epi32(_mm512_and_si512(_mm512_castps_si512(a), mask),
@@ -39,40 +42,41 @@ SIMD_INLINE float abs_max(v16 a, v16 b) {
     q = _mm_max_epi32(q, _mm_shuffle_epi32(q, 0xb1));
     return _mm_cvtss_f32(_mm_castsi128_ps(q));
 }
-/* Writes the high and low bytes of 16 rounded values and returns their sum. */
 SIMD_INLINE int32_t round16(v16 x, uint8_t *high, uint8_t *low) {
-    __m512i q = _mm512_cvtps_epi32(x);
+    __m512i q = _mm512_max_epi32(_mm512_cvtps_epi32(x), _mm512_set1_epi32(-Q_MAX));
     __m512i h = _mm512_srai_epi32(_mm512_add_epi32(q, _mm512_set1_epi32(128)), 8);
     _mm_storeu_si128((void *)high, _mm512_cvtepi32_epi8(h));
     _mm_storeu_si128((void *)low, _mm512_cvtepi32_epi8(_mm512_sub_epi32(q, _mm512_slli_epi32(h, 8))));
     return _mm512_reduce_add_epi32(q);
 }
 #else
+SIMD_INLINE __m256i magnitude(__m256 x) {
+    return _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7fffffff));
+}
 SIMD_INLINE float abs_max(v16 a, v16 b) {
-    float f[32];
-    v16_store(f, a);
-    v16_store(f + 16, b);
-    uint32_t bits[32], most = 0;
-    memcpy(bits, f, sizeof bits);
-    for (int i = 0; i < 32; i++) {
-        uint32_t magnitude = bits[i] & 0x7fffffffu;
-        most = magnitude > most ? magnitude : most;
-    }
-    float result;
-    memcpy(&result, &most, 4);
-    return result;
+    __m256i h = _mm256_max_epi32(_mm256_max_epi32(magnitude(a.a), magnitude(a.b)),
+                                 _mm256_max_epi32(magnitude(b.a), magnitude(b.b)));
+    __m128i q = _mm_max_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
+    q = _mm_max_epi32(q, _mm_shuffle_epi32(q, 0x4e));
+    q = _mm_max_epi32(q, _mm_shuffle_epi32(q, 0xb1));
+    return _mm_cvtss_f32(_mm_castsi128_ps(q));
+}
+/* The lowest bytes of 16 integers between -128 and 127. */
+SIMD_INLINE void store_bytes(uint8_t *to, __m256i a, __m256i b) {
+    __m256i half = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
+    _mm_storeu_si128((void *)to, _mm_packs_epi16(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1)));
 }
 SIMD_INLINE int32_t round16(v16 x, uint8_t *high, uint8_t *low) {
-    float f[16];
-    int32_t sum = 0;
-    v16_store(f, v16_max(v16_min(v16_round(x), v16_set1(Q_MAX)), v16_set1(-Q_MAX)));
-    for (int i = 0; i < 16; i++) {
-        int32_t q = (int32_t)f[i], h = (q + 128) >> 8;
-        high[i] = (uint8_t)h;
-        low[i] = (uint8_t)(q - h * 256);
-        sum += q;
-    }
-    return sum;
+    __m256i least = _mm256_set1_epi32(-Q_MAX), up = _mm256_set1_epi32(128);
+    __m256i a = _mm256_max_epi32(_mm256_cvtps_epi32(x.a), least);
+    __m256i b = _mm256_max_epi32(_mm256_cvtps_epi32(x.b), least);
+    __m256i ha = _mm256_srai_epi32(_mm256_add_epi32(a, up), 8), hb = _mm256_srai_epi32(_mm256_add_epi32(b, up), 8);
+    store_bytes(high, ha, hb);
+    store_bytes(low, _mm256_sub_epi32(a, _mm256_slli_epi32(ha, 8)), _mm256_sub_epi32(b, _mm256_slli_epi32(hb, 8)));
+    __m256i s = _mm256_add_epi32(a, b);
+    __m128i t = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
+    t = _mm_add_epi32(t, _mm_shuffle_epi32(t, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(t, _mm_shuffle_epi32(t, 0xb1)));
 }
 #endif
 
@@ -82,7 +86,7 @@ SIMD_INLINE void round_token(const cpu_tile_format *f, mlxn_dtype dtype, const v
     uint64_t step = record_bytes(f, tokens);
     for (uint64_t g = 0; g < groups; g++, record += step) {
         v16 a = v16_load_as(dtype, x, g * CPU_GROUP, 16), b = v16_load_as(dtype, x, g * CPU_GROUP + 16, 16);
-        float most = abs_max(a, b), scale = most / Q_MAX, inverse = Q_MAX / most;
+        float most = abs_max(a, b), scale = most / (float)Q_MAX, inverse = (float)Q_MAX / most;
         if (!(inverse <= FLT_MAX)) { /* zero, nearly zero, or NaN */
             inverse = FLT_MAX;
             if (scale < 1.0f / FLT_MAX) scale = 1.0f / FLT_MAX;
@@ -343,13 +347,8 @@ typedef struct i8_format {
 #define BLOCK_LIST(name) \
     name##_block_1, name##_block_2, name##_block_3, name##_block_4, name##_block_5, name##_block_6
 #else
-#if CPU_ISA_LEVEL == 1
 #define DIRECT_ALL(name) DIRECT(name, 1) DIRECT(name, 2)
 #define DIRECT_LIST(name) name##_direct_1, name##_direct_2
-#else
-#define DIRECT_ALL(name) DIRECT(name, 1)
-#define DIRECT_LIST(name) name##_direct_1
-#endif
 #define BLOCK_ALL(name) BLOCK(name, 1) BLOCK(name, 2) BLOCK(name, 3) BLOCK(name, 4)
 #define BLOCK_LIST(name) name##_block_1, name##_block_2, name##_block_3, name##_block_4
 #endif
@@ -465,3 +464,5 @@ void CPU_ISA(mm_i8_run)(cpu_run *run) {
     else
         run_many(run, row, f);
 }
+
+#endif
