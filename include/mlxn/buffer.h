@@ -2,7 +2,8 @@
  *
  * Buffers are counted handles to one allocation. Work in flight holds its own references, so a buffer may be released
  * as soon as the commands that use it are recorded. Handles may be retained, released and passed between threads
- * freely; the *content* is unsynchronised: reading or writing it while committed work uses it is the caller's error. */
+ * freely; the *content* is unsynchronised: reading or writing it while committed work uses it is the caller's error.
+ */
 #ifndef MLXN_BUFFER_H
 #define MLXN_BUFFER_H
 

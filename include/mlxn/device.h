@@ -39,8 +39,8 @@ typedef struct mlxn_device_desc {
     mlxn_precision precision; /* see above */
     uint32_t isa_mask;        /* CPU: MLXN_ISA_* allowed; 0 = all */
     uint32_t no_isa;          /* CPU: nonzero = no instruction set beyond the base of the architecture */
-    uint64_t memory_limit;    /* bytes of buffers and weights; 0 = none. Beyond it creation fails with MLXN_ERR_LIMIT */
-    mlxn_log_fn log;          /* receives one line per notable event; may be called from any thread */
+    uint64_t memory_limit; /* bytes of buffers and weights; 0 = none. Beyond it creation fails with MLXN_ERR_LIMIT */
+    mlxn_log_fn log;       /* receives one line per notable event; may be called from any thread */
     void *log_user;
 } mlxn_device_desc;
 
@@ -53,18 +53,18 @@ MLXN_API void mlxn_device_release(mlxn_device **device);
 
 typedef struct mlxn_device_info {
     uint32_t struct_size;
-    const char *backend;        /* "cpu" */
-    const char *name;           /* "AMD EPYC …"; valid while the device lives */
-    uint32_t threads;           /* executing threads */
-    uint32_t isa;               /* MLXN_ISA_* in use */
+    const char *backend; /* "cpu" */
+    const char *name;    /* "AMD EPYC …"; valid while the device lives */
+    uint32_t threads;    /* executing threads */
+    uint32_t isa;        /* MLXN_ISA_* in use */
     mlxn_precision precision;
-    bool host_visible;          /* buffers can be read and written through mlxn_buffer_contents */
-    bool computes;              /* false for the null device: results are not values */
-    uint64_t memory_total;      /* bytes of memory that the device can use, 0 if unknown */
-    uint64_t memory_free;       /* now, 0 if unknown */
-    uint64_t memory_used;       /* bytes held by this device's buffers and weights */
-    uint64_t memory_peak;       /* the largest memory_used so far */
-    uint64_t memory_limit;      /* 0 if none */
+    bool host_visible;     /* buffers can be read and written through mlxn_buffer_contents */
+    bool computes;         /* false for the null device: results are not values */
+    uint64_t memory_total; /* bytes of memory that the device can use, 0 if unknown */
+    uint64_t memory_free;  /* now, 0 if unknown */
+    uint64_t memory_used;  /* bytes held by this device's buffers and weights */
+    uint64_t memory_peak;  /* the largest memory_used so far */
+    uint64_t memory_limit; /* 0 if none */
 } mlxn_device_info;
 
 /* Sets out->struct_size bytes at most; set it first. */

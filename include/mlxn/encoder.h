@@ -5,8 +5,8 @@
  * of every buffer, from the argument roles of each operation, and barriers are inserted where two operations
  * conflict; explicit barriers are never needed for correctness.
  *
- * Errors are sticky: the first record that fails keeps its text (operation, argument, got, want, label); later records
- * do nothing and return the same status; commit returns it and submits nothing.
+ * Errors are sticky: the first record that fails keeps its text (operation, argument, got, want, label); later
+ * records do nothing and return the same status; commit returns it and submits nothing.
  *
  * Thread rule: one thread at a time per encoder; an encoder may move between threads. */
 #ifndef MLXN_ENCODER_H
@@ -33,7 +33,8 @@ MLXN_API mlxn_status mlxn_encoder_status(const mlxn_encoder *encoder, mlxn_error
 
 /* Applied to the open command buffer; NULL or "" is ignored. Copied. A fresh command buffer has none. */
 MLXN_API void mlxn_encoder_set_label(mlxn_encoder *encoder, const char *label);
-/* Orders everything before against everything after. Nothing is recorded (or counted) when no dispatch precedes it. */
+/* Orders everything before against everything after. Nothing is recorded (or counted) when no dispatch precedes it.
+ */
 MLXN_API void mlxn_encoder_barrier(mlxn_encoder *encoder);
 /* Byte copies and fills, ordered like operations. Source and destination must not overlap within one copy. */
 MLXN_API mlxn_status mlxn_encoder_copy(mlxn_encoder *encoder, mlxn_buffer *src, uint64_t src_offset, mlxn_buffer *dst,
@@ -79,7 +80,8 @@ MLXN_API mlxn_cb_state mlxn_command_buffer_state(const mlxn_command_buffer *cb);
 /* Waits for completion. timeout_ns: UINT64_MAX = for ever. Errors: STATE (not committed), TIMEOUT, EXECUTION. */
 MLXN_API mlxn_status mlxn_command_buffer_wait(mlxn_command_buffer *cb, uint64_t timeout_ns, mlxn_error *error);
 
-/* Timelines: 64-bit values that only grow, across queues and devices, with host signal and wait. Counted; any thread. */
+/* Timelines: 64-bit values that only grow, across queues and devices, with host signal and wait. Counted; any thread.
+ */
 MLXN_API mlxn_status mlxn_timeline_create(mlxn_device *device, mlxn_timeline **out, mlxn_error *error);
 MLXN_API mlxn_timeline *mlxn_timeline_retain(mlxn_timeline *timeline);
 MLXN_API void mlxn_timeline_release(mlxn_timeline **timeline);

@@ -1,8 +1,8 @@
 /* mlxn/io.h: GGUF files over mmap. Part of libmlxn-lm.
  *
  * Open validates everything: counts against the bytes left, overflow, alignment, overlap, nesting, duplicate names,
- * data ranges. After that every accessor is pure and may be called from any thread. Nothing is copied: strings, arrays
- * and tensor data point into the map and are valid while the file is open. */
+ * data ranges. After that every accessor is pure and may be called from any thread. Nothing is copied: strings,
+ * arrays and tensor data point into the map and are valid while the file is open. */
 #ifndef MLXN_IO_H
 #define MLXN_IO_H
 
@@ -24,9 +24,19 @@ MLXN_API mlxn_status mlxn_gguf_open_memory(const void *data, uint64_t size, cons
 MLXN_API void mlxn_gguf_close(mlxn_gguf *file);
 
 typedef enum mlxn_gguf_type {
-    MLXN_GGUF_U8 = 0, MLXN_GGUF_I8 = 1, MLXN_GGUF_U16 = 2, MLXN_GGUF_I16 = 3, MLXN_GGUF_U32 = 4, MLXN_GGUF_I32 = 5,
-    MLXN_GGUF_F32 = 6, MLXN_GGUF_BOOL = 7, MLXN_GGUF_STRING = 8, MLXN_GGUF_ARRAY = 9, MLXN_GGUF_U64 = 10,
-    MLXN_GGUF_I64 = 11, MLXN_GGUF_F64 = 12
+    MLXN_GGUF_U8 = 0,
+    MLXN_GGUF_I8 = 1,
+    MLXN_GGUF_U16 = 2,
+    MLXN_GGUF_I16 = 3,
+    MLXN_GGUF_U32 = 4,
+    MLXN_GGUF_I32 = 5,
+    MLXN_GGUF_F32 = 6,
+    MLXN_GGUF_BOOL = 7,
+    MLXN_GGUF_STRING = 8,
+    MLXN_GGUF_ARRAY = 9,
+    MLXN_GGUF_U64 = 10,
+    MLXN_GGUF_I64 = 11,
+    MLXN_GGUF_F64 = 12
 } mlxn_gguf_type;
 
 typedef struct mlxn_string { /* not zero-terminated */
@@ -53,7 +63,7 @@ typedef struct mlxn_gguf_value {
 } mlxn_gguf_value;
 
 MLXN_API uint32_t mlxn_gguf_version(const mlxn_gguf *file);
-MLXN_API uint64_t mlxn_gguf_file_size(const mlxn_gguf *file); /* of all parts */
+MLXN_API uint64_t mlxn_gguf_file_size(const mlxn_gguf *file);  /* of all parts */
 MLXN_API uint32_t mlxn_gguf_part_count(const mlxn_gguf *file); /* 1 unless the file is split */
 MLXN_API uint64_t mlxn_gguf_key_count(const mlxn_gguf *file);
 /* In file order. */
@@ -78,10 +88,10 @@ MLXN_API bool mlxn_gguf_array_i64(const mlxn_gguf_value *array, uint64_t i, int6
 
 typedef struct mlxn_gguf_tensor {
     mlxn_string name;
-    uint32_t type;       /* GGUF type id, see mlxn_format */
-    bool known;          /* this build can decode the type; else `bytes` is 0 and the data is not touched */
-    uint32_t rank;       /* 1 to 4; a scalar is shown as one element of one axis */
-    uint64_t dims[4];    /* outermost first; file order reversed */
+    uint32_t type;    /* GGUF type id, see mlxn_format */
+    bool known;       /* this build can decode the type; else `bytes` is 0 and the data is not touched */
+    uint32_t rank;    /* 1 to 4; a scalar is shown as one element of one axis */
+    uint64_t dims[4]; /* outermost first; file order reversed */
     uint64_t elements;
     uint64_t bytes;
     uint32_t part;       /* which file of a split model, 0-based */

@@ -24,9 +24,9 @@ typedef struct mlxn_model_desc {
     void *progress_user;
 } mlxn_model_desc;
 
-/* `path` names a GGUF file (any part of a split model's first). `device` may be NULL if vocab_only; `desc` may be NULL.
- * Errors: IO, FORMAT, UNSUPPORTED (architecture, tokenizer or tensor type; named), NOT_FOUND (tensor or key; named),
- * MEMORY, LIMIT, CANCELLED. */
+/* `path` names a GGUF file (any part of a split model's first). `device` may be NULL if vocab_only; `desc` may be
+ * NULL. Errors: IO, FORMAT, UNSUPPORTED (architecture, tokenizer or tensor type; named), NOT_FOUND (tensor or key;
+ * named), MEMORY, LIMIT, CANCELLED. */
 MLXN_API mlxn_status mlxn_model_load(mlxn_device *device, const char *path, const mlxn_model_desc *desc,
                                      mlxn_model **out, mlxn_error *error);
 MLXN_API mlxn_model *mlxn_model_retain(mlxn_model *model);
@@ -78,8 +78,8 @@ typedef struct mlxn_utf8_stream {
     uint8_t held[4];
     uint32_t n_held;
 } mlxn_utf8_stream;
-/* Appends complete characters to `out` (at least bytes + 4); invalid bytes become U+FFFD (3 bytes each: then out needs
- * 3 * (bytes + 4)). Returns the bytes written. */
+/* Appends complete characters to `out` (at least bytes + 4); invalid bytes become U+FFFD (3 bytes each: then out
+ * needs 3 * (bytes + 4)). Returns the bytes written. */
 MLXN_API size_t mlxn_utf8_push(mlxn_utf8_stream *stream, const char *bytes, size_t n, char *out);
 /* At the end: what was held, as U+FFFD. out needs 12 bytes. */
 MLXN_API size_t mlxn_utf8_finish(mlxn_utf8_stream *stream, char *out);
@@ -95,7 +95,8 @@ typedef struct mlxn_message {
 MLXN_API mlxn_status mlxn_chat_prompt(const mlxn_model *model, const mlxn_message *messages, size_t n,
                                       bool add_generation_prompt, char **text, bool *has_bos, mlxn_error *error);
 
-/* ---- context: the KV cache and work buffers of some sequences. One thread at a time, but cancel: any thread. ---- */
+/* ---- context: the KV cache and work buffers of some sequences. One thread at a time, but cancel: any thread. ----
+ */
 
 typedef struct mlxn_context mlxn_context;
 
@@ -126,10 +127,10 @@ typedef struct mlxn_batch_row {
     uint32_t seq;
     bool logits; /* compute logits of this row */
 } mlxn_batch_row;
-/* Appends each row's token to its sequence, in order, and computes. Long batches are cut into steps of n_batch; each is
- * one stage of an encoder session; `progress` (may be NULL) is told after each. Logits of the rows that asked lie, in
- * order, in memory of the context until its next call: n_rows_with_logits x n_vocab floats.
- * Errors: ARGUMENT (token, sequence), LIMIT (context full; nothing was changed), EXECUTION, CANCELLED. */
+/* Appends each row's token to its sequence, in order, and computes. Long batches are cut into steps of n_batch; each
+ * is one stage of an encoder session; `progress` (may be NULL) is told after each. Logits of the rows that asked lie,
+ * in order, in memory of the context until its next call: n_rows_with_logits x n_vocab floats. Errors: ARGUMENT
+ * (token, sequence), LIMIT (context full; nothing was changed), EXECUTION, CANCELLED. */
 MLXN_API mlxn_status mlxn_context_decode(mlxn_context *context, const mlxn_batch_row *rows, size_t n,
                                          mlxn_progress_fn progress, void *progress_user, const float **logits,
                                          mlxn_error *error);
@@ -158,7 +159,8 @@ MLXN_API void mlxn_sampler_accept(mlxn_sampler *sampler, mlxn_token token);
 /* ---- generation on sequence 0 ---- */
 
 /* A token with its text (complete characters only; may be empty). Return false to stop (finish is then CANCELLED).
- * Bytes of a character that never became complete come at the end as U+FFFD, with token -1 (the answer is ignored). */
+ * Bytes of a character that never became complete come at the end as U+FFFD, with token -1 (the answer is ignored).
+ */
 typedef bool (*mlxn_token_fn)(void *user, mlxn_token token, const char *text, size_t bytes);
 
 typedef enum mlxn_finish { MLXN_FINISH_STOP = 0, MLXN_FINISH_LENGTH = 1, MLXN_FINISH_CANCELLED = 2 } mlxn_finish;
@@ -181,11 +183,11 @@ typedef struct mlxn_generate_result {
     uint64_t n_prompt, n_decode; /* tokens computed in each phase */
 } mlxn_generate_result;
 
-/* Appends the prompt to sequence 0 and generates. CANCELLED is not an error here: finish tells. Errors: ARGUMENT (empty
- * prompt), LIMIT (prompt longer than what is left of the context), and those of decode. */
+/* Appends the prompt to sequence 0 and generates. CANCELLED is not an error here: finish tells. Errors: ARGUMENT
+ * (empty prompt), LIMIT (prompt longer than what is left of the context), and those of decode. */
 MLXN_API mlxn_status mlxn_generate(mlxn_context *context, const mlxn_token *prompt, size_t n_prompt,
-                                   mlxn_sampler *sampler, const mlxn_generate_desc *desc, mlxn_generate_result *result,
-                                   mlxn_error *error);
+                                   mlxn_sampler *sampler, const mlxn_generate_desc *desc,
+                                   mlxn_generate_result *result, mlxn_error *error);
 
 #ifdef __cplusplus
 }

@@ -53,7 +53,8 @@ MLXN_API bool mlxn_session_has_event(const mlxn_session *session);
 MLXN_API uint64_t mlxn_session_fence_value(const mlxn_session *session);
 MLXN_API uint64_t mlxn_session_wait_count(const mlxn_session *session);
 MLXN_API uint64_t mlxn_session_wait_value(const mlxn_session *session);
-/* The current command buffer: after a fence the fenced one, after a reset the new one. Borrowed until the next call. */
+/* The current command buffer: after a fence the fenced one, after a reset the new one. Borrowed until the next call.
+ */
 MLXN_API mlxn_command_buffer *mlxn_session_command_buffer(mlxn_session *session);
 /* The session's timeline, NULL before the first fence. Borrowed. */
 MLXN_API mlxn_timeline *mlxn_session_timeline(mlxn_session *session);

@@ -166,7 +166,8 @@ static void fixed_point(cpu_run *run, double steps, uint64_t wrong_group) {
             for (uint64_t c = g * 32; c < end; c++)
                 top = fmax(top, fabs(mlxn_view_get(&args[0], (uint64_t[]){i, c})));
             for (uint64_t c = g * 32; c < end && top > 0; c++)
-                x[i * k + c] = (float)(round(mlxn_view_get(&args[0], (uint64_t[]){i, c}) * steps / top) * top / steps);
+                x[i * k + c] =
+                    (float)(round(mlxn_view_get(&args[0], (uint64_t[]){i, c}) * steps / top) * top / steps);
         }
     if (wrong_group != UINT64_MAX)
         for (uint64_t c = wrong_group * 32; c < k && c < wrong_group * 32 + 32; c++) x[c] *= 1.5f;
