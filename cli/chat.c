@@ -3,7 +3,11 @@
  * The whole conversation is rendered through the model's chat template at every turn, but only the tokens that the
  * context does not hold yet are computed: the common beginning of what it holds and what is wanted stays. Ctrl-C
  * stops the answer, and what was said of it remains part of the conversation. */
+#define _GNU_SOURCE /* ppoll */
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -192,13 +196,28 @@ static bool obey(chat *c, const char *line) {
     return true;
 }
 
+/* Waits until the terminal has a line. Ctrl-C is let in only while waiting, so that it cannot fall between the look
+ * at the flag and the wait. */
+static void await_line(void) {
+    sigset_t block, before;
+    sigemptyset(&block);
+    sigaddset(&block, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &block, &before);
+    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+    if (!cli_interrupted()) ppoll(&input, 1, NULL, &before);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
 /* One line without its end, or NULL at the end of input. *interrupted: Ctrl-C instead of a line. */
 static char *read_line(const chat *c, char **line, size_t *room, bool *interrupted) {
     *interrupted = false;
-    if (c->terminal) fprintf(stderr, "> ");
-    cli_interrupt_arm(NULL);
+    cli_interrupt_arm(NULL); /* before the prompt: whoever sees it may press Ctrl-C */
+    if (c->terminal) {
+        fprintf(stderr, "> ");
+        await_line();
+    }
     errno = 0;
-    ssize_t n = getline(line, room, stdin);
+    ssize_t n = cli_interrupted() ? -1 : getline(line, room, stdin);
     int reason = errno;
     *interrupted = cli_interrupted();
     cli_interrupt_disarm();
