@@ -31,7 +31,7 @@ mlxn_status mlxn_gg_read_u64(mlxn_gg_reader *reader, const char *what, uint64_t 
 
 static mlxn_status read_string(mlxn_gg_reader *reader, const char *what, mlxn_string *out) {
     uint64_t at = reader->at, length;
-    const uint8_t *p;
+    const uint8_t *p = NULL;
     mlxn_status status = mlxn_gg_read_u64(reader, what, &length);
     if (status) return status;
     if (length > left(reader))
@@ -102,7 +102,7 @@ static mlxn_status read_array(mlxn_gg_reader *reader, int depth, mlxn_gguf_value
 static mlxn_status read_value(mlxn_gg_reader *reader, mlxn_gguf_value *out) {
     uint64_t at = reader->at;
     uint32_t type;
-    const uint8_t *p;
+    const uint8_t *p = NULL;
     mlxn_status status = mlxn_gg_read_u32(reader, "value type", &type);
     if (status) return status;
     if (type == MLXN_GGUF_ARRAY) return read_array(reader, 1, out);

@@ -55,13 +55,13 @@ static mlxn_status find_for_row(const char *what, mlxn_format format, uint64_t c
 }
 
 mlxn_status mlxn_format_row_bytes(mlxn_format format, uint64_t cols, uint64_t *out, mlxn_error *error) {
-    const mlxn_quant_format *row;
+    const mlxn_quant_format *row = NULL;
     mlxn_status status = find_for_row("row of", format, cols, &row, out, error);
     return status ? status : mlxn_succeed(error);
 }
 
 mlxn_status mlxn_dequantize_row(mlxn_format format, const void *src, uint64_t cols, float *dst, mlxn_error *error) {
-    const mlxn_quant_format *row;
+    const mlxn_quant_format *row = NULL;
     uint64_t bytes;
     mlxn_status status = find_for_row("dequantize", format, cols, &row, &bytes, error);
     if (status) return status;
@@ -70,7 +70,7 @@ mlxn_status mlxn_dequantize_row(mlxn_format format, const void *src, uint64_t co
 }
 
 mlxn_status mlxn_quantize_row(mlxn_format format, const float *src, uint64_t cols, void *dst, mlxn_error *error) {
-    const mlxn_quant_format *row;
+    const mlxn_quant_format *row = NULL;
     uint64_t bytes;
     mlxn_status status = find_for_row("quantize", format, cols, &row, &bytes, error);
     if (status) return status;
