@@ -10,14 +10,18 @@
 PROMPT ?= Explain in three sentences why the sky is blue.
 PREFIX ?= /usr/local
 
-all: setup
-	@test -f build/build.ninja || cmake --preset release > /dev/null
+all: build/build.ninja
 	@cmake --build --preset release
+
+# Configured once; the build itself notices new and changed files.
+build/build.ninja: | setup
+	@cmake --preset release > /dev/null
 
 setup:
 	@tools/setup
 
-demo: all
+demo: build/build.ninja
+	@cmake --build --preset release --target mlxn_program
 	@tools/demo "$(PROMPT)"
 
 test: setup
