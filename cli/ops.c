@@ -19,10 +19,31 @@ static json_t *kernels_json(const char *op) {
     return array;
 }
 
+/* The table of arguments, in the order that mlxn_encode takes them. */
+static json_t *arguments_json(uint32_t op) {
+    json_t *array = json_array();
+    mlxn_op_arg_info arg;
+    for (uint32_t i = 0; mlxn_op_arg(op, i, &arg) && array; i++) {
+        json_t *dtypes = json_array();
+        for (uint32_t d = 0; d < MLXN_DTYPE_COUNT; d++)
+            if (arg.dtypes >> d & 1) json_array_append_new(dtypes, json_string(mlxn_dtype_name((mlxn_dtype)d)));
+        json_t *entry = json_pack("{s:s,s:s,s:b,s:b,s:o,s:I,s:I}", "name", arg.name, "role",
+                                  arg.input ? (arg.output ? "in-out" : "in") : "out", "weight", (int)arg.weight,
+                                  "optional", (int)arg.optional, "dtypes", dtypes, "min_rank",
+                                  (json_int_t)arg.min_rank, "max_rank", (json_int_t)arg.max_rank);
+        if (json_array_append_new(array, entry)) {
+            json_decref(array);
+            array = NULL;
+        }
+    }
+    return array;
+}
+
 static int print_json(void) {
     json_t *ops = json_array();
     for (uint32_t op = 0; op < mlxn_op_count() && ops; op++) {
-        json_t *entry = json_pack("{s:I,s:s,s:o}", "id", (json_int_t)op, "name", mlxn_op_name(op), "kernels",
+        json_t *entry = json_pack("{s:I,s:s,s:o,s:I,s:o}", "id", (json_int_t)op, "name", mlxn_op_name(op), "args",
+                                  arguments_json(op), "params_size", (json_int_t)mlxn_op_params_size(op), "kernels",
                                   kernels_json(mlxn_op_name(op)));
         if (json_array_append_new(ops, entry)) {
             json_decref(ops);

@@ -95,7 +95,7 @@ static const row rows[] = {
     {RUNS, 0, "device", NULL, TEXT, AT(device), "DEVICE", "cpu", "MLXN_DEVICE", 0, 0, NULL,
      "cpu, cuda[:I] or metal; `mlxn devices` tells which are there"},
     {RUNS, 0, "precision", NULL, CHOICE, AT(precision), "MODE", "fast", "MLXN_PRECISION", 0, 0, "f32|fast",
-     "f32: 32-bit activations and sums everywhere; fast: 8-bit or bf16 activations within documented bounds"},
+     "f32: 32-bit activations and sums everywhere; fast: narrower activations within documented bounds"},
     {RUNS, 0, "memory-limit", NULL, SIZE, AT(memory_limit), "BYTES", "0", "MLXN_MEMORY_LIMIT", 0, 0, NULL,
      "fail rather than use more memory for weights and buffers; K, M and G count; 0 = no limit"},
     {CMD_INFO, 0, "all", NULL, FLAG, AT(all_keys), NULL, NULL, NULL, 0, 0, NULL,

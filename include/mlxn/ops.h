@@ -113,6 +113,18 @@ MLXN_API uint32_t mlxn_op_count(void);
 /* NULL past the end. */
 MLXN_API const char *mlxn_op_name(mlxn_op op);
 
+typedef struct mlxn_op_arg_info {
+    const char *name;
+    bool input, output; /* both: read and written */
+    bool weight, optional;
+    uint32_t dtypes;             /* bit (1 << mlxn_dtype) of each that is allowed; 0 for weights */
+    uint32_t min_rank, max_rank; /* 0 for weights */
+} mlxn_op_arg_info;
+/* Row i of an operation's argument table; false past the last, or if there is no such operation. */
+MLXN_API bool mlxn_op_arg(mlxn_op op, uint32_t i, mlxn_op_arg_info *out);
+/* Bytes of its parameter struct; 0 if it has none, or if there is no such operation. */
+MLXN_API uint32_t mlxn_op_params_size(mlxn_op op);
+
 typedef struct mlxn_kernel_info {
     const char *op, *backend, *kernel, *needs; /* needs: "" or instruction sets, "avx512+vnni" */
 } mlxn_kernel_info;

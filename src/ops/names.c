@@ -1,4 +1,4 @@
-/* names.c: the public lookups of operations by name and number. */
+/* names.c: the public lookups of operations by name and number, and their argument tables. */
 #include <string.h>
 
 #include "ops/op.h"
@@ -12,3 +12,19 @@ mlxn_op mlxn_op_find(const char *name) {
 uint32_t mlxn_op_count(void) { return MLXN_OP_COUNT; }
 
 const char *mlxn_op_name(mlxn_op op) { return op < MLXN_OP_COUNT ? mlxn_op_get(op)->name : NULL; }
+
+bool mlxn_op_arg(mlxn_op op, uint32_t i, mlxn_op_arg_info *out) {
+    if (op >= MLXN_OP_COUNT || i >= mlxn_op_get(op)->n_args || !out) return false;
+    const mlxn_arg_spec *spec = &mlxn_op_get(op)->args[i];
+    *out = (mlxn_op_arg_info){.name = spec->name,
+                              .input = spec->role & MLXN_ROLE_IN,
+                              .output = spec->role & MLXN_ROLE_OUT,
+                              .weight = spec->is_weight,
+                              .optional = spec->optional,
+                              .dtypes = spec->is_weight ? 0 : spec->dtypes,
+                              .min_rank = spec->is_weight ? 0 : spec->min_rank,
+                              .max_rank = spec->is_weight ? 0 : spec->max_rank};
+    return true;
+}
+
+uint32_t mlxn_op_params_size(mlxn_op op) { return op < MLXN_OP_COUNT ? mlxn_op_get(op)->params_size : 0; }
