@@ -42,6 +42,9 @@ typedef struct mlxn_device_desc {
     uint64_t memory_limit; /* bytes of buffers and weights; 0 = none. Beyond it creation fails with MLXN_ERR_LIMIT */
     mlxn_log_fn log;       /* receives one line per notable event; may be called from any thread */
     void *log_user;
+    bool no_stream; /* null: record no text (mlxn_device_command_stream), for runs without end */
+    bool checked; /* host access that meets work in flight is an error of STATE (buffer.h); costs a search per access
+                   */
 } mlxn_device_desc;
 
 /* `desc` may be NULL (the default CPU device). On failure *out is NULL.
@@ -79,6 +82,31 @@ MLXN_API uint32_t mlxn_backend_device_count(const char *backend, mlxn_error *err
  * False if HF2Q_NO_RESIDENCY was 1 at the first device creation of the process. */
 MLXN_API bool mlxn_device_residency_sets_enabled(const mlxn_device *device);
 
+/* ---- queues ---- */
+
+/* A queue executes its command buffers in commit order, asynchronously; two queues of a device are ordered by
+ * timelines alone (encoder.h). Every device has a default queue, which encoders and sessions use unless told
+ * otherwise. Counted; any thread. */
+typedef struct mlxn_queue mlxn_queue;
+
+/* One more queue. It lives while handles, encoders or work in flight use it. Errors: MEMORY, DEVICE. */
+MLXN_API mlxn_status mlxn_queue_create(mlxn_device *device, mlxn_queue **out, mlxn_error *error);
+/* Borrowed: lives as long as the device. */
+MLXN_API mlxn_queue *mlxn_device_queue(mlxn_device *device);
+MLXN_API mlxn_queue *mlxn_queue_retain(mlxn_queue *queue);
+MLXN_API void mlxn_queue_release(mlxn_queue **queue);
+/* Borrowed. */
+MLXN_API mlxn_device *mlxn_queue_device(const mlxn_queue *queue);
+/* The first failure of a command buffer on this queue, kept until it is cleared; it does not stop later work. */
+MLXN_API mlxn_status mlxn_queue_status(mlxn_queue *queue, mlxn_error *error);
+MLXN_API void mlxn_queue_clear_status(mlxn_queue *queue);
+/* Waits until everything committed to the queue before this call has completed. timeout_ns: UINT64_MAX = for ever.
+ * Errors: TIMEOUT, with the label of the first command buffer that has not completed. Failures are not reported here
+ * but by mlxn_queue_status. */
+MLXN_API mlxn_status mlxn_queue_wait_idle(mlxn_queue *queue, uint64_t timeout_ns, mlxn_error *error);
+/* The same for all queues of the device. */
+MLXN_API mlxn_status mlxn_device_wait_idle(mlxn_device *device, uint64_t timeout_ns, mlxn_error *error);
+
 /* Text that the null device recorded so far, one command per line; "" on other devices.
  * Valid until the next call that commits work on the device. Not to be called while work is being committed. */
 MLXN_API const char *mlxn_device_command_stream(mlxn_device *device);
@@ -94,10 +122,26 @@ typedef struct mlxn_counters {
     uint64_t auto_barrier_concurrent_count; /* HF2Q_AUTO_BARRIER: tracked dispatches that did not */
     uint64_t hazard_barrier_count;          /* barriers that the hazard tracker inserted */
     uint64_t graph_launch_count;            /* graph launches encoded */
+    uint64_t barrier_total_ns;              /* MLX_PROFILE_BARRIERS: host time of explicit barrier calls */
 } mlxn_counters;
 
 MLXN_API void mlxn_counters_read(mlxn_counters *out);
 MLXN_API void mlxn_counters_reset(void);
+/* The same counters of one device, since its creation: no reset, no lock, other devices do not move them. Those of an
+ * encoder and of a session are in encoder.h and session.h. */
+MLXN_API void mlxn_device_counters(const mlxn_device *device, mlxn_counters *out);
+
+/* ---- environment ---- */
+
+typedef struct mlxn_gate_info {
+    const char *name;    /* of the variable */
+    const char *value;   /* as set now, NULL if unset; valid until the environment changes */
+    bool on;             /* in effect: a flag or switch that is on, a number other than the default, a text */
+    const char *meaning; /* one line */
+} mlxn_gate_info;
+/* Row i of the environment variables that change the library's behaviour; false past the last. Querying a variable
+ * that is read once per process fixes it. */
+MLXN_API bool mlxn_gate_list(uint32_t i, mlxn_gate_info *out);
 
 /* Residency counters: allocations in the set as seen by calls (never below 0), and set commits. Process-wide. */
 MLXN_API uint64_t mlxn_residency_allocation_count(void);

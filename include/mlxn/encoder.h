@@ -6,7 +6,8 @@
  * conflict; explicit barriers are never needed for correctness.
  *
  * Errors are sticky: the first record that fails keeps its text (operation, argument, got, want, label); later
- * records do nothing and return the same status; commit returns it and submits nothing.
+ * records do nothing and return the same status; commit returns it and submits nothing. Recording into a session's
+ * encoder whose stage is submitted, and committing such an encoder by itself, are errors of STATE, sticky too.
  *
  * Thread rule: one thread at a time per encoder; an encoder may move between threads. */
 #ifndef MLXN_ENCODER_H
@@ -22,11 +23,14 @@ typedef struct mlxn_encoder mlxn_encoder;
 typedef struct mlxn_command_buffer mlxn_command_buffer;
 typedef struct mlxn_timeline mlxn_timeline;
 
+/* On the default queue of the device, or on the queue given. */
 MLXN_API mlxn_status mlxn_encoder_create(mlxn_device *device, mlxn_encoder **out, mlxn_error *error);
+MLXN_API mlxn_status mlxn_encoder_create_on(mlxn_queue *queue, mlxn_encoder **out, mlxn_error *error);
 /* Discards uncommitted work; committed work goes on. */
 MLXN_API void mlxn_encoder_destroy(mlxn_encoder *encoder);
 /* Borrowed. */
 MLXN_API mlxn_device *mlxn_encoder_device(const mlxn_encoder *encoder);
+MLXN_API mlxn_queue *mlxn_encoder_queue(const mlxn_encoder *encoder);
 
 /* The sticky error: MLXN_OK, or the first failure with its text in *error. */
 MLXN_API mlxn_status mlxn_encoder_status(const mlxn_encoder *encoder, mlxn_error *error);
@@ -57,11 +61,22 @@ MLXN_API mlxn_status mlxn_encoder_wait_completed(mlxn_encoder *encoder, mlxn_err
  * encoder's next call; NULL if there is neither. */
 MLXN_API mlxn_command_buffer *mlxn_encoder_command_buffer(mlxn_encoder *encoder);
 
+/* Of the open command buffer, or of the capture. A group is what stands between two barriers: its dispatches may run
+ * at the same time. */
 typedef struct mlxn_encoder_stats {
-    uint64_t dispatches, barriers, hazard_barriers; /* of the open command buffer */
-    uint64_t tracked_ranges;                        /* byte ranges in the current group */
+    uint64_t dispatches;      /* operations, kernels, copies and fills */
+    uint64_t barriers;        /* all of them */
+    uint64_t hazard_barriers; /* those that the hazard tracker inserted */
+    uint64_t tracked_ranges;  /* byte ranges in the current group */
+    uint64_t groups;          /* the current one included */
+    uint64_t group_sizes[8];  /* groups of 1, 2, …, 7 and of 8 or more dispatches */
+    /* Explicit barriers as checks: those that some later operation conflicts across, and those that the next explicit
+     * barrier or the end found superfluous (the tracker would have placed none there, or has placed one already). */
+    uint64_t barriers_needed, barriers_redundant;
 } mlxn_encoder_stats;
 MLXN_API void mlxn_encoder_get_stats(const mlxn_encoder *encoder, mlxn_encoder_stats *out);
+/* The process-wide counters (device.h) as far as this encoder moved them, since its creation. */
+MLXN_API void mlxn_encoder_counters(const mlxn_encoder *encoder, mlxn_counters *out);
 
 /* Command buffers: counted handles; any thread. */
 typedef enum mlxn_cb_state {
@@ -88,6 +103,8 @@ MLXN_API void mlxn_timeline_release(mlxn_timeline **timeline);
 MLXN_API uint64_t mlxn_timeline_value(const mlxn_timeline *timeline);
 /* A value not above the present one changes nothing. */
 MLXN_API void mlxn_timeline_signal(mlxn_timeline *timeline, uint64_t value);
+/* The same for a value whose work failed or was given up: waiters go on and get EXECUTION with this message. */
+MLXN_API void mlxn_timeline_fail(mlxn_timeline *timeline, uint64_t value, const char *message);
 /* TIMEOUT if the value is not reached in time. EXECUTION if the fence that reached it belongs to failed work. */
 MLXN_API mlxn_status mlxn_timeline_wait(mlxn_timeline *timeline, uint64_t value, uint64_t timeout_ns,
                                         mlxn_error *error);

@@ -7,6 +7,7 @@
 #include <mlxn/device.h>
 #include <mlxn/encoder.h>
 #include <mlxn/graph.h>
+#include <mlxn/kernel.h>
 #include <mlxn/ops.h>
 #include <mlxn/quant.h>
 #include <mlxn/session.h>

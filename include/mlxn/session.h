@@ -10,8 +10,9 @@
  *   fenced             true        true              (after fence_stage)
  *
  * Calls that make no sense in a state succeed and change nothing: fence or commit when drained, reset when encoding.
- * After a stage has failed every call returns that first error; the fence of a failed stage still advances and is
- * marked failed, so that nobody who waits for it hangs.
+ * Recording while drained, and committing the borrowed encoder, are misuse: MLXN_ERR_STATE, which the session keeps
+ * as its first error. After a stage has failed every call returns that first error; the fence of a failed stage still
+ * advances and is marked failed, so that nobody who waits for it hangs.
  *
  * Thread rule: one thread at a time per session; a session may move between threads. */
 #ifndef MLXN_SESSION_H
@@ -31,7 +32,21 @@ MLXN_API bool mlxn_session_env_enabled(void);
 MLXN_API mlxn_status mlxn_device_encoder_session(mlxn_device *device, mlxn_session **out, mlxn_error *error);
 /* Not gated. Opens a command buffer at once. */
 MLXN_API mlxn_status mlxn_session_create(mlxn_device *device, mlxn_session **out, mlxn_error *error);
-/* Safe in every state: uncommitted work is discarded, submitted work goes on, nothing waits. */
+
+typedef struct mlxn_session_desc {
+    uint32_t struct_size;
+    mlxn_queue *queue; /* NULL = the device's default queue */
+    /* NULL = a timeline of its own, made at the first fence. Sessions on any queues and devices may share one: fences
+     * then take the values of the timeline in the order of their calls, and a fence is reached only when all before
+     * it are. Nobody else may signal it meanwhile. */
+    mlxn_timeline *timeline;
+    bool wait_on_destroy; /* destroy waits until the submitted stages have completed */
+} mlxn_session_desc;
+/* `desc` may be NULL. Errors: ARGUMENT (the queue is of another device), MEMORY. */
+MLXN_API mlxn_status mlxn_session_create_with(mlxn_device *device, const mlxn_session_desc *desc, mlxn_session **out,
+                                              mlxn_error *error);
+/* Safe in every state and on any thread: uncommitted work is discarded, submitted work goes on, nothing waits unless
+ * wait_on_destroy was asked for. */
 MLXN_API void mlxn_session_destroy(mlxn_session *session);
 
 /* Remembers the label of this stage (copied); NULL counts as "". */
@@ -69,6 +84,13 @@ MLXN_API mlxn_status mlxn_session_wait_fence(mlxn_session *session, uint64_t val
                                              mlxn_error *error);
 /* Waits until every stage submitted so far has completed; returns the first failure. */
 MLXN_API mlxn_status mlxn_session_wait_all(mlxn_session *session, uint64_t timeout_ns, mlxn_error *error);
+/* The failure of the stage of fence `value`: OK while it runs or when it completed well. ARGUMENT if there is none.
+ */
+MLXN_API mlxn_status mlxn_session_stage_status(mlxn_session *session, uint64_t value, mlxn_error *error);
+/* The session's first error, OK if there is none so far; nothing waits. */
+MLXN_API mlxn_status mlxn_session_status(mlxn_session *session, mlxn_error *error);
+/* The process-wide counters (device.h) as far as this session moved them. */
+MLXN_API void mlxn_session_counters(const mlxn_session *session, mlxn_counters *out);
 /* State of the stage that signalled (or will signal) fence `value`. ARGUMENT if there is none. */
 MLXN_API mlxn_status mlxn_session_stage_state(mlxn_session *session, uint64_t value, mlxn_cb_state *out,
                                               mlxn_error *error);

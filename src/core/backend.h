@@ -17,8 +17,11 @@ typedef struct mlxn_kernel_row {
     const void *entry;                                       /* the backend's own */
 } mlxn_kernel_row;
 
+/* ---- recorded work ---- */
+
 typedef enum mlxn_node_kind {
     MLXN_NODE_DISPATCH,
+    MLXN_NODE_KERNEL, /* a kernel of the user's own */
     MLXN_NODE_COPY,
     MLXN_NODE_FILL,
     MLXN_NODE_BARRIER,
@@ -27,20 +30,48 @@ typedef enum mlxn_node_kind {
     MLXN_NODE_LAUNCH
 } mlxn_node_kind;
 
+/* The bytes [offset, end) of a buffer that an argument touches; buffer == NULL for weights and absent arguments. */
+typedef struct mlxn_binding {
+    mlxn_buffer *buffer;
+    uint64_t offset, end;
+} mlxn_binding;
+
+/* One operation. It lies in the arena of its list together with its arrays, which have n_args elements. */
 typedef struct mlxn_dispatch {
     const mlxn_op_def *op;
     const mlxn_kernel_row *kernel; /* NULL: the reference */
     uint32_t n_args;
-    mlxn_view args[MLXN_MAX_ARGS];
-    mlxn_buffer *buffers[MLXN_MAX_ARGS]; /* NULL for weights and absent arguments */
-    uint64_t offsets[MLXN_MAX_ARGS];
-    uint64_t params[MLXN_MAX_PARAMS / 8];
+    mlxn_view *args;
+    mlxn_binding *bindings;
+    mlxn_weight **weights; /* NULL elements for tensors */
+    uint64_t *params;      /* op->params_size bytes */
 } mlxn_dispatch;
+
+/* One argument of a user's kernel: memory, or bytes that were copied when it was recorded. */
+typedef struct mlxn_kernel_binding {
+    uint32_t slot;
+    uint32_t role; /* mlxn_kernel_role; 0: unknown, then the node is a fence for all that moves nodes */
+    mlxn_binding memory;
+    void *address; /* host address of the memory, or of the bytes; NULL where the host cannot see it */
+    uint64_t bytes;
+} mlxn_kernel_binding;
+
+/* One launch of a user's kernel; in the arena of its list too. */
+typedef struct mlxn_kernel_launch {
+    struct mlxn_kernel *kernel;
+    uint32_t n_bindings;
+    mlxn_kernel_binding *bindings;
+    uint64_t threads[3];   /* in all; a ragged edge is the backend's to cut */
+    uint32_t group[3];     /* threads of a group */
+    uint64_t groups[3];    /* ceil(threads / group) */
+    uint64_t group_memory; /* bytes that the threads of a group share */
+} mlxn_kernel_launch;
 
 typedef struct mlxn_node {
     mlxn_node_kind kind;
     union {
-        mlxn_dispatch dispatch;
+        mlxn_dispatch *dispatch;
+        mlxn_kernel_launch *kernel;
         struct {
             mlxn_buffer *src, *dst;
             uint64_t src_offset, dst_offset, bytes;
@@ -54,11 +85,18 @@ typedef struct mlxn_node {
             struct mlxn_timeline *timeline;
             uint64_t value;
         } sync;
-        struct mlxn_graph *launch;
+        struct mlxn_graph_instance *launch;
     } u;
 } mlxn_node;
 
+/* When a node that computes ran, as the device's clock (mlxn_now_ns on host backends) saw it. */
+typedef struct mlxn_sample {
+    uint64_t start_ns, end_ns; /* of the first thread that began and the last that ended */
+    uint64_t busy_ns;          /* summed over threads; 0 where the backend cannot tell */
+} mlxn_sample;
+
 struct mlxn_command_buffer;
+struct mlxn_kernel;
 
 typedef struct mlxn_backend {
     const char *name;
@@ -93,10 +131,25 @@ typedef struct mlxn_backend {
     mlxn_status (*program_create)(void *impl, const mlxn_node *nodes, size_t n, void **program, mlxn_error *error);
     void (*program_destroy)(void *impl, void *program);
 
-    /* The queue. submit takes a reference of `cb`; will_wait: the caller is about to wait for it. */
-    mlxn_status (*submit)(void *impl, struct mlxn_command_buffer *cb, bool will_wait, mlxn_error *error);
+    /* Queues: each executes its command buffers in order, and none waits for another but through timelines. A queue
+     * is destroyed when nothing is in flight on it, possibly on its own thread. submit takes a reference of `cb`;
+     * will_wait: the caller is about to wait for it. */
+    mlxn_status (*queue_create)(void *impl, void **queue, mlxn_error *error);
+    void (*queue_destroy)(void *impl, void *queue);
+    mlxn_status (*submit)(void *impl, void *queue, struct mlxn_command_buffer *cb, bool will_wait, mlxn_error *error);
     /* True when cb is no longer in flight; timeout_ns UINT64_MAX = for ever. */
-    bool (*wait)(void *impl, struct mlxn_command_buffer *cb, uint64_t timeout_ns);
+    bool (*wait)(void *impl, void *queue, struct mlxn_command_buffer *cb, uint64_t timeout_ns);
+
+    /* Kernels of the user's own (registry.c). *prepared is the backend's; *blob (mlxn_alloc, may stay NULL) is what a
+     * disk cache would keep of it, and `cached` such a blob of an earlier run, or NULL. An error of COMPILE carries
+     * the compiler's text. NULL: the backend runs none. */
+    mlxn_status (*kernel_prepare)(void *impl, const struct mlxn_kernel *kernel, const void *cached,
+                                  uint64_t cached_bytes, void **prepared, void **blob, uint64_t *blob_bytes,
+                                  mlxn_error *error);
+    void (*kernel_release)(void *impl, void *prepared);
+
+    /* Roofs of the device for profiles: bytes per second of memory, flop/s in f32. NULL: unknown. */
+    mlxn_status (*measure)(void *impl, double *bytes_per_second, double *flops_per_second, mlxn_error *error);
 
     /* null: recorded text; NULL elsewhere. */
     const char *(*stream_text)(void *impl);

@@ -5,7 +5,8 @@
 
 enum { MLXN_CACHED_COMMAND_BUFFERS = 16 };
 
-mlxn_command_buffer *mlxn_cb_begin(mlxn_device *device) {
+mlxn_command_buffer *mlxn_cb_begin(mlxn_queue *queue) {
+    mlxn_device *device = queue->device;
     pthread_mutex_lock(&device->cache_lock);
     mlxn_command_buffer *cb = device->cache;
     if (cb) {
@@ -18,6 +19,7 @@ mlxn_command_buffer *mlxn_cb_begin(mlxn_device *device) {
     atomic_store_explicit(&cb->refs, 1, memory_order_relaxed);
     atomic_store_explicit(&cb->state, MLXN_CB_RECORDING, memory_order_relaxed);
     cb->device = mlxn_device_retain(device);
+    cb->queue = mlxn_queue_retain(queue);
     if (cb->label) cb->label[0] = 0;
     cb->error.status = MLXN_OK;
     cb->error.message[0] = 0;
@@ -25,7 +27,8 @@ mlxn_command_buffer *mlxn_cb_begin(mlxn_device *device) {
     cb->dispatches = cb->barriers = cb->hazard_barriers = 0;
     cb->next = NULL;
     cb->cursor = 0;
-    MLXN_COUNT(cmd_buf);
+    cb->started = false;
+    mlxn_live_add(device, cb);
     return cb;
 }
 
@@ -40,8 +43,10 @@ void mlxn_command_buffer_release(mlxn_command_buffer **handle) {
     *handle = NULL;
     if (atomic_fetch_sub_explicit(&cb->refs, 1, memory_order_acq_rel) != 1) return;
     mlxn_device *device = cb->device;
+    mlxn_queue *queue = cb->queue;
     mlxn_list_clear(&cb->list);
     cb->device = NULL;
+    cb->queue = NULL;
     pthread_mutex_lock(&device->cache_lock);
     bool keep = device->cached < MLXN_CACHED_COMMAND_BUFFERS;
     if (keep) {
@@ -50,13 +55,16 @@ void mlxn_command_buffer_release(mlxn_command_buffer **handle) {
         device->cached++;
     }
     pthread_mutex_unlock(&device->cache_lock);
-    if (!keep) {
-        if (cb->program) device->backend->program_destroy(device->impl, cb->program);
-        mlxn_list_free(&cb->list);
-        mlxn_free(cb->label);
-        mlxn_free(cb);
-    }
+    if (!keep) mlxn_cb_free(device, cb);
+    mlxn_queue_release(&queue);
     mlxn_device_release(&device);
+}
+
+void mlxn_cb_free(mlxn_device *device, mlxn_command_buffer *cb) {
+    if (cb->program) device->backend->program_destroy(device->impl, cb->program);
+    mlxn_list_free(&cb->list);
+    mlxn_free(cb->label);
+    mlxn_free(cb);
 }
 
 const char *mlxn_command_buffer_label(const mlxn_command_buffer *cb) { return cb && cb->label ? cb->label : ""; }
@@ -85,7 +93,7 @@ mlxn_status mlxn_cb_submit(mlxn_command_buffer *cb, bool will_wait, mlxn_error *
     if (status) return status;
     mlxn_residency_flush();
     atomic_store_explicit(&cb->state, MLXN_CB_COMMITTED, memory_order_release);
-    status = device->backend->submit(device->impl, cb, will_wait, error);
+    status = device->backend->submit(device->impl, cb->queue->impl, cb, will_wait, error);
     if (status) atomic_store_explicit(&cb->state, MLXN_CB_DISCARDED, memory_order_release);
     return status;
 }
@@ -94,14 +102,17 @@ void mlxn_cb_finish(mlxn_command_buffer *cb, const mlxn_error *failure) {
     if (failure) {
         cb->error = *failure;
         if (cb->label && cb->label[0]) mlxn_error_prefix(&cb->error, "command buffer \"%s\"", cb->label);
+        mlxn_queue_note_failure(cb->queue, &cb->error);
         mlxn_device_log(cb->device, "mlxn: %s", cb->error.message);
     }
+    mlxn_live_remove(cb->device, cb);
     mlxn_list_clear(&cb->list);
     atomic_store_explicit(&cb->state, failure ? MLXN_CB_FAILED : MLXN_CB_COMPLETED, memory_order_release);
 }
 
 void mlxn_cb_discard(mlxn_command_buffer *cb) {
     atomic_store_explicit(&cb->state, MLXN_CB_DISCARDED, memory_order_release);
+    mlxn_live_remove(cb->device, cb);
     mlxn_command_buffer_release(&cb);
 }
 
@@ -111,7 +122,7 @@ mlxn_status mlxn_command_buffer_wait(mlxn_command_buffer *cb, uint64_t timeout_n
     if (state == MLXN_CB_RECORDING || state == MLXN_CB_DISCARDED)
         return mlxn_fail(error, MLXN_ERR_STATE, "command buffer wait: \"%s\" was never committed",
                          mlxn_command_buffer_label(cb));
-    if (state == MLXN_CB_COMMITTED && !cb->device->backend->wait(cb->device->impl, cb, timeout_ns))
+    if (state == MLXN_CB_COMMITTED && !cb->device->backend->wait(cb->device->impl, cb->queue->impl, cb, timeout_ns))
         return mlxn_fail(error, MLXN_ERR_TIMEOUT, "command buffer wait: \"%s\" not completed after %.3f s",
                          mlxn_command_buffer_label(cb), (double)timeout_ns * 1e-9);
     if (mlxn_command_buffer_state(cb) == MLXN_CB_FAILED) {

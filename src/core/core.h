@@ -7,14 +7,31 @@
 #include <stdatomic.h>
 
 #include "core/backend.h"
+#include "core/gates.h"
 #include "core/hazard.h"
+
+/* Counters exist three times: of the process, of a device (both shared by threads), of an encoder (its owner's). */
+typedef struct mlxn_counter_cells {
+    _Atomic uint64_t sync, dispatch, cmd_buf, barrier, barrier_ns, auto_barrier, auto_concurrent, hazard, launch;
+} mlxn_counter_cells;
+
+/* Command buffers from begin to finish, oldest first: `serial` grows along the list. */
+typedef struct mlxn_live_list {
+    pthread_mutex_t lock;
+    struct mlxn_command_buffer *first, *last;
+    uint64_t next_serial;
+} mlxn_live_list;
 
 struct mlxn_device {
     _Atomic uint32_t refs;
     const mlxn_backend *backend;
     void *impl;
     mlxn_precision precision;
-    bool residency;
+    bool residency, checked, unretained;
+    mlxn_queue *queue; /* the default one; it lives as long as the device */
+    mlxn_counter_cells counters;
+    mlxn_live_list live;
+    struct mlxn_profiler *_Atomic profiler; /* that listens at present, NULL if none */
     uint64_t memory_limit;
     _Atomic uint64_t memory_used, memory_peak;
     mlxn_log_fn log;
@@ -26,7 +43,19 @@ struct mlxn_device {
     pthread_mutex_t cache_lock;
     struct mlxn_command_buffer *cache; /* completed command buffers whose memory is reused */
     uint32_t cached;
-    _Atomic uint64_t next_buffer_id;
+    _Atomic uint64_t next_buffer_id, next_queue_id;
+};
+
+/* An in-order queue of command buffers. The default queue of a device has no references of its own: they are the
+ * device's. */
+struct mlxn_queue {
+    _Atomic uint32_t refs;
+    mlxn_device *device; /* retained, but by the default queue */
+    bool is_default;
+    uint64_t id; /* 0 for the default one */
+    void *impl;
+    pthread_mutex_t lock; /* error */
+    mlxn_error error;     /* the first failure of a command buffer of this queue; sticky */
 };
 
 /* handles: public references. refs: all of them, work in flight included. */
@@ -37,6 +66,7 @@ struct mlxn_buffer {
     uint8_t *host;
     uint64_t size;
     uint64_t id;
+    _Atomic uint64_t last_use; /* unretained mode: serial of the latest command buffer that names it */
     bool wrapped;
     mlxn_free_fn free_fn;
     void *free_user, *free_memory;
@@ -51,6 +81,13 @@ struct mlxn_weight {
     mlxn_buffer *source; /* kept if asked */
     uint64_t accounted;
 };
+
+/* One access of a node: bytes [start, end) of a buffer. */
+typedef struct mlxn_access {
+    mlxn_buffer *buffer;
+    uint64_t start, end;
+    bool write;
+} mlxn_access;
 
 typedef struct mlxn_fence_failure {
     uint64_t after, value; /* values in (after, value] were reached by failed work */
@@ -74,12 +111,19 @@ struct mlxn_timeline {
     size_t n_failures;
     bool failures_lost; /* a failure could not be stored: every later value counts as failed */
     mlxn_timeline_listener *listeners;
+    /* Sessions that share the timeline take their values here and submit before the next one does. */
+    pthread_mutex_t order;
+    uint64_t scheduled;
 };
 
-/* A list of nodes and everything that they keep alive; each object once. */
+/* A list of nodes and everything that they keep alive; each object once. Dispatches and kernel launches lie in the
+ * arena, whose blocks stay for reuse when the list is cleared. */
+typedef struct mlxn_arena_block mlxn_arena_block;
 typedef struct mlxn_node_list {
     mlxn_node *nodes;
     size_t count, capacity;
+    mlxn_arena_block *blocks, *block; /* all of them; the one in use */
+    size_t used;                      /* bytes of the one in use */
     struct mlxn_keep {
         void **slots; /* open-addressed set of tagged pointers */
         void **order;
@@ -89,7 +133,8 @@ typedef struct mlxn_node_list {
 
 struct mlxn_command_buffer {
     _Atomic uint32_t refs;
-    mlxn_device *device; /* retained while the object is not in the cache */
+    mlxn_device *device; /* both retained while the object is not in the cache */
+    mlxn_queue *queue;
     char *label;
     size_t label_capacity;
     _Atomic int state;
@@ -98,29 +143,61 @@ struct mlxn_command_buffer {
     void *program;
     bool has_dispatch;
     uint64_t dispatches, barriers, hazard_barriers;
+    /* owned by device->live */
+    uint64_t serial;
+    struct mlxn_command_buffer *live_before, *live_after;
     /* owned by the queue while in flight */
     struct mlxn_command_buffer *next;
     size_t cursor;
+    bool started; /* the backend has begun it; it may have to wait again at the same node */
     mlxn_timeline_listener listener;
+    /* Profiling (profile.c): one sample for each node that computes, in order of execution, those of launched graphs
+     * in their place. NULL when nobody listens. The backend fills samples[sample++]. */
+    mlxn_sample *samples;
+    size_t n_samples, sample;
+    uint64_t commit_ns, start_ns, end_ns; /* start and end are the backend's, 0 if it did not run */
 };
+
+/* Dispatches between two barriers make a group; groups[i] counts those of i + 1 dispatches, the last bin all larger.
+ */
+enum { MLXN_GROUP_BINS = 8 };
 
 struct mlxn_encoder {
     mlxn_device *device;
+    mlxn_queue *queue;
     mlxn_command_buffer *open, *last;
     mlxn_hazards hazards;
     mlxn_error error; /* sticky */
+    bool owned;       /* by a session: it alone commits */
+    bool drained;     /* the session's stage is submitted: records are misuse */
+    bool serial;      /* HF2Q_FORCE_SERIAL_DISPATCH: a barrier between any two nodes */
+    mlxn_counter_cells counters;
+    /* Groups of the open command buffer or capture. */
+    uint64_t group_size, n_groups, groups[MLXN_GROUP_BINS];
+    bool fenced; /* the last node may touch anything */
+    /* Explicit barriers as checks: what stood before the last one, until a node shows that it was needed. */
+    mlxn_hazards before;
+    bool judging;
+    uint64_t barriers_needed, barriers_redundant;
     bool capturing;
     mlxn_node_list capture;
     uint64_t capture_dispatches, capture_barriers;
     bool capture_has_dispatch;
 };
 
-struct mlxn_graph {
+/* What a launch runs: immutable once anybody else refers to it. A patch of a graph whose instance is in use makes a
+ * copy. */
+typedef struct mlxn_graph_instance {
     _Atomic uint32_t refs;
     mlxn_device *device;
     mlxn_node_list list;
     void *program;
     uint64_t dispatches, barriers;
+} mlxn_graph_instance;
+
+struct mlxn_graph {
+    mlxn_device *device;
+    mlxn_graph_instance *instance;
 };
 
 /* device.c */
@@ -135,45 +212,110 @@ void mlxn_buffer_hold(mlxn_buffer *buffer);
 void mlxn_buffer_drop(mlxn_buffer *buffer);
 
 /* graph.c */
-void mlxn_graph_hold(mlxn_graph *graph);
-void mlxn_graph_drop(mlxn_graph *graph);
+void mlxn_graph_instance_hold(mlxn_graph_instance *instance);
+void mlxn_graph_instance_drop(mlxn_graph_instance *instance);
 
 /* residency.c */
-bool mlxn_residency_enabled(void); /* the cached gate */
 void mlxn_residency_stage(bool add);
 void mlxn_residency_flush(void);
 void mlxn_residency_pending(int delta);
 
 /* counters.c */
-typedef struct mlxn_counter_cells {
-    _Atomic uint64_t sync, dispatch, cmd_buf, barrier, auto_barrier, auto_concurrent, hazard, launch;
-} mlxn_counter_cells;
 extern mlxn_counter_cells mlxn_counter;
-#define MLXN_COUNT(cell) atomic_fetch_add_explicit(&mlxn_counter.cell, 1, memory_order_relaxed)
+#define MLXN_COUNT_N(encoder, cell, n)                                                                     \
+    do {                                                                                                   \
+        atomic_fetch_add_explicit(&mlxn_counter.cell, n, memory_order_relaxed);                            \
+        atomic_fetch_add_explicit(&(encoder)->device->counters.cell, n, memory_order_relaxed);             \
+        atomic_store_explicit(&(encoder)->counters.cell,                                                   \
+                              atomic_load_explicit(&(encoder)->counters.cell, memory_order_relaxed) + (n), \
+                              memory_order_relaxed);                                                       \
+    } while (0)
+#define MLXN_COUNT(encoder, cell) MLXN_COUNT_N(encoder, cell, 1)
+void mlxn_counter_cells_read(const mlxn_counter_cells *cells, mlxn_counters *out);
+
+/* queue.c */
+mlxn_status mlxn_queue_open(mlxn_device *device, bool is_default, mlxn_queue **out, mlxn_error *error);
+void mlxn_queue_close_default(mlxn_queue *queue);
+void mlxn_queue_note_failure(mlxn_queue *queue, const mlxn_error *failure);
+
+/* live.c: the live list */
+void mlxn_live_add(mlxn_device *device, mlxn_command_buffer *cb);
+void mlxn_live_remove(mlxn_device *device, mlxn_command_buffer *cb);
 
 /* node_list.c */
 typedef enum mlxn_keep_kind {
     MLXN_KEEP_BUFFER = 0,
     MLXN_KEEP_WEIGHT = 1,
     MLXN_KEEP_TIMELINE = 2,
-    MLXN_KEEP_GRAPH = 3
+    MLXN_KEEP_GRAPH = 3, /* an instance */
+    MLXN_KEEP_KERNEL = 4
 } mlxn_keep_kind;
 mlxn_node *mlxn_list_add(mlxn_node_list *list, mlxn_node_kind kind); /* NULL: out of memory */
+/* Memory in the list's arena, aligned to 16, not zeroed; it stays where it is until the list is cleared. */
+void *mlxn_list_alloc(mlxn_node_list *list, size_t bytes);
+/* A dispatch with room for its arrays, which are not zeroed. */
+mlxn_dispatch *mlxn_list_dispatch(mlxn_node_list *list, const mlxn_op_def *op, uint32_t n_args);
 bool mlxn_list_keep(mlxn_node_list *list, void *object, mlxn_keep_kind kind);
 /* Releases what is kept and forgets the nodes; memory stays for reuse. */
 void mlxn_list_clear(mlxn_node_list *list);
 void mlxn_list_free(mlxn_node_list *list);
 
 /* command.c */
-mlxn_command_buffer *mlxn_cb_begin(mlxn_device *device); /* NULL: out of memory */
+mlxn_command_buffer *mlxn_cb_begin(mlxn_queue *queue); /* NULL: out of memory */
 bool mlxn_cb_set_label(mlxn_command_buffer *cb, const char *label);
 mlxn_status mlxn_cb_submit(mlxn_command_buffer *cb, bool will_wait, mlxn_error *error);
 /* Called by the queue when cb has finished: drops what it kept, then publishes the state. */
 void mlxn_cb_finish(mlxn_command_buffer *cb, const mlxn_error *failure);
 void mlxn_cb_discard(mlxn_command_buffer *cb);
+void mlxn_cb_free(mlxn_device *device, mlxn_command_buffer *cb); /* one that nobody refers to */
 
 /* encoder.c */
 mlxn_status mlxn_encoder_open(mlxn_encoder *encoder, mlxn_error *error); /* opens a command buffer if none is open */
+/* Commit, also of an encoder that a session owns. */
+mlxn_status mlxn_encoder_submit(mlxn_encoder *encoder, const char *label, bool will_wait, mlxn_error *error);
+mlxn_status mlxn_encoder_submit_and_wait(mlxn_encoder *encoder, const char *label, mlxn_error *error);
+/* Keeps the first failure, with the label of the command buffer in front; returns its status. */
+mlxn_status mlxn_encoder_stick(mlxn_encoder *encoder, const mlxn_error *failure);
+mlxn_status mlxn_encoder_stick_memory(mlxn_encoder *encoder, const char *what);
+/* Readies the list that records go to; NULL after a sticky error or misuse. */
+mlxn_node_list *mlxn_encoder_target(mlxn_encoder *encoder);
+/* Keeps a buffer alive until what is recorded into `list` has completed. False: out of memory. */
+bool mlxn_encoder_keep(mlxn_encoder *encoder, mlxn_node_list *list, mlxn_buffer *buffer);
+
+/* dispatch.c */
+/* Fills a dispatch made by mlxn_list_dispatch from a caller's arguments: views, bounds, aliasing, parameters, kernel.
+ */
+mlxn_status mlxn_dispatch_build(const mlxn_device *device, mlxn_dispatch *d, uint32_t op, const mlxn_arg *args,
+                                const void *params, uint32_t params_size, mlxn_error *failure);
+/* The second half, for a dispatch whose views, bindings or parameters were changed in place. */
+mlxn_status mlxn_dispatch_check(const mlxn_device *device, mlxn_dispatch *d, uint32_t op, const void *params,
+                                uint32_t params_size, mlxn_error *failure);
+
+/* order.c: hazards and barriers of recording */
+/* Puts a barrier before the next node if it conflicts with the group, then adds its accesses to the group. A node
+ * that may touch anything is a fence: a barrier before and after. False: out of memory. */
+bool mlxn_encoder_order(mlxn_encoder *encoder, mlxn_node_list *list, const mlxn_access *access, size_t n, bool fence);
+/* Everything after is ordered against everything before by other means: a new group begins. */
+void mlxn_encoder_new_group(mlxn_encoder *encoder);
+/* A fresh command buffer or capture. */
+void mlxn_encoder_restart_stats(mlxn_encoder *encoder);
+/* Called after the node of a dispatch, kernel, copy or fill was added. */
+void mlxn_encoder_note_work(mlxn_encoder *encoder);
+
+/* access.c: what a node touches, the one place that knows for every kind */
+enum { MLXN_MAX_ACCESS = 64 };
+typedef struct mlxn_access_list {
+    mlxn_access items[MLXN_MAX_ACCESS];
+    size_t count;
+    bool fence; /* it may touch more than the list says: nothing may move across it */
+} mlxn_access_list;
+/* Of a node that computes; barriers, waits, signals and launches are fences without accesses. */
+void mlxn_node_accesses(const mlxn_node *node, mlxn_access_list *out);
+bool mlxn_accesses_conflict(const mlxn_access_list *a, const mlxn_access_list *b);
+bool mlxn_node_computes(const mlxn_node *node); /* dispatch, kernel, copy or fill: it has a sample */
+/* "rms_norm", "copy", the kernel's name, …; for messages, profiles and streams. */
+const char *mlxn_node_name(const mlxn_node *node);
+mlxn_cost mlxn_node_cost(const mlxn_node *node);
 
 /* timeline.c */
 typedef enum mlxn_reach { MLXN_NOT_REACHED = 0, MLXN_REACHED = 1, MLXN_REACHED_FAILED = 2 } mlxn_reach;

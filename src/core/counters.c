@@ -6,18 +6,22 @@ mlxn_counter_cells mlxn_counter;
 #define LOAD(cell) atomic_load_explicit(&(cell), memory_order_relaxed)
 #define STORE(cell, v) atomic_store_explicit(&(cell), v, memory_order_relaxed)
 
-void mlxn_counters_read(mlxn_counters *out) {
-    if (!out) return;
+void mlxn_counter_cells_read(const mlxn_counter_cells *cells, mlxn_counters *out) {
     *out = (mlxn_counters){
-        .sync_count = LOAD(mlxn_counter.sync),
-        .dispatch_count = LOAD(mlxn_counter.dispatch),
-        .cmd_buf_count = LOAD(mlxn_counter.cmd_buf),
-        .barrier_count = LOAD(mlxn_counter.barrier),
-        .auto_barrier_count = LOAD(mlxn_counter.auto_barrier),
-        .auto_barrier_concurrent_count = LOAD(mlxn_counter.auto_concurrent),
-        .hazard_barrier_count = LOAD(mlxn_counter.hazard),
-        .graph_launch_count = LOAD(mlxn_counter.launch),
+        .sync_count = LOAD(cells->sync),
+        .dispatch_count = LOAD(cells->dispatch),
+        .cmd_buf_count = LOAD(cells->cmd_buf),
+        .barrier_count = LOAD(cells->barrier),
+        .auto_barrier_count = LOAD(cells->auto_barrier),
+        .auto_barrier_concurrent_count = LOAD(cells->auto_concurrent),
+        .hazard_barrier_count = LOAD(cells->hazard),
+        .graph_launch_count = LOAD(cells->launch),
+        .barrier_total_ns = LOAD(cells->barrier_ns),
     };
+}
+
+void mlxn_counters_read(mlxn_counters *out) {
+    if (out) mlxn_counter_cells_read(&mlxn_counter, out);
 }
 
 void mlxn_counters_reset(void) {
@@ -25,6 +29,7 @@ void mlxn_counters_reset(void) {
     STORE(mlxn_counter.dispatch, 0);
     STORE(mlxn_counter.cmd_buf, 0);
     STORE(mlxn_counter.barrier, 0);
+    STORE(mlxn_counter.barrier_ns, 0);
     STORE(mlxn_counter.auto_barrier, 0);
     STORE(mlxn_counter.auto_concurrent, 0);
     STORE(mlxn_counter.hazard, 0);
@@ -35,16 +40,6 @@ void mlxn_counters_reset(void) {
  * on one that does. Counters count calls: an add counts at once, also a second one of the same buffer. */
 static _Atomic uint64_t residency_allocations, residency_commits, residency_waiting;
 static _Atomic bool residency_staged;
-
-bool mlxn_residency_enabled(void) {
-    static _Atomic int cached; /* 0 unknown, 1 on, 2 off */
-    int state = atomic_load_explicit(&cached, memory_order_relaxed);
-    if (!state) {
-        state = mlxn_env_is_one("HF2Q_NO_RESIDENCY") ? 2 : 1;
-        atomic_store_explicit(&cached, state, memory_order_relaxed);
-    }
-    return state == 1;
-}
 
 void mlxn_residency_stage(bool add) {
     if (add) {

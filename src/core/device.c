@@ -117,23 +117,30 @@ mlxn_status mlxn_device_create(const mlxn_device_desc *user, mlxn_device **out, 
     device->memory_limit = desc.memory_limit;
     device->log = desc.log;
     device->log_user = desc.log_user;
-    device->residency = mlxn_residency_enabled();
+    device->checked = desc.checked;
+    device->residency = !mlxn_gate_on(MLXN_GATE_NO_RESIDENCY);
+    device->unretained = mlxn_gate_on(MLXN_GATE_UNRETAINED);
     pthread_mutex_init(&device->cache_lock, NULL);
+    pthread_mutex_init(&device->live.lock, NULL);
     mlxn_status status = backend->open(device, &desc, &device->impl, error);
     if (status) goto fail;
     backend->info(device->impl, &device->info);
-    if (!collect_kernels(device)) {
-        backend->close(device->impl);
+    if (!collect_kernels(device))
         status = mlxn_fail(error, MLXN_ERR_MEMORY, "device: out of memory for the kernel table");
+    if (!status) status = mlxn_queue_open(device, true, &device->queue, error);
+    if (status) {
+        backend->close(device->impl);
         goto fail;
     }
-    if (mlxn_env_is_one("MLX_NATIVE_LOG_INIT"))
+    if (mlxn_gate_on(MLXN_GATE_LOG_INIT))
         mlxn_device_log(device, "mlxn: device %s (%s): residency %s", device->info.name, name,
                         device->residency ? "on" : "off: HF2Q_NO_RESIDENCY=1");
     *out = device;
     return mlxn_succeed(error);
 fail:
+    pthread_mutex_destroy(&device->live.lock);
     pthread_mutex_destroy(&device->cache_lock);
+    mlxn_free(device->kernels);
     mlxn_free(device);
     return status;
 }
@@ -147,10 +154,7 @@ static void free_cached(mlxn_device *device) {
     while (device->cache) {
         mlxn_command_buffer *cb = device->cache;
         device->cache = cb->next;
-        if (cb->program) device->backend->program_destroy(device->impl, cb->program);
-        mlxn_list_free(&cb->list);
-        mlxn_free(cb->label);
-        mlxn_free(cb);
+        mlxn_cb_free(device, cb);
     }
 }
 
@@ -160,8 +164,10 @@ void mlxn_device_release(mlxn_device **handle) {
     *handle = NULL;
     if (atomic_fetch_sub_explicit(&device->refs, 1, memory_order_acq_rel) != 1) return;
     free_cached(device);
+    mlxn_queue_close_default(device->queue);
     device->backend->close(device->impl);
     mlxn_free(device->kernels);
+    pthread_mutex_destroy(&device->live.lock);
     pthread_mutex_destroy(&device->cache_lock);
     mlxn_free(device);
 }
@@ -178,6 +184,12 @@ mlxn_status mlxn_device_get_info(mlxn_device *device, mlxn_device_info *out) {
     info.memory_limit = device->memory_limit;
     memcpy(out, &info, mlxn_min_u64(out->struct_size, sizeof info));
     return MLXN_OK;
+}
+
+void mlxn_device_counters(const mlxn_device *device, mlxn_counters *out) {
+    if (!out) return;
+    *out = (mlxn_counters){0};
+    if (device) mlxn_counter_cells_read(&device->counters, out);
 }
 
 bool mlxn_device_residency_sets_enabled(const mlxn_device *device) { return device && device->residency; }

@@ -1,5 +1,53 @@
-/* node_list.c: recorded nodes and the objects that they keep alive, each once. */
+/* node_list.c: recorded nodes, the arena of their arguments, and the objects that they keep alive, each once. */
 #include "core/core.h"
+#include "core/kernel.h"
+
+struct mlxn_arena_block {
+    mlxn_arena_block *next;
+    size_t size; /* of data */
+    _Alignas(16) uint8_t data[];
+};
+
+enum { BLOCK_BYTES = 32 << 10 };
+
+void *mlxn_list_alloc(mlxn_node_list *list, size_t bytes) {
+    bytes = (bytes + 15) & ~(size_t)15;
+    if (list->block && list->block->size - list->used >= bytes) {
+        void *memory = list->block->data + list->used;
+        list->used += bytes;
+        return memory;
+    }
+    /* Blocks behind the one in use are free: of an earlier use of the list. */
+    mlxn_arena_block *next = list->block ? list->block->next : list->blocks;
+    if (!next || next->size < bytes) {
+        size_t size = bytes > BLOCK_BYTES ? bytes : BLOCK_BYTES;
+        mlxn_arena_block *fresh = mlxn_alloc(sizeof *fresh + size);
+        if (!fresh) return NULL;
+        fresh->size = size;
+        fresh->next = next;
+        *(list->block ? &list->block->next : &list->blocks) = fresh;
+        next = fresh;
+    }
+    list->block = next;
+    list->used = bytes;
+    return next->data;
+}
+
+mlxn_dispatch *mlxn_list_dispatch(mlxn_node_list *list, const mlxn_op_def *op, uint32_t n_args) {
+    size_t params = (op->params_size + 7) & ~(size_t)7;
+    size_t each = sizeof(mlxn_view) + sizeof(mlxn_binding) + sizeof(mlxn_weight *);
+    uint8_t *memory = mlxn_list_alloc(list, sizeof(mlxn_dispatch) + n_args * each + params);
+    if (!memory) return NULL;
+    mlxn_dispatch *d = (mlxn_dispatch *)memory;
+    d->op = op;
+    d->kernel = NULL;
+    d->n_args = n_args;
+    d->args = (mlxn_view *)(d + 1);
+    d->bindings = (mlxn_binding *)(d->args + n_args);
+    d->weights = (mlxn_weight **)(d->bindings + n_args);
+    d->params = (uint64_t *)(d->weights + n_args);
+    return d;
+}
 
 mlxn_node *mlxn_list_add(mlxn_node_list *list, mlxn_node_kind kind) {
     if (list->count == list->capacity) {
@@ -54,7 +102,10 @@ bool mlxn_list_keep(mlxn_node_list *list, void *object, mlxn_keep_kind kind) {
             mlxn_timeline_retain(object);
             break;
         case MLXN_KEEP_GRAPH:
-            mlxn_graph_hold(object);
+            mlxn_graph_instance_hold(object);
+            break;
+        case MLXN_KEEP_KERNEL:
+            mlxn_kernel_retain(object);
             break;
     }
     return true;
@@ -78,8 +129,13 @@ static void release(void *tagged) {
             break;
         }
         case MLXN_KEEP_GRAPH:
-            mlxn_graph_drop(object);
+            mlxn_graph_instance_drop(object);
             break;
+        case MLXN_KEEP_KERNEL: {
+            mlxn_kernel *kernel = object;
+            mlxn_kernel_release(&kernel);
+            break;
+        }
     }
 }
 
@@ -91,11 +147,18 @@ void mlxn_list_clear(mlxn_node_list *list) {
     if (list->keep.count) memset(list->keep.slots, 0, list->keep.capacity * sizeof *list->keep.slots);
     list->keep.count = 0;
     list->count = 0;
+    list->block = NULL;
+    list->used = 0;
 }
 
 void mlxn_list_free(mlxn_node_list *list) {
     mlxn_list_clear(list);
     mlxn_free(list->nodes);
+    while (list->blocks) {
+        mlxn_arena_block *next = list->blocks->next;
+        mlxn_free(list->blocks);
+        list->blocks = next;
+    }
     mlxn_free(list->keep.slots);
     mlxn_free(list->keep.order);
     *list = (mlxn_node_list){0};

@@ -1,182 +1,124 @@
-/* queue.c: the in-order software queue of queue.h. */
-#include "core/queue.h"
+/* queue.c: queues as callers see them: life, sticky first failure, waiting until they are idle. */
+#include "core/core.h"
 
-#include <errno.h>
-#include <time.h>
-
-static void unblock(void *user) {
-    mlxn_queue *queue = user;
-    pthread_mutex_lock(&queue->lock);
-    queue->blocked = false;
-    pthread_cond_signal(&queue->work);
-    pthread_cond_broadcast(&queue->done);
-    pthread_mutex_unlock(&queue->lock);
-}
-
-/* The fences that failed work leaves open advance all the same, marked failed. */
-static void fail_signals(mlxn_command_buffer *cb, const mlxn_error *failure) {
-    for (size_t i = 0; i < cb->list.count; i++)
-        if (cb->list.nodes[i].kind == MLXN_NODE_SIGNAL)
-            mlxn_timeline_reach(cb->list.nodes[i].u.sync.timeline, cb->list.nodes[i].u.sync.value, failure);
-}
-
-/* With the lock held: runs the first command buffer if that is possible now. The lock is given up meanwhile. *gone
- * tells that the queue died with its last command buffer: then the lock is not held and the queue must not be
- * touched. */
-static bool step(mlxn_queue *queue, bool *gone) {
-    if (queue->executing || queue->blocked || !queue->head) return false;
-    queue->executing = true;
-    mlxn_command_buffer *cb = queue->head;
-    pthread_mutex_unlock(&queue->lock);
-
-    mlxn_error failure;
-    mlxn_timeline *timeline = NULL;
-    mlxn_run_result result = queue->run(queue->impl, cb, &timeline, &failure);
-    if (result == MLXN_RUN_BLOCKED) {
-        cb->listener.fn = unblock;
-        cb->listener.user = queue;
-        pthread_mutex_lock(&queue->lock);
-        queue->executing = false;
-        queue->blocked = true;
-        pthread_mutex_unlock(&queue->lock);
-        bool waits = mlxn_timeline_listen(timeline, &cb->listener);
-        pthread_mutex_lock(&queue->lock);
-        if (!waits) queue->blocked = false;
-        return true;
+mlxn_status mlxn_queue_open(mlxn_device *device, bool is_default, mlxn_queue **out, mlxn_error *error) {
+    *out = NULL;
+    mlxn_queue *queue = mlxn_alloc(sizeof *queue);
+    if (!queue) return mlxn_fail(error, MLXN_ERR_MEMORY, "queue: out of memory for its record");
+    mlxn_status status = device->backend->queue_create(device->impl, &queue->impl, error);
+    if (status) {
+        mlxn_free(queue);
+        return status;
     }
-    if (result == MLXN_RUN_FAILED) fail_signals(cb, &failure);
-    mlxn_cb_finish(cb, result == MLXN_RUN_FAILED ? &failure : NULL);
-
-    pthread_mutex_lock(&queue->lock);
-    queue->head = cb->next;
-    if (!queue->head) queue->tail = NULL;
-    queue->executing = false;
-    pthread_cond_broadcast(&queue->done);
-    pthread_mutex_unlock(&queue->lock);
-    mlxn_command_buffer_release(&cb); /* may be the last thing that keeps the device alive */
-    if (gone && *gone) return true;
-    pthread_mutex_lock(&queue->lock);
-    return true;
-}
-
-static void *queue_thread(void *user) {
-    mlxn_queue *queue = user;
-    bool gone = false;
-    pthread_mutex_lock(&queue->lock);
-    queue->gone = &gone;
-    while (!queue->stop) {
-        if (!step(queue, &gone)) pthread_cond_wait(&queue->work, &queue->lock);
-        if (gone) return NULL;
-    }
-    pthread_mutex_unlock(&queue->lock);
-    return NULL;
-}
-
-mlxn_status mlxn_queue_open(mlxn_queue *queue, mlxn_queue_run_fn run, void *impl, mlxn_error *error) {
-    *queue = (mlxn_queue){.run = run, .impl = impl};
+    atomic_init(&queue->refs, 1);
     pthread_mutex_init(&queue->lock, NULL);
-    pthread_cond_init(&queue->work, NULL);
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&queue->done, &attr);
-    pthread_condattr_destroy(&attr);
-    int rc = pthread_create(&queue->thread, NULL, queue_thread, queue);
-    if (!rc) return MLXN_OK;
-    pthread_cond_destroy(&queue->done);
-    pthread_cond_destroy(&queue->work);
-    pthread_mutex_destroy(&queue->lock);
-    return mlxn_fail_code(error, MLXN_ERR_DEVICE, rc, "device: the queue's thread could not be started (error %d)",
-                          rc);
+    queue->is_default = is_default;
+    queue->id = atomic_fetch_add(&device->next_queue_id, 1);
+    queue->device = is_default ? device : mlxn_device_retain(device);
+    *out = queue;
+    return MLXN_OK;
 }
 
-bool mlxn_queue_close(mlxn_queue *queue) {
-    bool own = pthread_equal(pthread_self(), queue->thread);
-    if (own) {
-        *queue->gone = true;
-        pthread_detach(queue->thread);
-    } else {
-        pthread_mutex_lock(&queue->lock);
-        queue->stop = true;
-        pthread_cond_signal(&queue->work);
-        pthread_mutex_unlock(&queue->lock);
-        pthread_join(queue->thread, NULL);
-    }
-    pthread_cond_destroy(&queue->done);
-    pthread_cond_destroy(&queue->work);
+static void close_queue(mlxn_queue *queue) {
+    queue->device->backend->queue_destroy(queue->device->impl, queue->impl);
     pthread_mutex_destroy(&queue->lock);
-    return own;
+    mlxn_free(queue);
 }
 
-void mlxn_queue_submit(mlxn_queue *queue, mlxn_command_buffer *cb, bool will_wait) {
-    mlxn_command_buffer_retain(cb);
-    pthread_mutex_lock(&queue->lock);
-    cb->next = NULL;
-    if (queue->tail)
-        queue->tail->next = cb;
+void mlxn_queue_close_default(mlxn_queue *queue) {
+    if (queue) close_queue(queue);
+}
+
+mlxn_status mlxn_queue_create(mlxn_device *device, mlxn_queue **out, mlxn_error *error) {
+    if (!out) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "queue: out is NULL");
+    *out = NULL;
+    if (!device) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "queue: device is NULL");
+    mlxn_status status = mlxn_queue_open(device, false, out, error);
+    return status ? status : mlxn_succeed(error);
+}
+
+mlxn_queue *mlxn_device_queue(mlxn_device *device) { return device ? device->queue : NULL; }
+mlxn_device *mlxn_queue_device(const mlxn_queue *queue) { return queue ? queue->device : NULL; }
+
+mlxn_queue *mlxn_queue_retain(mlxn_queue *queue) {
+    if (!queue) return NULL;
+    if (queue->is_default)
+        mlxn_device_retain(queue->device);
     else
-        queue->head = cb;
-    queue->tail = cb;
-    if (!will_wait) pthread_cond_signal(&queue->work);
-    pthread_mutex_unlock(&queue->lock);
+        atomic_fetch_add_explicit(&queue->refs, 1, memory_order_relaxed);
+    return queue;
 }
 
-bool mlxn_queue_wait(mlxn_queue *queue, mlxn_command_buffer *cb, uint64_t timeout_ns) {
-    bool bounded = timeout_ns != UINT64_MAX, expired = false;
-    struct timespec until = {0};
-    if (bounded) {
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        uint64_t seconds = mlxn_min_u64(timeout_ns / 1000000000u, 1000000000u);
-        uint64_t ns = (uint64_t)until.tv_nsec + timeout_ns % 1000000000u;
-        until.tv_sec += (time_t)(seconds + ns / 1000000000u);
-        until.tv_nsec = (long)(ns % 1000000000u);
+void mlxn_queue_release(mlxn_queue **handle) {
+    if (!handle || !*handle) return;
+    mlxn_queue *queue = *handle;
+    mlxn_device *device = queue->device;
+    *handle = NULL;
+    if (!queue->is_default) {
+        if (atomic_fetch_sub_explicit(&queue->refs, 1, memory_order_acq_rel) != 1) return;
+        close_queue(queue);
     }
+    mlxn_device_release(&device);
+}
+
+void mlxn_queue_note_failure(mlxn_queue *queue, const mlxn_error *failure) {
     pthread_mutex_lock(&queue->lock);
-    while (mlxn_command_buffer_state(cb) == MLXN_CB_COMMITTED && !expired) {
-        /* A bounded wait cannot lend its thread: what it would run may take longer. */
-        if (bounded) {
-            pthread_cond_signal(&queue->work);
-            expired = pthread_cond_timedwait(&queue->done, &queue->lock, &until) == ETIMEDOUT;
-        } else if (!step(queue, NULL)) {
-            pthread_cond_wait(&queue->done, &queue->lock);
-        }
-    }
-    if (queue->head) pthread_cond_signal(&queue->work); /* the rest is the queue's own thread's again */
+    if (!queue->error.status) queue->error = *failure;
     pthread_mutex_unlock(&queue->lock);
-    return mlxn_command_buffer_state(cb) != MLXN_CB_COMMITTED;
 }
 
-void mlxn_queue_acquire(mlxn_queue *queue) {
+mlxn_status mlxn_queue_status(mlxn_queue *queue, mlxn_error *error) {
+    if (!queue) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "queue status: queue is NULL");
     pthread_mutex_lock(&queue->lock);
-    while (queue->executing) pthread_cond_wait(&queue->done, &queue->lock);
-    queue->executing = true;
+    mlxn_status status = queue->error.status;
+    if (error) *error = queue->error;
     pthread_mutex_unlock(&queue->lock);
+    return status ? status : mlxn_succeed(error);
 }
 
-void mlxn_queue_release(mlxn_queue *queue) {
+void mlxn_queue_clear_status(mlxn_queue *queue) {
+    if (!queue) return;
     pthread_mutex_lock(&queue->lock);
-    queue->executing = false;
-    pthread_cond_signal(&queue->work);
-    pthread_cond_broadcast(&queue->done);
+    mlxn_succeed(&queue->error);
     pthread_mutex_unlock(&queue->lock);
 }
 
-mlxn_run_result mlxn_queue_sync(mlxn_command_buffer *cb, const mlxn_node *node, mlxn_timeline **timeline,
-                                mlxn_error *error) {
-    mlxn_timeline *t = node->u.sync.timeline;
-    if (node->kind == MLXN_NODE_SIGNAL) {
-        mlxn_timeline_reach(t, node->u.sync.value, NULL);
-        return MLXN_RUN_DONE;
+/* The oldest committed command buffer with a serial up to `upto` (on `queue`, or on any), retained; NULL if none. */
+static mlxn_command_buffer *oldest(mlxn_device *device, const mlxn_queue *queue, uint64_t upto) {
+    mlxn_command_buffer *cb;
+    pthread_mutex_lock(&device->live.lock);
+    for (cb = device->live.first; cb && cb->serial <= upto; cb = cb->live_after)
+        if ((!queue || cb->queue == queue) && mlxn_command_buffer_state(cb) == MLXN_CB_COMMITTED) break;
+    if (cb && cb->serial > upto) cb = NULL;
+    mlxn_command_buffer_retain(cb);
+    pthread_mutex_unlock(&device->live.lock);
+    return cb;
+}
+
+static mlxn_status wait_idle(mlxn_device *device, const mlxn_queue *queue, uint64_t timeout_ns, mlxn_error *error) {
+    pthread_mutex_lock(&device->live.lock);
+    uint64_t upto = device->live.next_serial;
+    pthread_mutex_unlock(&device->live.lock);
+    uint64_t begun = mlxn_now_ns();
+    for (mlxn_command_buffer *cb; (cb = oldest(device, queue, upto));) {
+        uint64_t left = timeout_ns, past = mlxn_now_ns() - begun;
+        if (timeout_ns != UINT64_MAX) left = past < timeout_ns ? timeout_ns - past : 0;
+        bool done = device->backend->wait(device->impl, cb->queue->impl, cb, left);
+        if (!done)
+            mlxn_fail(error, MLXN_ERR_TIMEOUT, "wait idle: command buffer \"%s\" not completed after %.3f s",
+                      mlxn_command_buffer_label(cb), (double)timeout_ns * 1e-9);
+        mlxn_command_buffer_release(&cb);
+        if (!done) return MLXN_ERR_TIMEOUT;
     }
-    switch (mlxn_timeline_poll(t, node->u.sync.value, error)) {
-        case MLXN_REACHED:
-            return MLXN_RUN_DONE;
-        case MLXN_REACHED_FAILED:
-            mlxn_error_prefix(error, "waited for fence %llu, which failed", (unsigned long long)node->u.sync.value);
-            return MLXN_RUN_FAILED;
-        default:
-            cb->listener.value = node->u.sync.value;
-            *timeline = t;
-            return MLXN_RUN_BLOCKED;
-    }
+    return mlxn_succeed(error);
+}
+
+mlxn_status mlxn_queue_wait_idle(mlxn_queue *queue, uint64_t timeout_ns, mlxn_error *error) {
+    if (!queue) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "wait idle: queue is NULL");
+    return wait_idle(queue->device, queue, timeout_ns, error);
+}
+
+mlxn_status mlxn_device_wait_idle(mlxn_device *device, uint64_t timeout_ns, mlxn_error *error) {
+    if (!device) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "wait idle: device is NULL");
+    return wait_idle(device, NULL, timeout_ns, error);
 }

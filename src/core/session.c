@@ -9,6 +9,8 @@ typedef struct mlxn_stage {
 struct mlxn_session {
     mlxn_encoder *encoder;
     mlxn_timeline *timeline;
+    bool shared; /* the timeline is the caller's */
+    bool wait_on_destroy;
     bool drained, pending;
     uint64_t fence_value, wait_count, wait_value;
     char *label;
@@ -18,15 +20,7 @@ struct mlxn_session {
     uint64_t failed_value; /* fence of the failed stage, 0 if none */
 };
 
-bool mlxn_session_env_enabled(void) {
-    static _Atomic int cached; /* 0 unknown, 1 on, 2 off */
-    int state = atomic_load_explicit(&cached, memory_order_relaxed);
-    if (!state) {
-        state = mlxn_env_is_one("HF2Q_ENCODER_SESSION") ? 1 : 2;
-        atomic_store_explicit(&cached, state, memory_order_relaxed);
-    }
-    return state == 1;
-}
+bool mlxn_session_env_enabled(void) { return mlxn_gate_on(MLXN_GATE_ENCODER_SESSION); }
 
 mlxn_status mlxn_device_encoder_session(mlxn_device *device, mlxn_session **out, mlxn_error *error) {
     if (!out) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "session: out is NULL");
@@ -34,22 +28,44 @@ mlxn_status mlxn_device_encoder_session(mlxn_device *device, mlxn_session **out,
     return mlxn_session_env_enabled() ? mlxn_session_create(device, out, error) : mlxn_succeed(error);
 }
 
-mlxn_status mlxn_session_create(mlxn_device *device, mlxn_session **out, mlxn_error *error) {
+mlxn_status mlxn_session_create_with(mlxn_device *device, const mlxn_session_desc *user, mlxn_session **out,
+                                     mlxn_error *error) {
     if (!out) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "session: out is NULL");
     *out = NULL;
+    if (!device) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "session: device is NULL");
+    mlxn_session_desc desc = {0};
+    if (user) {
+        if (user->struct_size < offsetof(mlxn_session_desc, timeline))
+            return mlxn_fail(error, MLXN_ERR_ARGUMENT,
+                             "session: struct_size is %u, want sizeof(mlxn_session_desc) = %zu", user->struct_size,
+                             sizeof desc);
+        memcpy(&desc, user, mlxn_min_u64(user->struct_size, sizeof desc));
+    }
+    if (!desc.queue) desc.queue = device->queue;
+    if (desc.queue->device != device)
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "session: queue belongs to another device");
     mlxn_session *session = mlxn_alloc(sizeof *session);
     if (!session) return mlxn_fail(error, MLXN_ERR_MEMORY, "session: out of memory for its record");
-    mlxn_status status = mlxn_encoder_create(device, &session->encoder, error);
+    mlxn_status status = mlxn_encoder_create_on(desc.queue, &session->encoder, error);
     if (status) {
         mlxn_free(session);
         return status;
     }
+    session->encoder->owned = true;
+    session->timeline = mlxn_timeline_retain(desc.timeline);
+    session->shared = desc.timeline != NULL;
+    session->wait_on_destroy = desc.wait_on_destroy;
     *out = session;
     return mlxn_succeed(error);
 }
 
+mlxn_status mlxn_session_create(mlxn_device *device, mlxn_session **out, mlxn_error *error) {
+    return mlxn_session_create_with(device, NULL, out, error);
+}
+
 void mlxn_session_destroy(mlxn_session *session) {
     if (!session) return;
+    if (session->wait_on_destroy) mlxn_session_wait_all(session, UINT64_MAX, NULL);
     for (size_t i = 0; i < session->n_stages; i++) mlxn_command_buffer_release(&session->stages[i].cb);
     mlxn_free(session->stages);
     mlxn_encoder_destroy(session->encoder);
@@ -85,7 +101,14 @@ static void harvest(mlxn_session *session) {
 static mlxn_status check(mlxn_session *session, const char *call, mlxn_error *error) {
     if (!session) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "session %s: session is NULL", call);
     harvest(session);
+    /* Misuse of the encoder while nothing is open to be submitted would be forgotten otherwise. */
+    if (!session->error.status && session->drained) mlxn_encoder_status(session->encoder, &session->error);
     return session->error.status ? give_error(session, error) : mlxn_succeed(error);
+}
+
+static void set_drained(mlxn_session *session, bool drained, bool pending) {
+    session->drained = session->encoder->drained = drained;
+    session->pending = pending;
 }
 
 static mlxn_status set_label(mlxn_session *session, const char *label, mlxn_error *error) {
@@ -114,7 +137,7 @@ static mlxn_status submit(mlxn_session *session, uint64_t value, mlxn_error *err
         session->capacity = capacity;
     }
     mlxn_error failure;
-    mlxn_status status = mlxn_encoder_commit(session->encoder, session->label, &failure);
+    mlxn_status status = mlxn_encoder_submit(session->encoder, session->label, false, &failure);
     if (status) {
         session->error = failure;
         session->failed_value = value;
@@ -128,21 +151,35 @@ static mlxn_status submit(mlxn_session *session, uint64_t value, mlxn_error *err
 mlxn_status mlxn_session_commit_stage(mlxn_session *session, mlxn_error *error) {
     mlxn_status status = check(session, "commit_stage", error);
     if (status || session->drained) return status;
-    session->drained = true;
-    session->pending = false;
-    return submit(session, 0, error);
+    status = submit(session, 0, error);
+    set_drained(session, true, false);
+    return status;
 }
 
 mlxn_status mlxn_session_commit_and_wait(mlxn_session *session, mlxn_error *error) {
     mlxn_status status = check(session, "commit_and_wait", error);
     if (status || session->drained) return status;
+    mlxn_error failure;
     session->drained = true; /* before the blocking part: a failing wait leaves the session drained */
     session->pending = false;
-    mlxn_error failure;
-    status = mlxn_encoder_commit_and_wait(session->encoder, session->label, &failure);
+    status = mlxn_encoder_submit_and_wait(session->encoder, session->label, &failure);
+    session->encoder->drained = true;
     harvest(session); /* the queue is in order: every earlier stage has completed too */
     if (!session->error.status && status) session->error = failure;
     return session->error.status ? give_error(session, error) : mlxn_succeed(error);
+}
+
+/* Submits the stage with the signal of `value`. On a shared timeline the signal comes after all that were promised
+ * before, so that a value means what it says whatever queue is faster. */
+static mlxn_status submit_fence(mlxn_session *session, uint64_t value, mlxn_error *error) {
+    /* A sticky error of the recorded stage: submit reports it, and the fence must still advance. */
+    if (session->shared && value > 1) mlxn_encoder_wait(session->encoder, session->timeline, value - 1);
+    mlxn_encoder_signal(session->encoder, session->timeline, value);
+    mlxn_status status = submit(session, value, error);
+    set_drained(session, true, true);
+    session->fence_value = value;
+    if (status) mlxn_timeline_fail_after(session->timeline, value - 1, value, &session->error);
+    return status;
 }
 
 mlxn_status mlxn_session_fence_stage(mlxn_session *session, const char *label, mlxn_error *error) {
@@ -152,22 +189,26 @@ mlxn_status mlxn_session_fence_stage(mlxn_session *session, const char *label, m
     if (!session->timeline &&
         (status = mlxn_timeline_create(mlxn_encoder_device(session->encoder), &session->timeline, error)))
         return status;
-    uint64_t value = session->fence_value + 1;
-    /* A sticky error of the recorded stage: submit below reports it, and the fence must still advance. */
-    mlxn_encoder_signal(session->encoder, session->timeline, value);
-    session->drained = true;
-    session->pending = true;
-    session->fence_value = value;
-    status = submit(session, value, error);
-    if (status) mlxn_timeline_fail_after(session->timeline, value - 1, value, &session->error);
+    if (!session->shared) return submit_fence(session, session->fence_value + 1, error);
+    /* One after the other: on one queue a later value submitted first would wait for ever. */
+    mlxn_timeline *t = session->timeline;
+    pthread_mutex_lock(&t->order);
+    uint64_t value = mlxn_max_u64(t->scheduled, mlxn_timeline_value(t)) + 1;
+    t->scheduled = value;
+    status = submit_fence(session, value, error);
+    pthread_mutex_unlock(&t->order);
     return status;
 }
 
 mlxn_status mlxn_session_reset_for_next_stage(mlxn_session *session, mlxn_error *error) {
     mlxn_status status = check(session, "reset_for_next_stage", error);
     if (status || !session->drained) return status;
+    session->encoder->drained = false;
     status = mlxn_encoder_open(session->encoder, error);
-    if (status) return status;
+    if (status) {
+        session->encoder->drained = true;
+        return status;
+    }
     if (session->pending) {
         status = mlxn_encoder_wait(session->encoder, session->timeline, session->fence_value);
         if (status) {
@@ -177,13 +218,13 @@ mlxn_status mlxn_session_reset_for_next_stage(mlxn_session *session, mlxn_error 
         session->wait_count++;
         session->wait_value = session->fence_value;
     }
-    session->drained = session->pending = false;
+    set_drained(session, false, false);
     return set_label(session, NULL, error);
 }
 
 bool mlxn_session_is_drained(const mlxn_session *s) { return s && s->drained; }
 bool mlxn_session_is_fence_pending(const mlxn_session *s) { return s && s->pending; }
-bool mlxn_session_has_event(const mlxn_session *s) { return s && s->timeline; }
+bool mlxn_session_has_event(const mlxn_session *s) { return s && s->fence_value > 0; }
 uint64_t mlxn_session_fence_value(const mlxn_session *s) { return s ? s->fence_value : 0; }
 uint64_t mlxn_session_wait_count(const mlxn_session *s) { return s ? s->wait_count : 0; }
 uint64_t mlxn_session_wait_value(const mlxn_session *s) { return s ? s->wait_value : 0; }
@@ -237,15 +278,35 @@ mlxn_status mlxn_session_wait_all(mlxn_session *session, uint64_t timeout_ns, ml
     return session->error.status ? give_error(session, error) : mlxn_succeed(error);
 }
 
+mlxn_status mlxn_session_status(mlxn_session *session, mlxn_error *error) { return check(session, "status", error); }
+
+mlxn_status mlxn_session_stage_status(mlxn_session *session, uint64_t value, mlxn_error *error) {
+    mlxn_status status = check_value(session, "stage_status", value, error);
+    if (status) return status;
+    mlxn_error failure;
+    if (mlxn_timeline_poll(session->timeline, value, &failure) != MLXN_REACHED_FAILED) return mlxn_succeed(error);
+    if (error) *error = failure;
+    return failure.status;
+}
+
+void mlxn_session_counters(const mlxn_session *session, mlxn_counters *out) {
+    mlxn_encoder_counters(session ? session->encoder : NULL, out);
+}
+
 mlxn_status mlxn_session_stage_state(mlxn_session *session, uint64_t value, mlxn_cb_state *out, mlxn_error *error) {
     mlxn_status status = check_value(session, "stage_state", value, error);
     if (status) return status;
     if (!out) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "session stage_state: out is NULL");
     /* The fence decides; the command buffer itself may be a moment behind it. */
     switch (mlxn_timeline_poll(session->timeline, value, NULL)) {
-        case MLXN_REACHED: *out = MLXN_CB_COMPLETED; break;
-        case MLXN_REACHED_FAILED: *out = MLXN_CB_FAILED; break;
-        default: *out = MLXN_CB_COMMITTED;
+        case MLXN_REACHED:
+            *out = MLXN_CB_COMPLETED;
+            break;
+        case MLXN_REACHED_FAILED:
+            *out = MLXN_CB_FAILED;
+            break;
+        default:
+            *out = MLXN_CB_COMMITTED;
     }
     return mlxn_succeed(error);
 }

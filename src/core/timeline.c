@@ -13,6 +13,7 @@ mlxn_status mlxn_timeline_create(mlxn_device *device, mlxn_timeline **out, mlxn_
     atomic_init(&t->refs, 1);
     atomic_init(&t->value, 0);
     pthread_mutex_init(&t->lock, NULL);
+    pthread_mutex_init(&t->order, NULL);
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -34,6 +35,7 @@ void mlxn_timeline_release(mlxn_timeline **handle) {
     if (atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) != 1) return;
     pthread_cond_destroy(&t->changed);
     pthread_mutex_destroy(&t->lock);
+    pthread_mutex_destroy(&t->order);
     mlxn_free(t->failures);
     mlxn_free(t);
 }
@@ -148,6 +150,13 @@ bool mlxn_timeline_listen(mlxn_timeline *t, mlxn_timeline_listener *listener) {
 
 void mlxn_timeline_signal(mlxn_timeline *timeline, uint64_t value) {
     if (timeline) mlxn_timeline_reach(timeline, value, NULL);
+}
+
+void mlxn_timeline_fail(mlxn_timeline *timeline, uint64_t value, const char *message) {
+    if (!timeline) return;
+    mlxn_error failure;
+    mlxn_fail(&failure, MLXN_ERR_EXECUTION, "%s", message && *message ? message : "given up by its owner");
+    mlxn_timeline_reach(timeline, value, &failure);
 }
 
 mlxn_status mlxn_timeline_wait(mlxn_timeline *t, uint64_t value, uint64_t timeout_ns, mlxn_error *error) {

@@ -51,7 +51,7 @@ void check_set_release(check_set *set) {
 const mlxn_kernel_row *check_last_row(const mlxn_encoder *encoder) {
     const mlxn_node_list *list = &encoder->open->list;
     for (size_t i = list->count; i-- > 0;)
-        if (list->nodes[i].kind == MLXN_NODE_DISPATCH) return list->nodes[i].u.dispatch.kernel;
+        if (list->nodes[i].kind == MLXN_NODE_DISPATCH) return list->nodes[i].u.dispatch->kernel;
     return NULL;
 }
 

@@ -20,7 +20,7 @@ static mlxn_run_result run(void *impl, mlxn_command_buffer *cb, mlxn_timeline **
     while (cb->cursor < program->n_segments) {
         cpu_segment *segment = &program->segments[cb->cursor];
         if (segment->kind == CPU_SEGMENT_SYNC) {
-            mlxn_run_result result = mlxn_queue_sync(cb, segment->node, timeline, error);
+            mlxn_run_result result = mlxn_host_queue_sync(cb, segment->node, timeline, error);
             if (result != MLXN_RUN_DONE) return result;
             cb->cursor++;
             continue;
@@ -37,10 +37,13 @@ static mlxn_run_result run(void *impl, mlxn_command_buffer *cb, mlxn_timeline **
                 cb->cursor++;
             last = cb->cursor;
         }
+        cpu_turn_acquire(device);
         cpu_threads_run(device, part, first, last);
         int failure = atomic_exchange(&device->failure, 0);
+        const char *name = atomic_exchange(&device->failed_operation, NULL);
+        cpu_turn_release(device);
         if (failure) {
-            mlxn_fail(error, MLXN_ERR_EXECUTION, "cpu: an operation failed: %s",
+            mlxn_fail(error, MLXN_ERR_EXECUTION, "cpu: %s failed: %s", name ? name : "an operation",
                       mlxn_status_text((mlxn_status)failure));
             return MLXN_RUN_FAILED;
         }
@@ -64,12 +67,12 @@ static mlxn_status open_device(mlxn_device *owner, const mlxn_device_desc *desc,
     if (!(device->isa & MLXN_ISA_AVX512)) device->isa &= MLXN_ISA_AVX2;
     cpu_detect_name(device->name, sizeof device->name);
     pthread_mutex_init(&device->slab_lock, NULL);
+    pthread_mutex_init(&device->turn_lock, NULL);
+    pthread_cond_init(&device->turn_changed, NULL);
     mlxn_status status = cpu_threads_start(device, error);
-    if (!status) {
-        status = mlxn_queue_open(&device->queue, run, device, error);
-        if (status) cpu_threads_stop(device);
-    }
     if (status) {
+        pthread_cond_destroy(&device->turn_changed);
+        pthread_mutex_destroy(&device->turn_lock);
         pthread_mutex_destroy(&device->slab_lock);
         mlxn_free_aligned(device);
         return status;
@@ -80,10 +83,11 @@ static mlxn_status open_device(mlxn_device *owner, const mlxn_device_desc *desc,
 
 static void close_device(void *impl) {
     cpu_device *device = impl;
-    mlxn_queue_close(&device->queue);
     cpu_threads_stop(device);
     cpu_slabs_close(device);
     mlxn_free_aligned(device->scratch);
+    pthread_cond_destroy(&device->turn_changed);
+    pthread_mutex_destroy(&device->turn_lock);
     pthread_mutex_destroy(&device->slab_lock);
     mlxn_free_aligned(device);
 }
@@ -147,12 +151,8 @@ static mlxn_status weight_prepare(void *impl, const mlxn_weight_view *raw, mlxn_
 }
 static void weight_destroy(void *impl, void *storage) { cpu_slab_free(impl, storage); }
 
-static mlxn_status submit(void *impl, mlxn_command_buffer *cb, bool will_wait, mlxn_error *error) {
-    mlxn_queue_submit(&((cpu_device *)impl)->queue, cb, will_wait);
-    return MLXN_OK;
-}
-static bool wait_for(void *impl, mlxn_command_buffer *cb, uint64_t timeout_ns) {
-    return mlxn_queue_wait(&((cpu_device *)impl)->queue, cb, timeout_ns);
+static mlxn_status queue_create(void *impl, void **queue, mlxn_error *error) {
+    return mlxn_host_queue_create(run, impl, queue, error);
 }
 
 const mlxn_backend mlxn_backend_cpu = {
@@ -172,6 +172,8 @@ const mlxn_backend mlxn_backend_cpu = {
     .kernels = cpu_kernel_rows,
     .program_create = cpu_program_create,
     .program_destroy = cpu_program_destroy,
-    .submit = submit,
-    .wait = wait_for,
+    .queue_create = queue_create,
+    .queue_destroy = mlxn_host_queue_destroy,
+    .submit = mlxn_host_queue_submit,
+    .wait = mlxn_host_queue_wait,
 };

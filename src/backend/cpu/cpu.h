@@ -27,7 +27,9 @@ typedef struct cpu_run {
     void *local;
     uint64_t chunks; /* of this phase */
     _Atomic uint64_t *next;
-    _Atomic int *failure; /* a reference that runs out of memory stores its mlxn_status here */
+    /* A reference that runs out of memory stores its name and its mlxn_status here, in this order. */
+    const char *_Atomic *failed_operation;
+    _Atomic int *failure;
 } cpu_run;
 
 /* Takes one chunk: true and its number, false when the phase has none left. */

@@ -3,7 +3,7 @@
 #define MLXN_SRC_CPU_DEVICE_H
 
 #include "backend/cpu/cpu.h"
-#include "core/queue.h"
+#include "core/host_queue.h"
 
 /* One dispatch, copy or fill, planned. */
 typedef struct cpu_item {
@@ -50,11 +50,16 @@ typedef struct cpu_task {
 typedef struct cpu_slab cpu_slab;
 
 struct cpu_device {
-    mlxn_queue queue;
     uint32_t n_threads, isa;
     char name[128];
     pthread_t *workers;
     uint32_t n_workers;
+
+    /* The threads and the scratch serve one of the queues, or one call of cpu_parallel, at a time; first come, first
+     * served. */
+    pthread_mutex_t turn_lock;
+    pthread_cond_t turn_changed;
+    uint64_t turn_next, turn_now;
 
     /* Threads meet here: see threads.c. */
     _Alignas(64) _Atomic uint64_t state; /* epoch and workers inside */
@@ -62,7 +67,8 @@ struct cpu_device {
     _Atomic uint32_t sleepers;
     _Atomic bool stop;
     cpu_task task;
-    _Atomic int failure; /* mlxn_status of a reference that failed, 0 if none */
+    _Atomic int failure;                  /* mlxn_status of an operation that failed, 0 if none */
+    const char *_Atomic failed_operation; /* its name, NULL if unknown */
 
     uint8_t *scratch; /* local of each thread, then shared */
     _Atomic uint64_t local_bytes, shared_bytes;
@@ -74,6 +80,9 @@ struct cpu_device {
 /* threads.c */
 mlxn_status cpu_threads_start(cpu_device *device, mlxn_error *error);
 void cpu_threads_stop(cpu_device *device);
+/* Waits for this thread's turn to use the threads and the scratch; release gives it to the next. */
+void cpu_turn_acquire(cpu_device *device);
+void cpu_turn_release(cpu_device *device);
 /* Runs segments [first, last), which compute. The caller is the executor. */
 void cpu_threads_run(cpu_device *device, cpu_program *program, size_t first, size_t last);
 

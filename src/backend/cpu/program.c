@@ -25,11 +25,13 @@ static void run_fill(cpu_run *run) {
 }
 
 static void run_reference(cpu_run *run) {
-    const mlxn_dispatch *d = &((const mlxn_node *)run->params)->u.dispatch;
+    const mlxn_dispatch *d = ((const mlxn_node *)run->params)->u.dispatch;
     uint64_t chunk;
     while (cpu_next(run, &chunk)) {
         mlxn_status status = d->op->ref(d->args, d->params);
-        if (status) atomic_store(run->failure, (int)status);
+        if (!status) continue;
+        atomic_store(run->failed_operation, d->op->name);
+        atomic_store(run->failure, (int)status);
     }
 }
 
@@ -47,7 +49,7 @@ static void plan_item(cpu_item *item, const mlxn_node *node, uint32_t n_threads)
             item->plan.chunks[0] = (node->u.fill.bytes + COPY_CHUNK - 1) / COPY_CHUNK;
             break;
         default: {
-            const mlxn_dispatch *d = &node->u.dispatch;
+            const mlxn_dispatch *d = node->u.dispatch;
             if (!d->kernel) {
                 item->run = run_reference;
                 break;
@@ -147,9 +149,9 @@ mlxn_status cpu_program_create(void *impl, const mlxn_node *nodes, size_t n, voi
     if (program->local_bytes <= atomic_load(&device->local_bytes) &&
         program->shared_bytes <= atomic_load(&device->shared_bytes))
         return MLXN_OK;
-    mlxn_queue_acquire(&device->queue);
+    cpu_turn_acquire(device);
     mlxn_status status = cpu_scratch_reserve(device, program, error);
-    mlxn_queue_release(&device->queue);
+    cpu_turn_release(device);
     return status;
 }
 

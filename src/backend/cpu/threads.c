@@ -92,6 +92,7 @@ static void run_items(cpu_device *device, const cpu_task *task, uint32_t thread)
             .local = local,
             .chunks = item->plan.chunks[task->phase],
             .next = &item->next[task->phase],
+            .failed_operation = &device->failed_operation,
             .failure = &device->failure,
         };
         item->run(&run);
@@ -216,12 +217,26 @@ void cpu_threads_stop(cpu_device *device) {
     device->n_workers = 0;
 }
 
+void cpu_turn_acquire(cpu_device *device) {
+    pthread_mutex_lock(&device->turn_lock);
+    uint64_t mine = device->turn_next++;
+    while (device->turn_now != mine) pthread_cond_wait(&device->turn_changed, &device->turn_lock);
+    pthread_mutex_unlock(&device->turn_lock);
+}
+
+void cpu_turn_release(cpu_device *device) {
+    pthread_mutex_lock(&device->turn_lock);
+    device->turn_now++;
+    if (device->turn_now != device->turn_next) pthread_cond_broadcast(&device->turn_changed);
+    pthread_mutex_unlock(&device->turn_lock);
+}
+
 void cpu_parallel(cpu_device *device, uint64_t chunks, void (*fn)(void *arg, uint64_t chunk), void *arg) {
-    mlxn_queue_acquire(&device->queue);
+    cpu_turn_acquire(device);
     device->task.fn = fn;
     device->task.arg = arg;
     device->task.chunks = chunks;
     atomic_store_explicit(&device->task.next, 0, memory_order_relaxed);
     share_task(device);
-    mlxn_queue_release(&device->queue);
+    cpu_turn_release(device);
 }

@@ -63,13 +63,18 @@ static mlxn_status program_create(void *impl, const mlxn_node *nodes, size_t n, 
     return mlxn_backend_cpu.program_create(impl, nodes, n, program, error);
 }
 static void program_destroy(void *impl, void *program) { mlxn_backend_cpu.program_destroy(impl, program); }
-static mlxn_status submit(void *impl, mlxn_command_buffer *cb, bool will_wait, mlxn_error *error) {
+static mlxn_status queue_create(void *impl, void **queue, mlxn_error *error) {
+    FAIL_HERE("queue_create");
+    return mlxn_backend_cpu.queue_create(impl, queue, error);
+}
+static void queue_destroy(void *impl, void *queue) { mlxn_backend_cpu.queue_destroy(impl, queue); }
+static mlxn_status submit(void *impl, void *queue, mlxn_command_buffer *cb, bool will_wait, mlxn_error *error) {
     FAIL_HERE("submit");
     if (fails()) atomic_store(&((cpu_device *)impl)->failure, MLXN_ERR_DEVICE);
-    return mlxn_backend_cpu.submit(impl, cb, will_wait, error);
+    return mlxn_backend_cpu.submit(impl, queue, cb, will_wait, error);
 }
-static bool wait_for(void *impl, mlxn_command_buffer *cb, uint64_t timeout_ns) {
-    return mlxn_backend_cpu.wait(impl, cb, timeout_ns);
+static bool wait_for(void *impl, void *queue, mlxn_command_buffer *cb, uint64_t timeout_ns) {
+    return mlxn_backend_cpu.wait(impl, queue, cb, timeout_ns);
 }
 
 const mlxn_backend mlxn_backend_fault = {
@@ -89,6 +94,8 @@ const mlxn_backend mlxn_backend_fault = {
     .kernels = kernels,
     .program_create = program_create,
     .program_destroy = program_destroy,
+    .queue_create = queue_create,
+    .queue_destroy = queue_destroy,
     .submit = submit,
     .wait = wait_for,
 };

@@ -5,10 +5,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "core/queue.h"
+#include "core/host_queue.h"
 
 typedef struct null_device {
-    mlxn_queue queue;
+    pthread_mutex_t lock; /* the text: queues write whole lines into it in turns */
+    bool silent;
     char *text;
     size_t used, capacity;
     bool lost; /* out of memory: the text is incomplete and says so */
@@ -21,6 +22,7 @@ static uint32_t device_count(mlxn_error *error) {
 
 static void put(null_device *device, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void put(null_device *device, const char *format, ...) {
+    if (device->lost) return;
     for (int attempt = 0; attempt < 2; attempt++) {
         va_list args;
         va_start(args, format);
@@ -53,79 +55,88 @@ static void put_args(null_device *device, const mlxn_dispatch *d) {
         } else if (v->weight) {
             put(device, "%s[%" PRIu64 ",%" PRIu64 "]", mlxn_format_name(v->weight->format), v->dims[0], v->dims[1]);
         } else {
-            put(device, "b%" PRIu64 "+%" PRIu64 ":%s[", d->buffers[i]->id, d->offsets[i], mlxn_dtype_name(v->dtype));
+            put(device, "b%" PRIu64 "+%" PRIu64 ":%s[", d->bindings[i].buffer->id, d->bindings[i].offset,
+                mlxn_dtype_name(v->dtype));
             for (uint32_t k = 0; k < v->rank; k++) put(device, "%s%" PRIu64, k ? "," : "", v->dims[k]);
             put(device, "]");
         }
     }
 }
 
-static mlxn_run_result run_nodes(null_device *device, mlxn_command_buffer *cb, const mlxn_node *nodes, size_t count,
-                                 size_t *cursor, mlxn_timeline **timeline, mlxn_error *error) {
-    for (; *cursor < count; (*cursor)++) {
-        const mlxn_node *node = &nodes[*cursor];
-        switch (node->kind) {
-            case MLXN_NODE_DISPATCH:
-                put(device, "dispatch %s", node->u.dispatch.op->name);
-                put_args(device, &node->u.dispatch);
-                put(device, "\n");
-                break;
-            case MLXN_NODE_COPY:
-                put(device, "copy b%" PRIu64 "+%" PRIu64 " -> b%" PRIu64 "+%" PRIu64 " bytes=%" PRIu64 "\n",
-                    node->u.copy.src->id, node->u.copy.src_offset, node->u.copy.dst->id, node->u.copy.dst_offset,
-                    node->u.copy.bytes);
-                break;
-            case MLXN_NODE_FILL:
-                put(device, "fill b%" PRIu64 "+%" PRIu64 " bytes=%" PRIu64 " value=%u\n", node->u.fill.dst->id,
-                    node->u.fill.offset, node->u.fill.bytes, node->u.fill.value);
-                break;
-            case MLXN_NODE_BARRIER:
-                put(device, "barrier\n");
-                break;
-            case MLXN_NODE_SIGNAL:
-            case MLXN_NODE_WAIT: {
-                mlxn_run_result result = mlxn_queue_sync(cb, node, timeline, error);
-                if (result != MLXN_RUN_DONE) return result;
-                put(device, "%s value=%" PRIu64 "\n", node->kind == MLXN_NODE_WAIT ? "wait" : "signal",
-                    node->u.sync.value);
-                break;
-            }
-            case MLXN_NODE_LAUNCH: {
-                const mlxn_graph *graph = node->u.launch;
-                size_t inner = 0;
-                put(device, "launch dispatches=%" PRIu64 " {\n", graph->dispatches);
-                run_nodes(device, cb, graph->list.nodes, graph->list.count, &inner, timeline, error);
-                put(device, "}\n");
-                break;
-            }
+static void put_node(null_device *device, const mlxn_node *node) {
+    switch (node->kind) {
+        case MLXN_NODE_DISPATCH:
+            put(device, "dispatch %s", node->u.dispatch->op->name);
+            put_args(device, node->u.dispatch);
+            put(device, "\n");
+            break;
+        case MLXN_NODE_COPY:
+            put(device, "copy b%" PRIu64 "+%" PRIu64 " -> b%" PRIu64 "+%" PRIu64 " bytes=%" PRIu64 "\n",
+                node->u.copy.src->id, node->u.copy.src_offset, node->u.copy.dst->id, node->u.copy.dst_offset,
+                node->u.copy.bytes);
+            break;
+        case MLXN_NODE_FILL:
+            put(device, "fill b%" PRIu64 "+%" PRIu64 " bytes=%" PRIu64 " value=%u\n", node->u.fill.dst->id,
+                node->u.fill.offset, node->u.fill.bytes, node->u.fill.value);
+            break;
+        case MLXN_NODE_LAUNCH: {
+            const mlxn_graph_instance *graph = node->u.launch;
+            put(device, "launch dispatches=%" PRIu64 " {\n", graph->dispatches);
+            for (size_t i = 0; i < graph->list.count; i++) put_node(device, &graph->list.nodes[i]);
+            put(device, "}\n");
+            break;
         }
+        case MLXN_NODE_SIGNAL:
+        case MLXN_NODE_WAIT:
+            put(device, "%s value=%" PRIu64 "\n", mlxn_node_name(node), node->u.sync.value);
+            break;
+        default:
+            put(device, "%s\n", mlxn_node_name(node));
     }
-    return MLXN_RUN_DONE;
+}
+
+static void put_locked(null_device *device, const mlxn_node *node) {
+    if (device->silent) return;
+    pthread_mutex_lock(&device->lock);
+    put_node(device, node);
+    pthread_mutex_unlock(&device->lock);
+}
+
+static void put_line(null_device *device, const char *format, const char *word) {
+    if (device->silent) return;
+    pthread_mutex_lock(&device->lock);
+    put(device, format, word);
+    pthread_mutex_unlock(&device->lock);
 }
 
 static mlxn_run_result run(void *impl, mlxn_command_buffer *cb, mlxn_timeline **timeline, mlxn_error *error) {
     null_device *device = impl;
-    if (!cb->cursor) put(device, "begin \"%s\"\n", mlxn_command_buffer_label(cb));
-    mlxn_run_result result = run_nodes(device, cb, cb->list.nodes, cb->list.count, &cb->cursor, timeline, error);
-    if (result == MLXN_RUN_DONE) put(device, "end\n");
-    return result;
+    if (!cb->started) put_line(device, "begin \"%s\"\n", mlxn_command_buffer_label(cb));
+    cb->started = true;
+    for (; cb->cursor < cb->list.count; cb->cursor++) {
+        const mlxn_node *node = &cb->list.nodes[cb->cursor];
+        if (node->kind == MLXN_NODE_SIGNAL || node->kind == MLXN_NODE_WAIT) {
+            mlxn_run_result result = mlxn_host_queue_sync(cb, node, timeline, error);
+            if (result != MLXN_RUN_DONE) return result;
+        }
+        put_locked(device, node);
+    }
+    put_line(device, "%s", "end\n");
+    return MLXN_RUN_DONE;
 }
 
 static mlxn_status open_device(mlxn_device *owner, const mlxn_device_desc *desc, void **impl, mlxn_error *error) {
     null_device *device = mlxn_alloc(sizeof *device);
     if (!device) return mlxn_fail(error, MLXN_ERR_MEMORY, "device: out of memory for the null device");
-    mlxn_status status = mlxn_queue_open(&device->queue, run, device, error);
-    if (status) {
-        mlxn_free(device);
-        return status;
-    }
+    pthread_mutex_init(&device->lock, NULL);
+    device->silent = desc->no_stream;
     *impl = device;
     return MLXN_OK;
 }
 
 static void close_device(void *impl) {
     null_device *device = impl;
-    mlxn_queue_close(&device->queue);
+    pthread_mutex_destroy(&device->lock);
     mlxn_free(device->text);
     mlxn_free(device);
 }
@@ -174,27 +185,23 @@ static mlxn_status program_create(void *impl, const mlxn_node *nodes, size_t n, 
     return MLXN_OK; /* nodes are read as they are */
 }
 static void program_destroy(void *impl, void *program) {}
-static mlxn_status submit(void *impl, mlxn_command_buffer *cb, bool will_wait, mlxn_error *error) {
-    mlxn_queue_submit(&((null_device *)impl)->queue, cb, will_wait);
-    return MLXN_OK;
-}
-static bool wait_for(void *impl, mlxn_command_buffer *cb, uint64_t timeout_ns) {
-    return mlxn_queue_wait(&((null_device *)impl)->queue, cb, timeout_ns);
+static mlxn_status queue_create(void *impl, void **queue, mlxn_error *error) {
+    return mlxn_host_queue_create(run, impl, queue, error);
 }
 static const char *stream_text(void *impl) {
     null_device *device = impl;
-    mlxn_queue_acquire(&device->queue);
+    pthread_mutex_lock(&device->lock);
     const char *text = device->lost ? "(text lost: out of memory)\n" : device->text ? device->text : "";
-    mlxn_queue_release(&device->queue);
+    pthread_mutex_unlock(&device->lock);
     return text;
 }
 static void stream_clear(void *impl) {
     null_device *device = impl;
-    mlxn_queue_acquire(&device->queue);
+    pthread_mutex_lock(&device->lock);
     device->used = 0;
     device->lost = false;
     if (device->text) device->text[0] = 0;
-    mlxn_queue_release(&device->queue);
+    pthread_mutex_unlock(&device->lock);
 }
 
 const mlxn_backend mlxn_backend_null = {
@@ -214,8 +221,10 @@ const mlxn_backend mlxn_backend_null = {
     .kernels = kernels,
     .program_create = program_create,
     .program_destroy = program_destroy,
-    .submit = submit,
-    .wait = wait_for,
+    .queue_create = queue_create,
+    .queue_destroy = mlxn_host_queue_destroy,
+    .submit = mlxn_host_queue_submit,
+    .wait = mlxn_host_queue_wait,
     .stream_text = stream_text,
     .stream_clear = stream_clear,
 };

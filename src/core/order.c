@@ -1,0 +1,132 @@
+/* order.c: barriers of recording: where the hazard tracker finds a conflict, and where the caller asks for one. */
+#include "core/core.h"
+
+static bool has_work(const mlxn_encoder *encoder) {
+    return encoder->capturing ? encoder->capture_has_dispatch : encoder->open && encoder->open->has_dispatch;
+}
+
+/* The present group is complete. */
+static void close_group(mlxn_encoder *encoder) {
+    if (encoder->group_size) {
+        uint64_t bin = mlxn_min_u64(encoder->group_size, MLXN_GROUP_BINS) - 1;
+        encoder->groups[bin]++;
+        encoder->n_groups++;
+    }
+    encoder->group_size = 0;
+}
+
+/* An explicit barrier that nothing was found to need until the next one, or the end, was superfluous. */
+static void settle_barrier(mlxn_encoder *encoder) {
+    if (encoder->judging) encoder->barriers_redundant++;
+    encoder->judging = false;
+}
+
+void mlxn_encoder_restart_stats(mlxn_encoder *encoder) {
+    mlxn_hazards_reset(&encoder->hazards);
+    encoder->group_size = encoder->n_groups = 0;
+    memset(encoder->groups, 0, sizeof encoder->groups);
+    encoder->judging = false;
+    encoder->barriers_needed = encoder->barriers_redundant = 0;
+}
+
+void mlxn_encoder_new_group(mlxn_encoder *encoder) {
+    close_group(encoder);
+    settle_barrier(encoder);
+    mlxn_hazards_reset(&encoder->hazards);
+}
+
+static bool add_barrier(mlxn_encoder *encoder, mlxn_node_list *list) {
+    if (!mlxn_list_add(list, MLXN_NODE_BARRIER)) return false;
+    if (encoder->capturing)
+        encoder->capture_barriers++;
+    else
+        encoder->open->barriers++;
+    close_group(encoder);
+    return true;
+}
+
+/* A barrier that the tracker asks for. Ordering against what stands before the last explicit barrier is settled by it
+ * as well. */
+static bool hazard_barrier(mlxn_encoder *encoder, mlxn_node_list *list) {
+    if (!add_barrier(encoder, list)) return false;
+    mlxn_hazards_reset(&encoder->hazards);
+    settle_barrier(encoder);
+    if (!encoder->capturing) encoder->open->hazard_barriers++;
+    MLXN_COUNT(encoder, hazard);
+    return true;
+}
+
+static bool conflicts(const mlxn_hazards *hazards, const mlxn_access *access, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (mlxn_hazards_conflict(hazards, access[i].buffer, access[i].start, access[i].end, access[i].write))
+            return true;
+    return false;
+}
+
+bool mlxn_encoder_order(mlxn_encoder *encoder, mlxn_node_list *list, const mlxn_access *access, size_t n,
+                        bool fence) {
+    bool apart = encoder->group_size && (fence || encoder->serial || encoder->fenced);
+    if ((apart || conflicts(&encoder->hazards, access, n)) && !hazard_barrier(encoder, list)) return false;
+    encoder->fenced = fence;
+    if (encoder->judging && (fence || conflicts(&encoder->before, access, n))) {
+        encoder->barriers_needed++;
+        encoder->judging = false;
+    }
+    for (size_t i = 0; i < n; i++)
+        if (!mlxn_hazards_add(&encoder->hazards, access[i].buffer, access[i].start, access[i].end, access[i].write))
+            return false;
+    return true;
+}
+
+void mlxn_encoder_note_work(mlxn_encoder *encoder) {
+    encoder->group_size++;
+    if (encoder->capturing) {
+        encoder->capture_has_dispatch = true;
+        encoder->capture_dispatches++;
+    } else {
+        encoder->open->has_dispatch = true;
+        encoder->open->dispatches++;
+    }
+}
+
+void mlxn_encoder_barrier(mlxn_encoder *encoder) {
+    if (!encoder) return;
+    bool timed = mlxn_gate_on(MLXN_GATE_PROFILE_BARRIERS);
+    uint64_t begun = timed ? mlxn_now_ns() : 0;
+    mlxn_node_list *list = mlxn_encoder_target(encoder);
+    if (!list || !has_work(encoder)) return;
+    if (!add_barrier(encoder, list)) {
+        mlxn_encoder_stick_memory(encoder, "barrier");
+        return;
+    }
+    settle_barrier(encoder);
+    /* What the barrier separates from the rest is kept, to see whether anything needs it. */
+    mlxn_hazards sealed = encoder->hazards;
+    encoder->hazards = encoder->before;
+    encoder->before = sealed;
+    mlxn_hazards_reset(&encoder->hazards);
+    encoder->judging = true;
+    if (encoder->capturing) return;
+    MLXN_COUNT(encoder, barrier);
+    if (timed) MLXN_COUNT_N(encoder, barrier_ns, mlxn_now_ns() - begun);
+}
+
+void mlxn_encoder_get_stats(const mlxn_encoder *encoder, mlxn_encoder_stats *out) {
+    if (!out) return;
+    *out = (mlxn_encoder_stats){0};
+    if (!encoder) return;
+    out->tracked_ranges = encoder->hazards.ranges;
+    out->groups = encoder->n_groups + (encoder->group_size > 0);
+    for (int i = 0; i < MLXN_GROUP_BINS; i++) out->group_sizes[i] = encoder->groups[i];
+    if (encoder->group_size) out->group_sizes[mlxn_min_u64(encoder->group_size, MLXN_GROUP_BINS) - 1]++;
+    out->barriers_needed = encoder->barriers_needed;
+    out->barriers_redundant = encoder->barriers_redundant;
+    if (encoder->capturing) {
+        out->dispatches = encoder->capture_dispatches;
+        out->barriers = encoder->capture_barriers;
+    } else if (encoder->open) {
+        out->dispatches = encoder->open->dispatches;
+        out->barriers = encoder->open->barriers;
+        out->hazard_barriers = encoder->open->hazard_barriers;
+    }
+}
