@@ -98,10 +98,18 @@ mlxn_status mlxn_cb_submit(mlxn_command_buffer *cb, bool will_wait, mlxn_error *
     return status;
 }
 
+/* The fences that failed work leaves open advance all the same, marked failed. */
+static void fail_signals(mlxn_command_buffer *cb) {
+    for (size_t i = 0; i < cb->list.count; i++)
+        if (cb->list.nodes[i].kind == MLXN_NODE_SIGNAL)
+            mlxn_timeline_reach(cb->list.nodes[i].u.sync.timeline, cb->list.nodes[i].u.sync.value, &cb->error);
+}
+
 void mlxn_cb_finish(mlxn_command_buffer *cb, const mlxn_error *failure) {
     if (failure) {
         cb->error = *failure;
         if (cb->label && cb->label[0]) mlxn_error_prefix(&cb->error, "command buffer \"%s\"", cb->label);
+        fail_signals(cb);
         mlxn_queue_note_failure(cb->queue, &cb->error);
         mlxn_device_log(cb->device, "mlxn: %s", cb->error.message);
     }

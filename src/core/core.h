@@ -167,10 +167,11 @@ struct mlxn_encoder {
     mlxn_queue *queue;
     mlxn_command_buffer *open, *last;
     mlxn_hazards hazards;
-    mlxn_error error; /* sticky */
-    bool owned;       /* by a session: it alone commits */
-    bool drained;     /* the session's stage is submitted: records are misuse */
-    bool serial;      /* HF2Q_FORCE_SERIAL_DISPATCH: a barrier between any two nodes */
+    mlxn_error error;  /* sticky */
+    bool owned;        /* by a session: it alone commits */
+    const char *stage; /* label of the session's stage, the session's; NULL if none */
+    bool drained;      /* the session's stage is submitted: records are misuse */
+    bool serial;       /* HF2Q_FORCE_SERIAL_DISPATCH: a barrier between any two nodes */
     mlxn_counter_cells counters;
     /* Groups of the open command buffer or capture. */
     uint64_t group_size, n_groups, groups[MLXN_GROUP_BINS];
@@ -264,7 +265,8 @@ void mlxn_list_free(mlxn_node_list *list);
 mlxn_command_buffer *mlxn_cb_begin(mlxn_queue *queue); /* NULL: out of memory */
 bool mlxn_cb_set_label(mlxn_command_buffer *cb, const char *label);
 mlxn_status mlxn_cb_submit(mlxn_command_buffer *cb, bool will_wait, mlxn_error *error);
-/* Called by the queue when cb has finished: drops what it kept, then publishes the state. */
+/* Called by the queue when cb has finished: puts its label before the failure (NULL: none), gives the signals that a
+ * failure left open, drops what it kept, then publishes the state. */
 void mlxn_cb_finish(mlxn_command_buffer *cb, const mlxn_error *failure);
 void mlxn_cb_discard(mlxn_command_buffer *cb);
 void mlxn_cb_free(mlxn_device *device, mlxn_command_buffer *cb); /* one that nobody refers to */

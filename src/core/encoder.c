@@ -90,6 +90,7 @@ mlxn_status mlxn_encoder_stick(mlxn_encoder *encoder, const mlxn_error *failure)
     if (!encoder->error.status) {
         encoder->error = *failure;
         const char *label = mlxn_command_buffer_label(mlxn_encoder_command_buffer(encoder));
+        if (!*label && encoder->stage) label = encoder->stage;
         if (*label) mlxn_error_prefix(&encoder->error, "\"%s\"", label);
     }
     return encoder->error.status;

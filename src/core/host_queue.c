@@ -13,13 +13,6 @@ static void unblock(void *user) {
     pthread_mutex_unlock(&queue->lock);
 }
 
-/* The fences that failed work leaves open advance all the same, marked failed. */
-static void fail_signals(mlxn_command_buffer *cb, const mlxn_error *failure) {
-    for (size_t i = 0; i < cb->list.count; i++)
-        if (cb->list.nodes[i].kind == MLXN_NODE_SIGNAL)
-            mlxn_timeline_reach(cb->list.nodes[i].u.sync.timeline, cb->list.nodes[i].u.sync.value, failure);
-}
-
 /* With the lock held: runs the first command buffer if that is possible now. The lock is given up meanwhile. *gone
  * tells that the queue died with its last command buffer: then the lock is not held and the queue must not be
  * touched. */
@@ -44,7 +37,6 @@ static bool step(mlxn_host_queue *queue, bool *gone) {
         if (!waits) queue->blocked = false;
         return true;
     }
-    if (result == MLXN_RUN_FAILED) fail_signals(cb, &failure);
     mlxn_cb_finish(cb, result == MLXN_RUN_FAILED ? &failure : NULL);
 
     pthread_mutex_lock(&queue->lock);

@@ -11,7 +11,7 @@
 typedef enum mlxn_run_result { MLXN_RUN_DONE, MLXN_RUN_FAILED, MLXN_RUN_BLOCKED } mlxn_run_result;
 
 /* Executes from cb->cursor on. BLOCKED: cb->listener.value and *timeline tell for what; cursor stands at the wait.
- * FAILED: *error says why. Signals not yet given are given by the queue, marked failed. */
+ * FAILED: *error says why; mlxn_cb_finish gives the signals that are still open. */
 typedef mlxn_run_result (*mlxn_host_queue_run_fn)(void *impl, mlxn_command_buffer *cb, mlxn_timeline **timeline,
                                                   mlxn_error *error);
 

@@ -116,6 +116,7 @@ static mlxn_status set_label(mlxn_session *session, const char *label, mlxn_erro
     if (label && *label && !copy) return mlxn_fail(error, MLXN_ERR_MEMORY, "session: out of memory for a label");
     mlxn_free(session->label);
     session->label = copy;
+    session->encoder->stage = copy;
     return MLXN_OK;
 }
 
@@ -270,12 +271,16 @@ mlxn_status mlxn_session_wait_fence(mlxn_session *session, uint64_t value, uint6
 
 mlxn_status mlxn_session_wait_all(mlxn_session *session, uint64_t timeout_ns, mlxn_error *error) {
     if (!session) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "session wait_all: session is NULL");
-    if (session->n_stages) { /* in order: the last one completes last */
-        mlxn_status status = mlxn_command_buffer_wait(session->stages[session->n_stages - 1].cb, timeout_ns, error);
-        if (status == MLXN_ERR_TIMEOUT) return status;
+    /* In order: the last one completes last. */
+    if (session->n_stages &&
+        mlxn_command_buffer_wait(session->stages[session->n_stages - 1].cb, timeout_ns, NULL) == MLXN_ERR_TIMEOUT) {
+        size_t i = 0;
+        while (i + 1 < session->n_stages && mlxn_command_buffer_state(session->stages[i].cb) != MLXN_CB_COMMITTED)
+            i++;
+        return mlxn_fail(error, MLXN_ERR_TIMEOUT, "session wait_all: stage \"%s\" not completed after %.3f s",
+                         mlxn_command_buffer_label(session->stages[i].cb), (double)timeout_ns * 1e-9);
     }
-    harvest(session);
-    return session->error.status ? give_error(session, error) : mlxn_succeed(error);
+    return check(session, "wait_all", error);
 }
 
 mlxn_status mlxn_session_status(mlxn_session *session, mlxn_error *error) { return check(session, "status", error); }
