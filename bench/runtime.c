@@ -1,0 +1,323 @@
+/* runtime.c: what the runtime itself costs: recording, barriers, command buffers, events, residency, graph launches.
+ *
+ * Each figure is measured in 20 runs, of which median, minimum and spread ((max - min) / median) are printed, beside
+ * the figure that the authors of the system that mlxn matches measured on their machine (Apple M5 Max, GPU). The
+ * machines differ, so the comparison says what a program pays here and there, not which processor is faster.
+ *
+ * Usage: runtime [--json] [--threads N] */
+#include <mlxn/mlxn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { RUNS = 20 };
+
+static mlxn_device *cpu, *null_device;
+static mlxn_error error;
+
+static void must(mlxn_status status, const char *what) {
+    if (status == MLXN_OK) return;
+    fprintf(stderr, "runtime: %s: %s (%s)\n", what, error.message, mlxn_status_name(status));
+    exit(1);
+}
+#define MUST(call) must(call, #call)
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+static mlxn_buffer *make(mlxn_device *device, uint64_t bytes) {
+    mlxn_buffer *b = NULL;
+    MUST(mlxn_buffer_create(device, bytes, &b, &error));
+    return b;
+}
+
+static mlxn_encoder *encoder_of(mlxn_device *device) {
+    mlxn_encoder *e = NULL;
+    MUST(mlxn_encoder_create(device, &e, &error));
+    return e;
+}
+
+/* ---- one run of each measurement: nanoseconds ---- */
+
+/* Recording alone, hazards tracked: out[i] = a + b over rotating views, 2,000 dispatches in one command buffer. */
+static double encode_one(void) {
+    enum { N = 2000, VIEWS = 500 };
+    mlxn_encoder *e = encoder_of(null_device);
+    mlxn_buffer *a = make(null_device, 64), *b = make(null_device, 64), *out = make(null_device, 64 * VIEWS);
+    mlxn_tensor ta = mlxn_tensor_1d(a, 0, MLXN_F32, 4), tb = mlxn_tensor_1d(b, 0, MLXN_F32, 4);
+    double best = 0;
+    for (int pass = 0; pass < 2; pass++) { /* the first fills the caches of memory */
+        double begun = now();
+        for (int i = 0; i < N; i++)
+            mlxn_elementwise_add(e, ta, tb, mlxn_tensor_1d(out, 64 * (uint64_t)(i % VIEWS), MLXN_F32, 4));
+        best = (now() - begun) / N;
+        MUST(mlxn_encoder_commit_and_wait(e, NULL, &error));
+    }
+    mlxn_encoder_destroy(e);
+    mlxn_buffer_release(&a);
+    mlxn_buffer_release(&b);
+    mlxn_buffer_release(&out);
+    return best;
+}
+
+/* Time of `n` adds of `elements` elements in one command buffer; dependent ones have a barrier between any two. */
+static double run_adds(mlxn_device *device, int n, uint64_t elements, bool dependent) {
+    mlxn_encoder *e = encoder_of(device);
+    mlxn_buffer *a = make(device, 4 * elements), *out = make(device, 4 * elements * (dependent ? 1 : (uint64_t)n));
+    mlxn_tensor ta = mlxn_tensor_1d(a, 0, MLXN_F32, elements);
+    double time = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        for (int i = 0; i < n; i++) {
+            mlxn_tensor to = mlxn_tensor_1d(out, dependent ? 0 : 4 * elements * (uint64_t)i, MLXN_F32, elements);
+            mlxn_elementwise_add(e, ta, ta, to);
+        }
+        double begun = now();
+        MUST(mlxn_encoder_commit_and_wait(e, NULL, &error));
+        time = now() - begun;
+    }
+    mlxn_encoder_destroy(e);
+    mlxn_buffer_release(&a);
+    mlxn_buffer_release(&out);
+    return time;
+}
+
+/* What a barrier adds to the execution: work of one group against the same work in 256 groups. Operations of 16384
+ * elements are one piece for one thread; 32768 would be two, which waits for both threads in either case. */
+static double barrier(void) {
+    enum { N = 256 };
+    double apart = run_adds(cpu, N, 16384, true), together = run_adds(cpu, N, 16384, false);
+    return apart > together ? (apart - together) / (N - 1) : 0;
+}
+
+/* The same for operations that both threads share. */
+static double barrier_shared(void) {
+    enum { N = 256 };
+    double apart = run_adds(cpu, N, 32768, true), together = run_adds(cpu, N, 32768, false);
+    return apart > together ? (apart - together) / (N - 1) : 0;
+}
+
+static double empty_async(mlxn_device *device) {
+    enum { N = 2000 };
+    mlxn_encoder *e = encoder_of(device);
+    double time = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        double begun = now();
+        for (int i = 0; i < N; i++) MUST(mlxn_encoder_commit(e, NULL, &error));
+        MUST(mlxn_encoder_wait_completed(e, &error));
+        time = (now() - begun) / N;
+    }
+    mlxn_encoder_destroy(e);
+    return time;
+}
+static double empty_async_cpu(void) { return empty_async(cpu); }
+
+static double empty_blocking(void) {
+    enum { N = 1000 };
+    mlxn_encoder *e = encoder_of(cpu);
+    double begun = now();
+    for (int i = 0; i < N; i++) MUST(mlxn_encoder_commit_and_wait(e, NULL, &error));
+    double time = (now() - begun) / N;
+    mlxn_encoder_destroy(e);
+    return time;
+}
+
+/* Command buffers that signal and wait, less empty ones. */
+static double signal_wait(void) {
+    enum { N = 2000 };
+    mlxn_encoder *e = encoder_of(cpu);
+    mlxn_timeline *t = NULL;
+    MUST(mlxn_timeline_create(cpu, &t, &error));
+    uint64_t value = 0;
+    double time = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        double begun = now();
+        for (int i = 0; i < N; i++) {
+            MUST(mlxn_encoder_wait(e, t, value));
+            MUST(mlxn_encoder_signal(e, t, ++value));
+            MUST(mlxn_encoder_commit(e, NULL, &error));
+        }
+        MUST(mlxn_encoder_wait_completed(e, &error));
+        time = (now() - begun) / N;
+    }
+    mlxn_encoder_destroy(e);
+    mlxn_timeline_release(&t);
+    double empty = empty_async(cpu);
+    return time > empty ? time - empty : 0;
+}
+
+static double residency(void) {
+    enum { N = 20000 };
+    mlxn_session *s = NULL;
+    mlxn_buffer *b = make(cpu, 64);
+    MUST(mlxn_session_create(cpu, &s, &error));
+    double begun = now();
+    for (int i = 0; i < N; i++) {
+        mlxn_session_remove_from_residency_set(s, b);
+        mlxn_session_add_to_residency_set(s, b);
+    }
+    double time = (now() - begun) / N;
+    mlxn_session_destroy(s);
+    mlxn_buffer_release(&b);
+    return time;
+}
+
+/* A session of three stages, each with one small operation, from create to destroy: per stage. */
+static double session_stage(void) {
+    enum { N = 300 };
+    mlxn_buffer *a = make(cpu, 64);
+    mlxn_tensor t = mlxn_tensor_1d(a, 0, MLXN_F32, 4);
+    double begun = now();
+    for (int i = 0; i < N; i++) {
+        mlxn_session *s = NULL;
+        MUST(mlxn_session_create(cpu, &s, &error));
+        for (int stage = 0; stage < 3; stage++) {
+            MUST(mlxn_elementwise_add(mlxn_session_encoder(s), t, t, t));
+            if (stage == 2) break;
+            MUST(mlxn_session_fence_stage(s, NULL, &error));
+            MUST(mlxn_session_reset_for_next_stage(s, &error));
+        }
+        MUST(mlxn_session_commit_and_wait(s, &error));
+        mlxn_session_destroy(s);
+    }
+    double time = (now() - begun) / (3 * N);
+    mlxn_buffer_release(&a);
+    return time;
+}
+
+enum { OPS = 120 };
+
+static double ops_blocking(void) {
+    mlxn_buffer *a = make(cpu, 4096), *b = make(cpu, 4096), *o = make(cpu, 4096);
+    mlxn_tensor ta = mlxn_tensor_1d(a, 0, MLXN_F32, 1024), tb = mlxn_tensor_1d(b, 0, MLXN_F32, 1024),
+                to = mlxn_tensor_1d(o, 0, MLXN_F32, 1024);
+    mlxn_encoder *e = encoder_of(cpu);
+    double begun = now();
+    for (int i = 0; i < OPS; i++) {
+        MUST(mlxn_elementwise_add(e, ta, tb, to));
+        MUST(mlxn_encoder_commit_and_wait(e, NULL, &error));
+    }
+    double time = now() - begun;
+    mlxn_encoder_destroy(e);
+    mlxn_buffer_release(&a);
+    mlxn_buffer_release(&b);
+    mlxn_buffer_release(&o);
+    return time;
+}
+
+static double ops_together(void) {
+    mlxn_buffer *a = make(cpu, 4096), *b = make(cpu, 4096), *o = make(cpu, 4096);
+    mlxn_tensor ta = mlxn_tensor_1d(a, 0, MLXN_F32, 1024), tb = mlxn_tensor_1d(b, 0, MLXN_F32, 1024),
+                to = mlxn_tensor_1d(o, 0, MLXN_F32, 1024);
+    mlxn_encoder *e = encoder_of(cpu);
+    double begun = now();
+    for (int i = 0; i < OPS; i++) MUST(mlxn_elementwise_add(e, ta, tb, to));
+    MUST(mlxn_encoder_commit_and_wait(e, NULL, &error));
+    double time = now() - begun;
+    mlxn_encoder_destroy(e);
+    mlxn_buffer_release(&a);
+    mlxn_buffer_release(&b);
+    mlxn_buffer_release(&o);
+    return time;
+}
+
+/* ---- the table ---- */
+
+typedef struct row {
+    const char *name;
+    double (*measure)(void);
+    double theirs, target; /* nanoseconds; 0 = none */
+    double values[RUNS];
+} row;
+
+static row rows[] = {
+    {"encode a dispatch, hazards tracked (null)", encode_one, 160, 100, {0}},
+    {"barrier, operations of one thread (cpu)", barrier, 7700, 500, {0}},
+    {"barrier, operations of all threads (cpu)", barrier_shared, 7700, 500, {0}},
+    {"empty command buffer, asynchronous (cpu)", empty_async_cpu, 1650, 1000, {0}},
+    {"empty command buffer, blocking (cpu)", empty_blocking, 13300, 8000, {0}},
+    {"event signal + wait pair (cpu)", signal_wait, 1250, 500, {0}},
+    {"residency remove + add (cpu)", residency, 2790, 200, {0}},
+    {"session stage with one operation (cpu)", session_stage, 0, 0, {0}},
+    {"120 operations, a blocking command buffer each (cpu)", ops_blocking, 18016000, 0, {0}},
+    {"120 operations in one command buffer (cpu)", ops_together, 383000, 0, {0}},
+};
+enum { N_ROWS = sizeof rows / sizeof *rows };
+
+static int compare(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static double median(const row *r) { return (r->values[RUNS / 2 - 1] + r->values[RUNS / 2]) / 2; }
+
+static const char *time_text(double ns, char out[32]) {
+    if (ns <= 0)
+        snprintf(out, 32, "-");
+    else if (ns < 1000)
+        snprintf(out, 32, "%.0f ns", ns);
+    else if (ns < 1e6)
+        snprintf(out, 32, "%.2f us", ns / 1e3);
+    else
+        snprintf(out, 32, "%.2f ms", ns / 1e6);
+    return out;
+}
+
+static void print_text(uint32_t threads) {
+    char a[32], b[32], c[32], d[32];
+    printf(
+        "mlxn %s, cpu device with %u threads; medians of %d runs. \"theirs\": Apple M5 Max, its authors' "
+        "figures.\n\n",
+        mlxn_version(), threads, RUNS);
+    printf("| what | median | minimum | spread | theirs | aim |\n|---|---:|---:|---:|---:|---:|\n");
+    for (int i = 0; i < N_ROWS; i++) {
+        const row *r = &rows[i];
+        double m = median(r), spread = m > 0 ? (r->values[RUNS - 1] - r->values[0]) / m : 0;
+        printf("| %s | %s | %s | %.0f %% | %s | %s%s |\n", r->name, time_text(m, a), time_text(r->values[0], b),
+               100 * spread, time_text(r->theirs, c), r->target > 0 ? "<= " : "", time_text(r->target, d));
+    }
+    double apart = median(&rows[N_ROWS - 2]), together = median(&rows[N_ROWS - 1]);
+    printf("\n120 blocking command buffers take %.1f times as long as one with 120 operations (theirs: 47 times).\n",
+           together > 0 ? apart / together : 0);
+}
+
+static void print_json(uint32_t threads) {
+    printf("{\"version\":\"%s\",\"threads\":%u,\"runs\":%d,\"unit\":\"ns\",\"rows\":[", mlxn_version(), threads,
+           RUNS);
+    for (int i = 0; i < N_ROWS; i++)
+        printf("%s\n{\"name\":\"%s\",\"median\":%.1f,\"min\":%.1f,\"max\":%.1f,\"theirs\":%.0f,\"target\":%.0f}",
+               i ? "," : "", rows[i].name, median(&rows[i]), rows[i].values[0], rows[i].values[RUNS - 1],
+               rows[i].theirs, rows[i].target);
+    printf("]}\n");
+}
+
+int main(int argc, char **argv) {
+    bool json = false;
+    mlxn_device_desc desc = {.struct_size = sizeof desc};
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--json")) {
+            json = true;
+        } else if (!strcmp(argv[i], "--threads") && i + 1 < argc) {
+            desc.threads = (uint32_t)strtoul(argv[++i], NULL, 10);
+        } else {
+            fprintf(stderr, "usage: runtime [--json] [--threads N]\n");
+            return 2;
+        }
+    }
+    MUST(mlxn_device_create(&desc, &cpu, &error));
+    desc = (mlxn_device_desc){.struct_size = sizeof desc, .backend = "null", .no_stream = true};
+    MUST(mlxn_device_create(&desc, &null_device, &error));
+    /* Rows take turns, so that a disturbance of the machine does not hit one alone. */
+    for (int run = 0; run < RUNS; run++)
+        for (int i = 0; i < N_ROWS; i++) rows[i].values[run] = rows[i].measure();
+    for (int i = 0; i < N_ROWS; i++) qsort(rows[i].values, RUNS, sizeof(double), compare);
+    mlxn_device_info info = {.struct_size = sizeof info};
+    mlxn_device_get_info(cpu, &info);
+    (json ? print_json : print_text)(info.threads);
+    mlxn_device_release(&cpu);
+    mlxn_device_release(&null_device);
+    return 0;
+}
