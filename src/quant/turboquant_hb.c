@@ -1,6 +1,4 @@
-/* turboquant_hb.c: the TurboQuant codec of KV caches: signs, transform, one byte per value, a norm per vector or
- * block.
- */
+/* turboquant_hb.c: the TurboQuant codec of KV caches: signs, transform, one byte per value, norms. */
 #include "quant/turboquant.h"
 
 #include <inttypes.h>

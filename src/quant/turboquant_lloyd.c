@@ -6,9 +6,7 @@
  * is the only one (Kieffer 1983).
  *
  * A density is given in a coordinate u in which it is smooth: u = x for the normal variable, x = sin u for a
- * coordinate of a unit vector. Integrals are 8-point Gauss-Legendre sums over panels that are narrow beside its
- * width.
- */
+ * coordinate of a unit vector. Integrals are 8-point Gauss-Legendre sums over panels that are narrow beside it. */
 #include "quant/turboquant.h"
 
 #include <math.h>
