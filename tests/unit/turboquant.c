@@ -91,6 +91,10 @@ static void test_rotation(void) {
     REFUSED(mlxn_turboquant_unrotate(x, 96, &error), "96, want a power of two");
 }
 
+/* SHA-256 of the tables as little-endian binary32, made from the printed digits by another program. */
+static const char *const table_digests[TABLES] = {"6b3cafd715ba7e12", "d04bf4a5e5e09cb7", "87562063faf1e769",
+                                                  "7480a54bdf3b8084", "98ba30b44dd4cfd8", "00d4d0f2551e2557"};
+
 static void test_tables(void) {
     for (size_t t = 0; t < TABLES; t++) {
         const uint32_t bits = table_bits[t], levels = 1u << bits;
@@ -99,6 +103,16 @@ static void test_tables(void) {
             CHECK(mlxn_turboquant_centroid(bits, i, &c[i], &error) == MLXN_OK, "%s", error.message);
         mlxn_turboquant_book_expand(mlxn_turboquant_book_find(bits), full);
         CHECK(!memcmp(c, full, levels * sizeof *c), "%u bits: the expanded table differs", bits);
+        uint8_t bytes[4 * 256], sum[32];
+        char digest[17];
+        for (uint32_t i = 0; i < levels; i++) {
+            uint32_t word;
+            memcpy(&word, &c[i], 4);
+            for (int b = 0; b < 4; b++) bytes[4 * i + (uint32_t)b] = (uint8_t)(word >> 8 * b);
+        }
+        mlxn_sha256(bytes, 4 * levels, sum);
+        for (int i = 0; i < 8; i++) sprintf(digest + 2 * i, "%02x", sum[i]);
+        CHECK(!strcmp(digest, table_digests[t]), "%u bits: got %s, want %s", bits, digest, table_digests[t]);
         for (uint32_t i = 0; i < levels; i++) {
             CHECK(c[i] == -c[levels - 1 - i], "%u bits, %u: not symmetric", bits, i);
             CHECK(i == 0 || c[i] > c[i - 1], "%u bits, %u: not ascending", bits, i);
