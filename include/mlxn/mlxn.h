@@ -11,5 +11,6 @@
 #include <mlxn/ops.h>
 #include <mlxn/quant.h>
 #include <mlxn/session.h>
+#include <mlxn/turboquant.h>
 
 #endif
