@@ -180,9 +180,9 @@ static bool take_word(mlxn_js *js, const char *word) {
 mlxn_status mlxn_js_uint(mlxn_js *js, const char *what, uint64_t *out) {
     (void)mlxn_js_peek(js);
     uint64_t begin = js->at, value = 0;
-    if (!is_digit(js, begin)) return mlxn_js_fail(js, begin, "%s is not an integer from 0 up", what);
-    mlxn_status status = skip_number(js);
+    mlxn_status status = mlxn_js_skip(js); /* what is no value at all is an error of its own */
     if (status) return status;
+    if (!is_digit(js, begin)) return mlxn_js_fail(js, begin, "%s is not an integer from 0 up", what);
     for (uint64_t i = begin; i < js->at; i++) {
         if (!is_digit(js, i)) return mlxn_js_fail(js, begin, "%s is not an integer", what);
         if (!mlxn_mul_u64(value, 10, &value) || !mlxn_add_u64(value, js->data[i] - (uint64_t)'0', &value))
