@@ -86,7 +86,7 @@ static inline const char *st_path(const char *name) {
 }
 static inline void st_save(gw *w, const char *name) {
     FILE *f = fopen(st_path(name), "wb");
-    if (!f || fwrite(w->bytes, 1, w->size, f) != w->size || fclose(f)) {
+    if (!f || (w->size && fwrite(w->bytes, 1, w->size, f) != w->size) || fclose(f)) {
         perror(name);
         exit(3);
     }
