@@ -1,4 +1,4 @@
-/* mlxn/io.h: GGUF files over mmap. Part of libmlxn-lm.
+/* mlxn/io.h: GGUF files over mmap; includes safetensors.h. Part of libmlxn-lm.
  *
  * Open validates everything: counts against the bytes left, overflow, alignment, overlap, nesting, duplicate names,
  * data ranges. After that every accessor is pure and may be called from any thread. Nothing is copied: strings,
@@ -89,14 +89,14 @@ MLXN_API bool mlxn_gguf_array_i64(const mlxn_gguf_value *array, uint64_t i, int6
 typedef struct mlxn_gguf_tensor {
     mlxn_string name;
     uint32_t type;    /* GGUF type id, see mlxn_format */
-    bool known;       /* this build can decode the type; else `bytes` is 0 and the data is not touched */
+    bool known;       /* a format that this build can decode as a weight (mlxn_format_get_info) */
     uint32_t rank;    /* 1 to 4; a scalar is shown as one element of one axis */
     uint64_t dims[4]; /* outermost first; file order reversed */
     uint64_t elements;
-    uint64_t bytes;
+    uint64_t bytes;      /* 0 for a type of unknown size: neither known nor I8, I16, I32, I64, F64 */
     uint32_t part;       /* which file of a split model, 0-based */
     uint64_t offset;     /* bytes from the start of that part */
-    const uint8_t *data; /* NULL if not known */
+    const uint8_t *data; /* NULL if bytes is 0 */
 } mlxn_gguf_tensor;
 
 MLXN_API uint64_t mlxn_gguf_tensor_count(const mlxn_gguf *file);
@@ -110,10 +110,21 @@ MLXN_API const char *mlxn_gguf_tensor_type_name(uint32_t type);
  * may outlive nothing: keep the file open while it or work that uses it is alive. */
 MLXN_API mlxn_status mlxn_gguf_wrap(mlxn_gguf *file, uint32_t part, mlxn_device *device, mlxn_buffer **out,
                                     mlxn_error *error);
+/* A fresh buffer of exactly the tensor's bytes as the file has them, in one copy. The caller owns a reference; the
+ * file may be closed. Errors: NOT_FOUND, UNSUPPORTED (a type of unknown size), MEMORY, LIMIT. */
+MLXN_API mlxn_status mlxn_gguf_load_tensor(mlxn_gguf *file, const char *name, mlxn_device *device, mlxn_buffer **out,
+                                           mlxn_error *error);
+/* The same decoded to F32, elements in the same order: formats by mlxn_dequantize_row, I8 to I64 and F64 by
+ * conversion (rounded to nearest). Type ids are those of the published list: 25 is I16, 17 is IQ2_XS, which is
+ * refused. */
+MLXN_API mlxn_status mlxn_gguf_load_tensor_f32(mlxn_gguf *file, const char *name, mlxn_device *device,
+                                               mlxn_buffer **out, mlxn_error *error);
 /* Gives the resident pages of a tensor's data back to the system (they are read from the file again when needed). */
 MLXN_API void mlxn_gguf_release_pages(mlxn_gguf *file, const mlxn_gguf_tensor *tensor);
 
 #ifdef __cplusplus
 }
 #endif
+
+#include <mlxn/safetensors.h> /* behind the types above, which it uses */
 #endif

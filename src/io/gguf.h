@@ -5,9 +5,7 @@
 #ifndef MLXN_SRC_IO_GGUF_H
 #define MLXN_SRC_IO_GGUF_H
 
-#include <mlxn/io.h>
-
-#include "base/base.h"
+#include "io/shared.h"
 
 enum {
     MLXN_GG_MAX_RECORDS = 1000000, /* keys, and tensors: far above any model, and keeps memory bounded */
@@ -16,22 +14,6 @@ enum {
     MLXN_GG_MAX_PARTS = 99999,     /* five digits in the file name */
     MLXN_GG_DEFAULT_ALIGNMENT = 32
 };
-
-/* A sorted list of names. Binary search instead of hashing: no file can be built that makes it slow. */
-typedef struct mlxn_gg_entry {
-    mlxn_string name;
-    uint32_t position;
-} mlxn_gg_entry;
-typedef struct mlxn_gg_index {
-    mlxn_gg_entry *entries;
-    uint64_t count;
-} mlxn_gg_index;
-
-/* `records`: `count` records of `stride` bytes whose first member is the name. False if memory is short. */
-bool mlxn_gg_index_build(mlxn_gg_index *index, const void *records, uint64_t count, size_t stride);
-/* Two positions of one name, the earlier first; false if all names differ. */
-bool mlxn_gg_index_duplicate(const mlxn_gg_index *index, uint32_t *first, uint32_t *second);
-bool mlxn_gg_index_find(const mlxn_gg_index *index, const char *name, uint64_t length, uint32_t *position);
 
 typedef struct mlxn_gg_key {
     mlxn_string name; /* first: see mlxn_gg_index_build */
@@ -82,23 +64,14 @@ typedef struct mlxn_gg_reader {
 mlxn_status mlxn_gg_fail(const mlxn_gg_reader *reader, uint64_t at, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Texts by value, for use as arguments of one call: mlxn_gg_number(n).s */
-typedef struct mlxn_gg_number_text {
-    char s[28];
-} mlxn_gg_number_text;
-typedef struct mlxn_gg_name_text {
-    char s[272];
-} mlxn_gg_name_text;
-/* With thousands separators: "98,400,000". */
-mlxn_gg_number_text mlxn_gg_number(uint64_t value);
-/* In double quotes, at most 64 bytes of it; control characters and broken UTF-8 as \xNN. */
-mlxn_gg_name_text mlxn_gg_quote(mlxn_string text);
-mlxn_gg_name_text mlxn_gg_quote_text(const char *text);
-
 /* Bytes of one element of a fixed-size type; 0 for strings, arrays and numbers outside the list. */
 uint32_t mlxn_gg_type_size(uint32_t type);
 /* "u32", "string", "array", …; "?" outside the list. */
 const char *mlxn_gg_type_name(uint32_t type);
+/* Type ids of tensors of plain numbers that are no weight format. */
+enum { MLXN_GG_I8 = 24, MLXN_GG_I16 = 25, MLXN_GG_I32 = 26, MLXN_GG_I64 = 27, MLXN_GG_F64 = 28 };
+/* Bytes of one element of those; 0 for any other type. */
+uint32_t mlxn_gg_plain_bytes(uint32_t type);
 /* Reads one fixed-size value at any address. */
 mlxn_gguf_value mlxn_gg_scalar(mlxn_gguf_type type, const uint8_t *p);
 

@@ -1,15 +1,15 @@
 /* gguf_index.c: names in sorted order, for look-ups and for finding duplicates. */
-#include "io/gguf.h"
+#include "io/shared.h"
 
-static int compare_names(const char *a, uint64_t a_size, const char *b, uint64_t b_size) {
-    uint64_t shared = mlxn_min_u64(a_size, b_size);
-    int order = shared ? memcmp(a, b, (size_t)shared) : 0;
-    return order ? order : (a_size > b_size) - (a_size < b_size);
+int mlxn_gg_compare_names(mlxn_string a, mlxn_string b) {
+    uint64_t shared = mlxn_min_u64(a.size, b.size);
+    int order = shared ? memcmp(a.data, b.data, (size_t)shared) : 0;
+    return order ? order : (a.size > b.size) - (a.size < b.size);
 }
 
 static int compare_entries(const void *left, const void *right) {
     const mlxn_gg_entry *a = left, *b = right;
-    int order = compare_names(a->name.data, a->name.size, b->name.data, b->name.size);
+    int order = mlxn_gg_compare_names(a->name, b->name);
     return order ? order : (a->position > b->position) - (a->position < b->position);
 }
 
@@ -29,7 +29,7 @@ bool mlxn_gg_index_build(mlxn_gg_index *index, const void *records, uint64_t cou
 bool mlxn_gg_index_duplicate(const mlxn_gg_index *index, uint32_t *first, uint32_t *second) {
     for (uint64_t i = 1; i < index->count; i++) {
         const mlxn_gg_entry *a = &index->entries[i - 1], *b = &index->entries[i];
-        if (compare_names(a->name.data, a->name.size, b->name.data, b->name.size) == 0) {
+        if (mlxn_gg_compare_names(a->name, b->name) == 0) {
             *first = a->position;
             *second = b->position;
             return true;
@@ -43,7 +43,7 @@ bool mlxn_gg_index_find(const mlxn_gg_index *index, const char *name, uint64_t l
     while (low < high) {
         uint64_t middle = low + (high - low) / 2;
         const mlxn_gg_entry *entry = &index->entries[middle];
-        int order = compare_names(entry->name.data, entry->name.size, name, length);
+        int order = mlxn_gg_compare_names(entry->name, (mlxn_string){name, length});
         if (order == 0) {
             *position = entry->position;
             return true;

@@ -45,6 +45,11 @@ static mlxn_status read_shape(mlxn_gg_reader *reader, mlxn_gguf_tensor *tensor) 
     return MLXN_OK;
 }
 
+uint32_t mlxn_gg_plain_bytes(uint32_t type) {
+    static const uint8_t sizes[] = {1, 2, 4, 8, 8}; /* I8, I16, I32, I64, F64: ids 24 to 28 */
+    return type >= MLXN_GG_I8 && type <= MLXN_GG_F64 ? sizes[type - MLXN_GG_I8] : 0;
+}
+
 /* Sets `known` and `bytes`. */
 static mlxn_status read_type(mlxn_gg_reader *reader, mlxn_gguf_tensor *tensor) {
     uint64_t at = reader->at;
@@ -55,7 +60,10 @@ static mlxn_status read_type(mlxn_gg_reader *reader, mlxn_gguf_tensor *tensor) {
         return mlxn_gg_fail(reader, at, "type %u (%s) was retired from the format; convert the model again",
                             tensor->type, tensor_types[tensor->type].name);
     tensor->known = tensor->type <= INT32_MAX && mlxn_format_get_info((mlxn_format)tensor->type, &info);
-    if (!tensor->known) return MLXN_OK;
+    if (!tensor->known) {
+        info = (mlxn_format_info){mlxn_gguf_tensor_type_name(tensor->type), 1, mlxn_gg_plain_bytes(tensor->type)};
+        if (!info.block_bytes) return MLXN_OK;
+    }
     uint64_t cols = tensor->dims[tensor->rank - 1];
     if (cols % info.block_values)
         return mlxn_gg_fail(reader, at, "dim[%u] is %s, want a multiple of %u (block of %s)", tensor->rank - 1,
@@ -91,10 +99,10 @@ static mlxn_status place(mlxn_gg_reader *reader, mlxn_gg_tensor *record, uint64_
         return mlxn_gg_fail(reader, record->at, "data at offset %s of %s bytes ends past 2^64",
                             mlxn_gg_number(tensor->offset).s, mlxn_gg_number(tensor->bytes).s);
     if (end > reader->size)
-        return mlxn_gg_fail(reader, record->at, "data %s at %s, file at %s", tensor->known ? "ends" : "begins",
+        return mlxn_gg_fail(reader, record->at, "data %s at %s, file at %s", tensor->bytes ? "ends" : "begins",
                             mlxn_gg_number(end).s, mlxn_gg_number(reader->size).s);
     tensor->offset = begin;
-    tensor->data = tensor->known ? reader->data + begin : NULL;
+    tensor->data = tensor->bytes ? reader->data + begin : NULL;
     return MLXN_OK;
 }
 
@@ -116,7 +124,7 @@ static mlxn_status check_overlaps(mlxn_gg_reader *reader, const mlxn_gg_part *pa
                          mlxn_gg_number(part->tensor_count).s);
     for (uint64_t i = 0; i < part->tensor_count; i++) {
         const mlxn_gguf_tensor *tensor = &part->tensors[i].info;
-        extents[i] = (extent){tensor->offset, tensor->offset + (tensor->known ? tensor->bytes : 1), i};
+        extents[i] = (extent){tensor->offset, tensor->offset + (tensor->bytes ? tensor->bytes : 1), i};
     }
     qsort(extents, (size_t)part->tensor_count, sizeof *extents, compare_extents);
     mlxn_status status = MLXN_OK;

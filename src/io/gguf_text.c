@@ -19,17 +19,22 @@ mlxn_gg_number_text mlxn_gg_number(uint64_t value) {
     return out;
 }
 
-/* Bytes of the printable UTF-8 character at `p`; 0 for control characters (C0, DEL, C1) and for broken sequences. */
-static unsigned printable(const unsigned char *p, uint64_t left) {
-    if (p[0] < 0x80) return p[0] >= 0x20 && p[0] != 0x7f;
+unsigned mlxn_gg_utf8_length(const unsigned char *p, uint64_t left) {
+    if (p[0] < 0x80) return 1;
     unsigned length = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
     if (p[0] < 0xc2 || p[0] > 0xf4 || left < length) return 0;
     for (unsigned i = 1; i < length; i++)
         if ((p[i] & 0xc0) != 0x80) return 0;
-    if (p[0] == 0xc2 && p[1] < 0xa0) return 0;                                      /* C1 */
     if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xf0 && p[1] < 0x90)) return 0;   /* longer than needed */
     if ((p[0] == 0xed && p[1] >= 0xa0) || (p[0] == 0xf4 && p[1] >= 0x90)) return 0; /* surrogate, past U+10FFFF */
     return length;
+}
+
+/* The same; 0 also for control characters (C0, DEL, C1). */
+static unsigned printable(const unsigned char *p, uint64_t left) {
+    if (p[0] < 0x20 || p[0] == 0x7f) return 0;
+    unsigned length = mlxn_gg_utf8_length(p, left);
+    return length == 2 && p[0] == 0xc2 && p[1] < 0xa0 ? 0 : length;
 }
 
 mlxn_gg_name_text mlxn_gg_quote(mlxn_string text) {

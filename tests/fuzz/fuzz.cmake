@@ -1,12 +1,11 @@
-# Fuzzing: fuzz_gguf with clang's libFuzzer and the address and undefined-behaviour sanitizers; where clang or its
-# run-time library is absent, the same entry point with a plain driver. Ten seconds as a test; run the program by hand
+# Fuzzing: fuzz_gguf and fuzz_safetensors with clang's libFuzzer and the address and undefined-behaviour sanitizers; where clang or its
+# run-time library is absent, the same entry points with a plain driver. Ten seconds as a test; run the program by hand
 # for longer. Sanitizer builds leave it out: it brings its own.
 if(MLXN_SANITIZE)
   return()
 endif()
 set(MLXN_FUZZ_DIR ${CMAKE_BINARY_DIR}/tests/fuzz)
 set(MLXN_FUZZ_SECONDS 10 CACHE STRING "Length of a fuzz run in the tests")
-file(MAKE_DIRECTORY ${MLXN_FUZZ_DIR}/seeds ${MLXN_FUZZ_DIR}/found)
 
 find_program(MLXN_CLANG NAMES clang clang-19 clang-18 clang-17 clang-16 clang-15 clang-14)
 set(MLXN_FUZZ_FLAGS -std=gnu11 -O1 -g -ffp-contract=off -fsanitize=fuzzer,address,undefined
@@ -23,41 +22,58 @@ if(MLXN_CLANG AND NOT DEFINED MLXN_HAVE_LIBFUZZER)
   endif()
 endif()
 
-add_executable(gguf_seeds ${CMAKE_SOURCE_DIR}/tests/fuzz/gguf_seeds.c)
-target_include_directories(gguf_seeds PRIVATE ${CMAKE_SOURCE_DIR}/tests)
-set_target_properties(gguf_seeds PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${MLXN_FUZZ_DIR})
+file(GLOB MLXN_FUZZ_HEADERS CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/include/mlxn/*.h ${CMAKE_SOURCE_DIR}/src/io/*.h
+     ${CMAKE_SOURCE_DIR}/src/base/*.h ${CMAKE_SOURCE_DIR}/src/quant/*.h ${CMAKE_SOURCE_DIR}/tests/io/*.h)
+add_custom_target(fuzz_programs ALL)
 
-# The parser and what it needs; not the one file that meets the core.
-file(GLOB MLXN_FUZZ_PARSER CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/io/gguf*.c ${CMAKE_SOURCE_DIR}/src/quant/*.c
-     ${CMAKE_SOURCE_DIR}/src/base/*.c)
-list(FILTER MLXN_FUZZ_PARSER EXCLUDE REGEX "gguf_wrap\\.c$")
-set(sources ${CMAKE_SOURCE_DIR}/tests/fuzz/fuzz_gguf.c ${MLXN_FUZZ_PARSER})
-add_test(NAME fuzz.gguf_seeds COMMAND gguf_seeds ${MLXN_FUZZ_DIR}/seeds)
-set_tests_properties(fuzz.gguf_seeds PROPERTIES FIXTURES_SETUP gguf_seeds)
-
-if(MLXN_HAVE_LIBFUZZER)
-  file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/include/mlxn/*.h ${CMAKE_SOURCE_DIR}/src/io/*.h
-       ${CMAKE_SOURCE_DIR}/src/base/*.h ${CMAKE_SOURCE_DIR}/src/quant/*.h ${CMAKE_SOURCE_DIR}/tests/io/*.h)
-  add_custom_command(
-    OUTPUT ${MLXN_FUZZ_DIR}/fuzz_gguf
-    COMMAND ${MLXN_CLANG} ${MLXN_FUZZ_FLAGS} -I${CMAKE_SOURCE_DIR}/include -I${CMAKE_SOURCE_DIR}/src
-            -I${CMAKE_SOURCE_DIR}/tests ${sources} -lm -lpthread -o ${MLXN_FUZZ_DIR}/fuzz_gguf
-    DEPENDS ${sources} ${headers}
-    COMMENT "Building fuzz_gguf with libFuzzer" VERBATIM)
-  add_custom_target(fuzz_programs ALL DEPENDS ${MLXN_FUZZ_DIR}/fuzz_gguf)
-  add_dependencies(fuzz_programs gguf_seeds)
-  add_test(NAME fuzz.gguf
-           COMMAND ${MLXN_FUZZ_DIR}/fuzz_gguf -max_total_time=${MLXN_FUZZ_SECONDS} -max_len=20000 -timeout=5
-                   -rss_limit_mb=1024 -print_final_stats=1 -verbosity=0 -artifact_prefix=${MLXN_FUZZ_DIR}/
-                   ${MLXN_FUZZ_DIR}/found ${MLXN_FUZZ_DIR}/seeds)
-else()
+# fuzz_<name> of tests/fuzz/fuzz_<name>.c and the given sources; its seeds come from <name>_seeds.c.
+function(mlxn_fuzz name)
+  set(sources ${CMAKE_SOURCE_DIR}/tests/fuzz/fuzz_${name}.c ${ARGN})
+  set(seeds ${MLXN_FUZZ_DIR}/seeds_${name})
+  set(found ${MLXN_FUZZ_DIR}/found_${name})
+  file(MAKE_DIRECTORY ${seeds} ${found})
+  add_executable(${name}_seeds ${CMAKE_SOURCE_DIR}/tests/fuzz/${name}_seeds.c)
+  target_include_directories(${name}_seeds PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+  set_target_properties(${name}_seeds PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${MLXN_FUZZ_DIR})
+  add_test(NAME fuzz.${name}_seeds COMMAND ${name}_seeds ${seeds})
+  set_tests_properties(fuzz.${name}_seeds PROPERTIES FIXTURES_SETUP ${name}_seeds)
+  add_dependencies(fuzz_programs ${name}_seeds)
+  if(MLXN_HAVE_LIBFUZZER)
+    add_custom_command(
+      OUTPUT ${MLXN_FUZZ_DIR}/fuzz_${name}
+      COMMAND ${MLXN_CLANG} ${MLXN_FUZZ_FLAGS} -I${CMAKE_SOURCE_DIR}/include -I${CMAKE_SOURCE_DIR}/src
+              -I${CMAKE_SOURCE_DIR}/tests ${sources} -lm -lpthread -o ${MLXN_FUZZ_DIR}/fuzz_${name}
+      DEPENDS ${sources} ${MLXN_FUZZ_HEADERS}
+      COMMENT "Building fuzz_${name} with libFuzzer" VERBATIM)
+    add_custom_target(fuzz_${name}_program DEPENDS ${MLXN_FUZZ_DIR}/fuzz_${name})
+    add_dependencies(fuzz_programs fuzz_${name}_program)
+    add_test(NAME fuzz.${name}
+             COMMAND ${MLXN_FUZZ_DIR}/fuzz_${name} -max_total_time=${MLXN_FUZZ_SECONDS} -max_len=20000 -timeout=5
+                     -rss_limit_mb=1024 -print_final_stats=1 -verbosity=0 -artifact_prefix=${MLXN_FUZZ_DIR}/ ${found}
+                     ${seeds})
+  else()
+    add_executable(fuzz_${name} ${sources} ${CMAKE_SOURCE_DIR}/tests/fuzz/fuzz_driver.c)
+    target_include_directories(fuzz_${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+    target_link_libraries(fuzz_${name} PRIVATE mlxn_includes Threads::Threads m)
+    set_target_properties(fuzz_${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${MLXN_FUZZ_DIR})
+    add_dependencies(fuzz_programs fuzz_${name})
+    add_test(NAME fuzz.${name} COMMAND sh -c "exec \"$0\" ${MLXN_FUZZ_SECONDS} *.${name}" $<TARGET_FILE:fuzz_${name}>
+             WORKING_DIRECTORY ${seeds})
+  endif()
+  set_tests_properties(fuzz.${name} PROPERTIES FIXTURES_REQUIRED ${name}_seeds)
+endfunction()
+if(NOT MLXN_HAVE_LIBFUZZER)
   message(STATUS "clang with libFuzzer not found: fuzz tests use the plain driver")
-  add_executable(fuzz_gguf ${sources} ${CMAKE_SOURCE_DIR}/tests/fuzz/fuzz_driver.c)
-  target_include_directories(fuzz_gguf PRIVATE ${CMAKE_SOURCE_DIR}/tests)
-  target_link_libraries(fuzz_gguf PRIVATE mlxn_includes Threads::Threads m)
-  set_target_properties(fuzz_gguf PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${MLXN_FUZZ_DIR})
-  add_custom_target(fuzz_programs ALL DEPENDS fuzz_gguf gguf_seeds)
-  add_test(NAME fuzz.gguf COMMAND sh -c "exec \"$0\" ${MLXN_FUZZ_SECONDS} seeds/*.gguf" $<TARGET_FILE:fuzz_gguf>
-           WORKING_DIRECTORY ${MLXN_FUZZ_DIR})
 endif()
-set_tests_properties(fuzz.gguf PROPERTIES FIXTURES_REQUIRED gguf_seeds)
+
+# The parsers and what they need; not the files that meet the core.
+file(GLOB MLXN_FUZZ_BASE CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/base/*.c)
+file(GLOB MLXN_FUZZ_PARSER CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/io/gguf*.c ${CMAKE_SOURCE_DIR}/src/quant/*.c)
+list(FILTER MLXN_FUZZ_PARSER EXCLUDE REGEX "gguf_(wrap|load)\\.c$")
+mlxn_fuzz(gguf ${MLXN_FUZZ_PARSER} ${MLXN_FUZZ_BASE})
+file(GLOB MLXN_FUZZ_PARSER CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/io/safetensors*.c)
+list(FILTER MLXN_FUZZ_PARSER EXCLUDE REGEX "safetensors_load\\.c$")
+foreach(file json quant_config gguf_text gguf_index)
+  list(APPEND MLXN_FUZZ_PARSER ${CMAKE_SOURCE_DIR}/src/io/${file}.c)
+endforeach()
+mlxn_fuzz(safetensors ${MLXN_FUZZ_PARSER} ${MLXN_FUZZ_BASE})

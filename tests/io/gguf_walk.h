@@ -68,7 +68,7 @@ static inline uint64_t walk_file(const mlxn_gguf *file) {
         uint64_t product = 1;
         for (uint32_t d = 0; d < tensor.rank; d++) product *= tensor.dims[d];
         if (tensor.rank < 1 || tensor.rank > 4 || product != tensor.elements) abort();
-        if (tensor.known != (tensor.data != NULL) || (tensor.known && tensor.bytes == 0)) abort();
+        if ((tensor.bytes != 0) != (tensor.data != NULL) || (tensor.known && tensor.bytes == 0)) abort();
         sum += walk_bytes(tensor.name.data, tensor.name.size) + walk_bytes(tensor.data, tensor.bytes);
         sum += strlen(mlxn_gguf_tensor_type_name(tensor.type));
     }
