@@ -620,6 +620,33 @@ static void test_memory(void) {
     mlxn_device_release(&device);
 }
 
+/* A failure is not remembered: the next lookup tries again, without registering. */
+static void test_retry(void) {
+    mlxn_device *device = open_device("null", NULL, NULL);
+    mlxn_registry *r = open_registry(device);
+    CHECK(!mlxn_registry_register_source(r, "k", "int x;", &error), "register");
+    int failed = 0;
+    for (uint64_t k = 1; k < 50; k++) {
+        mlxn_constant c = int_constant(1, (int32_t)k);
+        mlxn_kernel *kernel = NULL;
+        uint32_t cached = mlxn_registry_cached_count(r);
+        mlxn_alloc_fail_at(k);
+        mlxn_status status = mlxn_registry_get(r, "k", &c, 1, &kernel, &error);
+        mlxn_alloc_fail_at(0);
+        if (status) {
+            failed++;
+            CHECK(status == MLXN_ERR_MEMORY && !kernel, "%s", error.message);
+            CHECK(mlxn_registry_cached_count(r) == cached, "the cache is as it was");
+            kernel = get(r, "k", &c, 1);
+        }
+        CHECK(mlxn_registry_cached_count(r) == cached + 1, "and takes it afterwards");
+        mlxn_kernel_release(&kernel);
+    }
+    CHECK(failed > 5 && failed < 40, "%d failures", failed);
+    mlxn_registry_destroy(r);
+    mlxn_device_release(&device);
+}
+
 int main(void) {
     test_pinned("cpu");
     test_pinned("null");
@@ -632,5 +659,6 @@ int main(void) {
     test_folder();
     test_threads();
     test_memory();
+    test_retry();
     return TEST_DONE();
 }
