@@ -65,24 +65,29 @@ MLXN_API const mlxn_constant *mlxn_kernel_constant(const mlxn_kernel_group *grou
 
 /* Retains the device. Errors: ARGUMENT, MEMORY. */
 MLXN_API mlxn_status mlxn_registry_create(mlxn_device *device, mlxn_registry **out, mlxn_error *error);
-/* Kernels that were handed out stay valid. */
+/* Kernels that were handed out stay valid. No lookup may be under way in another thread. */
 MLXN_API void mlxn_registry_destroy(mlxn_registry *registry);
-/* Registers (or replaces) `name`; all prepared variants of it are forgotten. The text is copied; the entry point is
- * the function called `name`. Errors: ARGUMENT (empty name, '|' in it, NULL text), MEMORY. */
+/* Registers (or replaces) `name`; all prepared variants of it are forgotten, and a lookup that begins after this call
+ * sees the new text. The text is copied; the entry point is the function called `name`. Errors: ARGUMENT (name empty,
+ * longer than 255 bytes, or with '|' or a control character in it; NULL text), MEMORY: what was registered before
+ * stays. */
 MLXN_API mlxn_status mlxn_registry_register_source(mlxn_registry *registry, const char *name, const char *text,
                                                    mlxn_error *error);
 /* `user` must stay valid while the registry or any kernel of this name lives. A name may have text and a function:
  * each device takes what it can run. Registering one keeps the other. Errors: as register_source. */
 MLXN_API mlxn_status mlxn_registry_register_function(mlxn_registry *registry, const char *name, mlxn_kernel_fn fn,
                                                      void *user, mlxn_error *error);
-/* The kernel `name`, specialised by `constants` (may be NULL if n is 0): prepared now, or the same object as before.
- * The caller owns a reference. Errors: NOT_FOUND ("kernel \"name\": nothing is registered under that name"), COMPILE
- * (name and the compiler's text), UNSUPPORTED (text on a device that runs functions, or the reverse), ARGUMENT (two
- * constants of one index), MEMORY. A failure leaves the cache as it was. */
+/* The kernel `name`, specialised by `constants` (may be NULL if n is 0; at most 64): prepared now, or the same object
+ * as before. A hit allocates nothing. Several threads that ask for one kernel prepare it once and get the same object
+ * or the same error; different kernels are prepared side by side. The caller owns a reference. Errors: NOT_FOUND
+ * ("kernel \"name\": nothing is registered under that name"), COMPILE (label and the compiler's text from its first
+ * line that speaks of an error, cut to what a message holds; the whole text goes to the device's log), UNSUPPORTED
+ * (text on a device that runs functions, or the reverse), ARGUMENT (two constants of one index), MEMORY. A failure
+ * leaves the cache as it was. */
 MLXN_API mlxn_status mlxn_registry_get(mlxn_registry *registry, const char *name, const mlxn_constant *constants,
                                        uint32_t n, mlxn_kernel **out, mlxn_error *error);
-/* Prepares the unspecialised kernel of every name (or of the `n` names given), so that no first use stalls. Goes on
- * after a failure; returns the first. *prepared (may be NULL) counts those that are ready. */
+/* Prepares the unspecialised kernel of every name (names NULL) or of the `n` names given, so that no first use
+ * stalls. Goes on after a failure; returns the first. *prepared (may be NULL) counts those that are ready. */
 MLXN_API mlxn_status mlxn_registry_prewarm(mlxn_registry *registry, const char *const *names, uint32_t n,
                                            uint32_t *prepared, mlxn_error *error);
 /* `key` is a kernel's label: the name, then for each constant by ascending index "|index:b0", "|index:b1",
@@ -92,8 +97,10 @@ MLXN_API uint32_t mlxn_registry_cached_count(const mlxn_registry *registry);
 MLXN_API uint32_t mlxn_registry_source_count(const mlxn_registry *registry);
 
 /* Where prepared kernels are kept from one process to the next. `key` names device, kernel, constants and the text's
- * digest, in characters that a file name may hold. load: false if there is none; *data is given back to free_data.
- * store: the result may be ignored. Called from any thread that looks a kernel up. */
+ * digest, in characters that a file name may hold (letters, digits, '-', '_'; at most 140). load: false if there is
+ * none; *data is given back to free_data. store: false if it could not; nothing follows from that. load and store may
+ * be NULL. Called from any thread that looks a kernel up, without a lock of the registry; they must not look up the
+ * same kernel. Kernels that have no text are not kept. */
 typedef struct mlxn_kernel_cache {
     uint32_t struct_size;
     bool (*load)(void *user, const char *key, void **data, uint64_t *bytes);
@@ -101,11 +108,13 @@ typedef struct mlxn_kernel_cache {
     bool (*store)(void *user, const char *key, const void *data, uint64_t bytes);
     void *user;
 } mlxn_kernel_cache;
-/* Copied; NULL = none (the default). A blob that the device refuses is prepared anew and stored over. */
+/* Copied; NULL = none (the default). `user` stays valid until the registry is destroyed. A blob that the device
+ * refuses is prepared anew and stored over. Errors: ARGUMENT, MEMORY. */
 MLXN_API mlxn_status mlxn_registry_set_cache(mlxn_registry *registry, const mlxn_kernel_cache *cache,
                                              mlxn_error *error);
 /* The same with one file per kernel in a folder, which must exist. Files are written under another name and renamed,
- * so that processes may share the folder. */
+ * so that processes may share the folder; a damaged file counts as none. What lies there runs on your device: use a
+ * folder that nobody else can write. Errors: ARGUMENT, IO, MEMORY. */
 MLXN_API mlxn_status mlxn_registry_set_cache_folder(mlxn_registry *registry, const char *path, mlxn_error *error);
 
 /* ---- kernels: counted, immutable, any thread ---- */
@@ -131,7 +140,7 @@ typedef struct mlxn_kernel_arg {
     mlxn_kernel_role role;
     mlxn_buffer *buffer;
     uint64_t offset, bytes; /* bytes 0 = to the end of the buffer; hazards are tracked over this range */
-    const void *data;       /* inline bytes, of inline_bytes <= 4096 */
+    const void *data;       /* inline bytes, of inline_bytes 1 to 4096; read only; 16-byte aligned in the kernel */
     uint32_t inline_bytes;
 } mlxn_kernel_arg;
 
@@ -141,11 +150,13 @@ typedef struct mlxn_kernel_grid {
     mlxn_grid_unit unit;   /* what `size` counts */
     uint64_t size[3];      /* a 0 counts as 1 */
     uint32_t group[3];     /* threads of a group; a 0 counts as 1; at most 1024 in all */
-    uint32_t group_memory; /* bytes shared by the threads of a group */
+    uint32_t group_memory; /* bytes shared by the threads of a group; at most 1 MiB, a GPU may have less */
 } mlxn_kernel_grid;
 
-/* Records one launch. Errors stick to the encoder: ARGUMENT (slot, range, group size, alias of a written range with
- * another argument), STATE, MEMORY. Counts as a dispatch; may be captured. */
+/* Records one launch; kernel and buffers are kept until it has completed. Errors stick to the encoder: ARGUMENT
+ * (slot, range, group size, overlap of a written range with another argument), STATE, MEMORY. Counts as a dispatch;
+ * may be captured. A kernel must touch nothing but its arguments and must stay within what their roles say: hazards
+ * with other work, and so its order, are resolved from these alone. */
 MLXN_API mlxn_status mlxn_encode_kernel(mlxn_encoder *encoder, mlxn_kernel *kernel, const mlxn_kernel_arg *args,
                                         uint32_t n_args, const mlxn_kernel_grid *grid);
 

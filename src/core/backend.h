@@ -141,8 +141,10 @@ typedef struct mlxn_backend {
     bool (*wait)(void *impl, void *queue, struct mlxn_command_buffer *cb, uint64_t timeout_ns);
 
     /* Kernels of the user's own (registry.c). *prepared is the backend's; *blob (mlxn_alloc, may stay NULL) is what a
-     * disk cache would keep of it, and `cached` such a blob of an earlier run, or NULL. An error of COMPILE carries
-     * the compiler's text. NULL: the backend runs none. */
+     * disk cache would keep of it, and `cached` such a blob of an earlier run, or NULL. A backend that takes `cached`
+     * leaves *blob NULL; one that refuses it prepares anew. blob is NULL where nobody wants one. An error of COMPILE
+     * carries the compiler's text (mlxn_kernel_compile_failed). Called from several threads, also at the same time.
+     * NULL: the backend runs none. */
     mlxn_status (*kernel_prepare)(void *impl, const struct mlxn_kernel *kernel, const void *cached,
                                   uint64_t cached_bytes, void **prepared, void **blob, uint64_t *blob_bytes,
                                   mlxn_error *error);

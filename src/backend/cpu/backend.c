@@ -176,4 +176,6 @@ const mlxn_backend mlxn_backend_cpu = {
     .queue_destroy = mlxn_host_queue_destroy,
     .submit = mlxn_host_queue_submit,
     .wait = mlxn_host_queue_wait,
+    .kernel_prepare = cpu_kernel_prepare,
+    .kernel_release = cpu_kernel_release,
 };

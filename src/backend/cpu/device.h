@@ -9,7 +9,7 @@
 typedef struct cpu_item {
     void (*run)(cpu_run *run);
     const mlxn_view *args;
-    const void *params; /* of the op; the node itself for copies, fills and references */
+    const void *params; /* of the op, or a launch of a user's kernel; the node itself for copies, fills, references */
     cpu_plan plan;
     uint64_t shared_offset;
     _Atomic uint64_t next[CPU_MAX_PHASES];
@@ -91,6 +91,14 @@ mlxn_status cpu_program_create(void *impl, const mlxn_node *nodes, size_t n, voi
 void cpu_program_destroy(void *impl, void *program);
 /* Grows the device's scratch to what the program needs. The caller is the executor. */
 mlxn_status cpu_scratch_reserve(cpu_device *device, const cpu_program *program, mlxn_error *error);
+
+/* user_kernel.c */
+mlxn_status cpu_kernel_prepare(void *impl, const struct mlxn_kernel *kernel, const void *cached,
+                               uint64_t cached_bytes, void **prepared, void **blob, uint64_t *blob_bytes,
+                               mlxn_error *error);
+void cpu_kernel_release(void *impl, void *prepared);
+void cpu_user_kernel_plan(const mlxn_kernel_launch *launch, uint32_t n_threads, cpu_plan *out);
+void cpu_user_kernel_run(cpu_run *run); /* params: the launch */
 
 /* isa.c */
 uint32_t cpu_detect_isa(void);

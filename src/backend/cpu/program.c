@@ -48,6 +48,11 @@ static void plan_item(cpu_item *item, const mlxn_node *node, uint32_t n_threads)
             item->run = run_fill;
             item->plan.chunks[0] = (node->u.fill.bytes + COPY_CHUNK - 1) / COPY_CHUNK;
             break;
+        case MLXN_NODE_KERNEL:
+            item->run = cpu_user_kernel_run;
+            item->params = node->u.kernel;
+            cpu_user_kernel_plan(node->u.kernel, n_threads, &item->plan);
+            break;
         default: {
             const mlxn_dispatch *d = node->u.dispatch;
             if (!d->kernel) {

@@ -76,6 +76,13 @@ static mlxn_status submit(void *impl, void *queue, mlxn_command_buffer *cb, bool
 static bool wait_for(void *impl, void *queue, mlxn_command_buffer *cb, uint64_t timeout_ns) {
     return mlxn_backend_cpu.wait(impl, queue, cb, timeout_ns);
 }
+static mlxn_status kernel_prepare(void *impl, const struct mlxn_kernel *kernel, const void *cached,
+                                  uint64_t cached_bytes, void **prepared, void **blob, uint64_t *blob_bytes,
+                                  mlxn_error *error) {
+    FAIL_HERE("kernel_prepare");
+    return mlxn_backend_cpu.kernel_prepare(impl, kernel, cached, cached_bytes, prepared, blob, blob_bytes, error);
+}
+static void kernel_release(void *impl, void *prepared) { mlxn_backend_cpu.kernel_release(impl, prepared); }
 
 const mlxn_backend mlxn_backend_fault = {
     .name = "fault",
@@ -98,4 +105,6 @@ const mlxn_backend mlxn_backend_fault = {
     .queue_destroy = queue_destroy,
     .submit = submit,
     .wait = wait_for,
+    .kernel_prepare = kernel_prepare,
+    .kernel_release = kernel_release,
 };

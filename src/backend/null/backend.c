@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "backend/null/kernel.h"
 #include "core/host_queue.h"
 
 typedef struct null_device {
@@ -63,12 +64,31 @@ static void put_args(null_device *device, const mlxn_dispatch *d) {
     }
 }
 
+static void put_kernel(null_device *device, const mlxn_kernel_launch *k) {
+    put(device, "kernel %s", mlxn_kernel_label(k->kernel));
+    for (uint32_t i = 0; i < k->n_bindings; i++) {
+        const mlxn_kernel_binding *b = &k->bindings[i];
+        if (b->memory.buffer)
+            put(device, " %u=b%" PRIu64 "+%" PRIu64 ":%" PRIu64, b->slot, b->memory.buffer->id, b->memory.offset,
+                b->bytes);
+        else
+            put(device, " %u=inline:%" PRIu64, b->slot, b->bytes);
+    }
+    put(device, " grid=%" PRIu64 ",%" PRIu64 ",%" PRIu64 " group=%u,%u,%u", k->threads[0], k->threads[1],
+        k->threads[2], k->group[0], k->group[1], k->group[2]);
+    if (k->group_memory) put(device, " memory=%" PRIu64, k->group_memory);
+    put(device, "\n");
+}
+
 static void put_node(null_device *device, const mlxn_node *node) {
     switch (node->kind) {
         case MLXN_NODE_DISPATCH:
             put(device, "dispatch %s", node->u.dispatch->op->name);
             put_args(device, node->u.dispatch);
             put(device, "\n");
+            break;
+        case MLXN_NODE_KERNEL:
+            put_kernel(device, node->u.kernel);
             break;
         case MLXN_NODE_COPY:
             put(device, "copy b%" PRIu64 "+%" PRIu64 " -> b%" PRIu64 "+%" PRIu64 " bytes=%" PRIu64 "\n",
@@ -225,6 +245,8 @@ const mlxn_backend mlxn_backend_null = {
     .queue_destroy = mlxn_host_queue_destroy,
     .submit = mlxn_host_queue_submit,
     .wait = mlxn_host_queue_wait,
+    .kernel_prepare = null_kernel_prepare,
+    .kernel_release = null_kernel_release,
     .stream_text = stream_text,
     .stream_clear = stream_clear,
 };
