@@ -94,6 +94,10 @@ void mlxn_pool_destroy(mlxn_pool *pool) {
 /* An idle buffer of the list, taken off it; NULL if the looks did not find one. */
 static mlxn_buffer *take_idle(pool_list *list) {
     mlxn_buffer *b = list->first, *stop = list->last;
+    if (b && !idle(b) && idle(stop)) { /* handed out last, and let go at once */
+        unlink_buffer(list, stop);
+        return stop;
+    }
     for (int looks = 0; b && looks < LOOKS; looks++) {
         mlxn_buffer *after = b == stop ? NULL : b->pool.after;
         unlink_buffer(list, b);

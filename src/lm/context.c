@@ -57,7 +57,7 @@ static mlxn_status make_work(mlxn_context *c, mlxn_error *error) {
 /* Refuses a context that the device's memory limit has no room for before anything is made. */
 static mlxn_status admit(mlxn_context *c, mlxn_dtype kv_dtype, mlxn_error *error) {
     work_buffer list[WORK_BUFFERS];
-    uint64_t sum, bytes;
+    uint64_t sum = 0, bytes = 0;
     mlxn_status status = mlxn_lm_kv_bytes(c->model, c->n_ctx, c->n_sequences, c->n_batch, kv_dtype, &sum, error);
     if (status != MLXN_OK) return status;
     list_work(c, list);
