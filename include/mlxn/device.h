@@ -39,12 +39,17 @@ typedef struct mlxn_device_desc {
     mlxn_precision precision; /* see above */
     uint32_t isa_mask;        /* CPU: MLXN_ISA_* allowed; 0 = all */
     uint32_t no_isa;          /* CPU: nonzero = no instruction set beyond the base of the architecture */
-    uint64_t memory_limit; /* bytes of buffers and weights; 0 = none. Beyond it creation fails with MLXN_ERR_LIMIT */
+    uint64_t memory_limit; /* bytes that the device may hold (see mlxn_device_info.memory_used); 0 = none. What would
+                              pass it is refused with MLXN_ERR_LIMIT before it is allocated */
     mlxn_log_fn log;       /* receives one line per notable event; may be called from any thread */
     void *log_user;
     bool no_stream; /* null: record no text (mlxn_device_command_stream), for runs without end */
     bool checked; /* host access that meets work in flight is an error of STATE (buffer.h); costs a search per access
                    */
+    /* Command buffers hold no references to buffers, as with MLX_UNRETAINED_REFS=1: recording is cheaper, and a
+     * buffer whose last handle goes is freed once no command buffer can name it, which may be later than its own last
+     * use. */
+    bool unretained;
 } mlxn_device_desc;
 
 /* `desc` may be NULL (the default CPU device). On failure *out is NULL.
@@ -65,13 +70,23 @@ typedef struct mlxn_device_info {
     bool computes;         /* false for the null device: results are not values */
     uint64_t memory_total; /* bytes of memory that the device can use, 0 if unknown */
     uint64_t memory_free;  /* now, 0 if unknown */
-    uint64_t memory_used;  /* bytes held by this device's buffers and weights */
-    uint64_t memory_peak;  /* the largest memory_used so far */
-    uint64_t memory_limit; /* 0 if none */
+    /* Bytes that this device holds: buffers (those of pools too), packed weights and the work memory of its threads.
+     * Memory that is only wrapped does not count. On the null device, which keeps no weights, weights count with the
+     * bytes of their own format. */
+    uint64_t memory_used;
+    uint64_t memory_peak;    /* the largest memory_used so far */
+    uint64_t memory_limit;   /* 0 if none */
+    uint64_t memory_buffers; /* the parts of memory_used */
+    uint64_t memory_weights;
+    uint64_t memory_scratch;
 } mlxn_device_info;
 
 /* Sets out->struct_size bytes at most; set it first. */
 MLXN_API mlxn_status mlxn_device_get_info(mlxn_device *device, mlxn_device_info *out);
+
+/* Would `bytes` more fit into the memory limit now? Nothing is taken: ask for the sum of what is to come, so that
+ * refusal comes before work. `what` names it in the error. LIMIT with the bytes wanted, in use, and allowed. */
+MLXN_API mlxn_status mlxn_device_admit(mlxn_device *device, uint64_t bytes, const char *what, mlxn_error *error);
 
 /* The backends of this build, in order of preference; NULL past the end. */
 MLXN_API const char *mlxn_backend_name(uint32_t i);
@@ -149,6 +164,15 @@ MLXN_API uint64_t mlxn_residency_commit_count(void);
 MLXN_API void mlxn_residency_reset_counters(void);
 /* Memberships that still hold because work in flight uses the memory although its last handle is gone. */
 MLXN_API uint64_t mlxn_residency_pending_count(void);
+
+/* The residency set of one device; all 0 if it has none. */
+typedef struct mlxn_residency_info {
+    uint64_t members; /* buffers, each once however often it was added */
+    uint64_t bytes;   /* of them */
+    uint64_t pending; /* members that were taken out, or lost their last handle, while work uses them */
+    uint64_t commits; /* times that changes of this set were committed: at most once for each submission */
+} mlxn_residency_info;
+MLXN_API void mlxn_device_residency(mlxn_device *device, mlxn_residency_info *out);
 
 #ifdef __cplusplus
 }

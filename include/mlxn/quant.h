@@ -43,6 +43,11 @@ typedef struct mlxn_weight_desc {
     mlxn_buffer *data; /* where the matrix lies; borrowed for the call, or kept if keep_source is set */
     uint64_t offset;   /* bytes, any alignment */
     bool keep_source;  /* also keep `data`, so that mlxn_weight_read_row decodes from the original bytes */
+    /* Called while a large matrix is packed, from the calling thread: the first `rows` rows of `data` are not read
+     * any more (unless keep_source is set), so that their pages can go before the rest is packed. May be NULL;
+     * devices that pack at one go do not call it. */
+    void (*packed)(void *user, uint64_t rows);
+    void *packed_user;
 } mlxn_weight_desc;
 
 /* Checks the range and repacks for the device. Errors: ARGUMENT, UNSUPPORTED, MEMORY, LIMIT. */
@@ -53,6 +58,9 @@ MLXN_API void mlxn_weight_release(mlxn_weight **weight);
 MLXN_API mlxn_format mlxn_weight_format(const mlxn_weight *weight);
 MLXN_API uint64_t mlxn_weight_rows(const mlxn_weight *weight);
 MLXN_API uint64_t mlxn_weight_cols(const mlxn_weight *weight);
+/* The device memory that a weight of this shape takes. Errors: ARGUMENT, UNSUPPORTED, LIMIT. */
+MLXN_API mlxn_status mlxn_weight_device_bytes(mlxn_device *device, mlxn_format format, uint64_t rows, uint64_t cols,
+                                              uint64_t *out, mlxn_error *error);
 /* Bytes that one pass over the weight reads. */
 MLXN_API uint64_t mlxn_weight_bytes(const mlxn_weight *weight);
 /* Decodes one row to `dst` (cols floats) from the device's layout. Errors: ARGUMENT (row out of range). */

@@ -98,6 +98,11 @@ typedef struct mlxn_sample {
 struct mlxn_command_buffer;
 struct mlxn_kernel;
 
+typedef struct mlxn_weight_progress {
+    void (*packed)(void *user, uint64_t rows); /* NULL: nobody listens */
+    void *user;
+} mlxn_weight_progress;
+
 typedef struct mlxn_backend {
     const char *name;
     /* 0 with a reason and its cure in *error if there is none. */
@@ -119,9 +124,12 @@ typedef struct mlxn_backend {
     mlxn_status (*memory_write)(void *impl, void *storage, uint64_t offset, const void *src, uint64_t bytes,
                                 mlxn_error *error);
 
-    /* The device's own layout of a weight: fills packed, packed_bytes, read_row of *out. */
-    mlxn_status (*weight_prepare)(void *impl, const mlxn_weight_view *raw, mlxn_weight_view *out, void **storage,
-                                  mlxn_error *error);
+    /* The device's own layout of a weight: fills packed, packed_bytes, read_row of *out. A backend that packs in
+     * slices reports how many rows of the source it needs no more; the others ignore progress. */
+    mlxn_status (*weight_prepare)(void *impl, const mlxn_weight_view *raw, const mlxn_weight_progress *progress,
+                                  mlxn_weight_view *out, void **storage, mlxn_error *error);
+    /* The bytes that weight_prepare will take. NULL: those of the format. */
+    mlxn_status (*weight_bytes)(void *impl, const mlxn_weight_view *raw, uint64_t *out, mlxn_error *error);
     void (*weight_destroy)(void *impl, void *storage);
 
     const mlxn_kernel_row *(*kernels)(size_t *count);

@@ -1,5 +1,5 @@
-/* buffer.c: buffers. A public handle and a use in flight are counted apart: residency follows the handles, memory
- * follows both. */
+/* buffer.c: buffers. A public handle and a use in flight are counted apart: the residency counters follow the
+ * handles, memory follows both. */
 #include "core/core.h"
 
 static mlxn_status new_buffer(mlxn_device *device, uint64_t bytes, mlxn_buffer **out, mlxn_error *error) {
@@ -8,9 +8,7 @@ static mlxn_status new_buffer(mlxn_device *device, uint64_t bytes, mlxn_buffer *
     if (!buffer)
         return mlxn_fail(error, MLXN_ERR_MEMORY, "buffer of %llu bytes: out of memory for its record",
                          (unsigned long long)bytes);
-    atomic_init(&buffer->refs, 1);
-    atomic_init(&buffer->handles, 1);
-    atomic_init(&buffer->resident, false);
+    atomic_init(&buffer->counts, MLXN_BUFFER_HANDLE | MLXN_BUFFER_REF);
     buffer->size = bytes;
     buffer->id = atomic_fetch_add_explicit(&device->next_buffer_id, 1, memory_order_relaxed);
     *out = buffer;
@@ -39,10 +37,7 @@ mlxn_status mlxn_buffer_create(mlxn_device *device, uint64_t bytes, mlxn_buffer 
     }
     buffer->host = host;
     buffer->device = mlxn_device_retain(device);
-    if (device->residency) {
-        atomic_store(&buffer->resident, true);
-        mlxn_residency_stage(true);
-    }
+    if (device->residency) mlxn_residency_add(buffer, NULL);
     *out = buffer;
     return mlxn_succeed(error);
 }
@@ -76,12 +71,14 @@ mlxn_status mlxn_buffer_wrap(mlxn_device *device, void *memory, uint64_t bytes, 
     return mlxn_succeed(error);
 }
 
-void mlxn_buffer_hold(mlxn_buffer *buffer) { atomic_fetch_add_explicit(&buffer->refs, 1, memory_order_relaxed); }
+void mlxn_buffer_hold(mlxn_buffer *buffer) {
+    atomic_fetch_add_explicit(&buffer->counts, MLXN_BUFFER_REF, memory_order_relaxed);
+}
 
-void mlxn_buffer_drop(mlxn_buffer *buffer) {
-    if (atomic_fetch_sub_explicit(&buffer->refs, 1, memory_order_acq_rel) != 1) return;
+void mlxn_buffer_destroy(mlxn_buffer *buffer) {
     mlxn_device *device = buffer->device;
-    if (atomic_load(&buffer->resident)) mlxn_residency_pending(-1);
+    if (device->residency) mlxn_residency_leave(buffer);
+    if (device->checked) mlxn_access_forget(buffer);
     if (buffer->wrapped) {
         device->backend->memory_unwrap(device->impl, buffer->storage);
         if (buffer->free_fn) buffer->free_fn(buffer->free_user, buffer->free_memory, buffer->size);
@@ -93,11 +90,23 @@ void mlxn_buffer_drop(mlxn_buffer *buffer) {
     mlxn_device_release(&device);
 }
 
+void mlxn_buffer_drop(mlxn_buffer *buffer) {
+    uint64_t before = atomic_fetch_sub_explicit(&buffer->counts, MLXN_BUFFER_REF, memory_order_acq_rel);
+    if (mlxn_buffer_refs_of(before) != 1) return;
+    if (atomic_load_explicit(&buffer->last_use, memory_order_relaxed) && mlxn_live_defer(buffer->device, buffer))
+        return;
+    mlxn_buffer_destroy(buffer);
+}
+
+bool mlxn_buffer_has_work(const mlxn_buffer *buffer) {
+    uint64_t counts = atomic_load_explicit(&buffer->counts, memory_order_acquire);
+    return mlxn_buffer_refs_of(counts) > mlxn_buffer_handles_of(counts) ||
+           mlxn_live_uses(buffer->device, atomic_load_explicit(&buffer->last_use, memory_order_relaxed));
+}
+
 mlxn_buffer *mlxn_buffer_retain(mlxn_buffer *buffer) {
-    if (buffer) {
-        atomic_fetch_add_explicit(&buffer->handles, 1, memory_order_relaxed);
-        mlxn_buffer_hold(buffer);
-    }
+    if (buffer)
+        atomic_fetch_add_explicit(&buffer->counts, MLXN_BUFFER_HANDLE | MLXN_BUFFER_REF, memory_order_relaxed);
     return buffer;
 }
 
@@ -105,43 +114,10 @@ void mlxn_buffer_release(mlxn_buffer **handle) {
     if (!handle || !*handle) return;
     mlxn_buffer *buffer = *handle;
     *handle = NULL;
-    if (atomic_fetch_sub_explicit(&buffer->handles, 1, memory_order_acq_rel) == 1 && atomic_load(&buffer->resident)) {
-        mlxn_residency_stage(false);
-        mlxn_residency_pending(1); /* until the last use in flight ends */
-    }
+    uint64_t before = atomic_fetch_sub_explicit(&buffer->counts, MLXN_BUFFER_HANDLE, memory_order_acq_rel);
+    if (mlxn_buffer_handles_of(before) == 1 && buffer->device->residency) mlxn_residency_last_handle(buffer);
     mlxn_buffer_drop(buffer);
 }
 
 uint64_t mlxn_buffer_size(const mlxn_buffer *buffer) { return buffer ? buffer->size : 0; }
 mlxn_device *mlxn_buffer_device(const mlxn_buffer *buffer) { return buffer ? buffer->device : NULL; }
-void *mlxn_buffer_contents(mlxn_buffer *buffer) { return buffer ? buffer->host : NULL; }
-
-static mlxn_status check_range(const mlxn_buffer *buffer, const char *verb, uint64_t offset, const void *memory,
-                               uint64_t bytes, mlxn_error *error) {
-    uint64_t end;
-    if (!buffer) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "buffer %s: buffer is NULL", verb);
-    if (!memory && bytes) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "buffer %s: host memory is NULL", verb);
-    if (!mlxn_add_u64(offset, bytes, &end) || end > buffer->size)
-        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "buffer %s: range ends at %llu + %llu bytes, buffer at %llu", verb,
-                         (unsigned long long)offset, (unsigned long long)bytes, (unsigned long long)buffer->size);
-    return MLXN_OK;
-}
-
-mlxn_status mlxn_buffer_write(mlxn_buffer *buffer, uint64_t offset, const void *src, uint64_t bytes,
-                              mlxn_error *error) {
-    mlxn_status status = check_range(buffer, "write", offset, src, bytes, error);
-    if (status) return status;
-    mlxn_succeed(error);
-    return bytes ? buffer->device->backend->memory_write(buffer->device->impl, buffer->storage, offset, src, bytes,
-                                                         error)
-                 : MLXN_OK;
-}
-
-mlxn_status mlxn_buffer_read(mlxn_buffer *buffer, uint64_t offset, void *dst, uint64_t bytes, mlxn_error *error) {
-    mlxn_status status = check_range(buffer, "read", offset, dst, bytes, error);
-    if (status) return status;
-    mlxn_succeed(error);
-    return bytes ? buffer->device->backend->memory_read(buffer->device->impl, buffer->storage, offset, dst, bytes,
-                                                        error)
-                 : MLXN_OK;
-}

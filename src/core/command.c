@@ -91,8 +91,9 @@ mlxn_status mlxn_cb_submit(mlxn_command_buffer *cb, bool will_wait, mlxn_error *
     mlxn_status status =
         device->backend->program_create(device->impl, cb->list.nodes, cb->list.count, &cb->program, error);
     if (status) return status;
-    mlxn_residency_flush();
-    atomic_store_explicit(&cb->state, MLXN_CB_COMMITTED, memory_order_release);
+    status = mlxn_access_commit(cb, error);
+    if (status) return status;
+    mlxn_residency_flush(device);
     status = device->backend->submit(device->impl, cb->queue->impl, cb, will_wait, error);
     if (status) atomic_store_explicit(&cb->state, MLXN_CB_DISCARDED, memory_order_release);
     return status;
@@ -115,6 +116,7 @@ void mlxn_cb_finish(mlxn_command_buffer *cb, const mlxn_error *failure) {
     }
     mlxn_live_remove(cb->device, cb);
     mlxn_list_clear(&cb->list);
+    mlxn_residency_settle(cb->device);
     atomic_store_explicit(&cb->state, failure ? MLXN_CB_FAILED : MLXN_CB_COMPLETED, memory_order_release);
 }
 

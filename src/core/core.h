@@ -20,7 +20,31 @@ typedef struct mlxn_live_list {
     pthread_mutex_t lock;
     struct mlxn_command_buffer *first, *last;
     uint64_t next_serial;
+    /* Unretained mode: the command buffers that name a buffer, by the moment at which they named their first. An open
+     * one that names none is not here, so that it holds nobody up. */
+    struct mlxn_command_buffer *first_use, *last_use;
+    uint64_t next_use;
+    struct mlxn_buffer *first_deferred, *last_deferred; /* without references, by last_use; to be destroyed */
+    struct mlxn_mapping_record *maps;                   /* checked mode: host pointers handed out */
 } mlxn_live_list;
+
+/* The residency set of a device: which buffers are members. Lists are linked through the buffers. */
+typedef struct mlxn_residency_set {
+    pthread_mutex_t lock;
+    struct mlxn_buffer *members; /* but those in `leaving` */
+    struct mlxn_buffer *leaving; /* taken out by a call while something still uses them */
+    uint64_t count, bytes, pending, commits;
+    _Atomic bool staged; /* something changed since the last commit of the set */
+    _Atomic uint64_t n_leaving;
+} mlxn_residency_set;
+
+/* What the bytes of a device are spent on. */
+typedef enum mlxn_memory_kind {
+    MLXN_MEMORY_BUFFER,
+    MLXN_MEMORY_WEIGHT,
+    MLXN_MEMORY_SCRATCH,
+    MLXN_MEMORY_KINDS
+} mlxn_memory_kind;
 
 struct mlxn_device {
     _Atomic uint32_t refs;
@@ -31,9 +55,10 @@ struct mlxn_device {
     mlxn_queue *queue; /* the default one; it lives as long as the device */
     mlxn_counter_cells counters;
     mlxn_live_list live;
+    mlxn_residency_set set;
     struct mlxn_profiler *_Atomic profiler; /* that listens at present, NULL if none */
     uint64_t memory_limit;
-    _Atomic uint64_t memory_used, memory_peak;
+    _Atomic uint64_t memory_used, memory_peak, memory_by_kind[MLXN_MEMORY_KINDS];
     mlxn_log_fn log;
     void *log_user;
     mlxn_device_info info; /* of the backend, at open */
@@ -58,19 +83,39 @@ struct mlxn_queue {
     mlxn_error error;     /* the first failure of a command buffer of this queue; sticky */
 };
 
-/* handles: public references. refs: all of them, work in flight included. */
+/* counts: public handles in the high half; in the low half all references, those handles and work in flight. One
+ * word, so that "only the handles are left" is one load. */
+#define MLXN_BUFFER_REF ((uint64_t)1)
+#define MLXN_BUFFER_HANDLE ((uint64_t)1 << 32)
+static inline uint32_t mlxn_buffer_refs_of(uint64_t counts) { return (uint32_t)counts; }
+static inline uint32_t mlxn_buffer_handles_of(uint64_t counts) { return (uint32_t)(counts >> 32); }
+
 struct mlxn_buffer {
-    _Atomic uint32_t refs, handles;
+    _Atomic uint64_t counts;
     mlxn_device *device;
     void *storage;
     uint8_t *host;
     uint64_t size;
     uint64_t id;
-    _Atomic uint64_t last_use; /* unretained mode: serial of the latest command buffer that names it */
+    /* Unretained mode: use_serial of the latest command buffer that names it, 0 if none does. */
+    _Atomic uint64_t last_use;
+    mlxn_buffer *deferred_before, *deferred_after; /* guarded by device->live.lock */
     bool wrapped;
     mlxn_free_fn free_fn;
     void *free_user, *free_memory;
-    _Atomic bool resident; /* this buffer is a member of the residency set */
+    struct { /* guarded by device->set.lock */
+        bool member;
+        bool leaving; /* taken out by a call or with the last handle; it stays until the last work has completed */
+        bool listed;  /* among those that a call took out; else only the memory's end ends the membership */
+        const void *registrar; /* the pool that made it a member, NULL if none did */
+        mlxn_buffer *next, **link;
+    } set;
+    struct { /* guarded by the owner's thread; see pool.c */
+        _Atomic(mlxn_pool *) owner;
+        mlxn_buffer *before, *after;
+        uint64_t requested, epoch; /* bytes asked for, and when, of the last hand-out */
+        bool given;                /* back by mlxn_pool_release */
+    } pool;
 };
 
 struct mlxn_weight {
@@ -146,6 +191,8 @@ struct mlxn_command_buffer {
     /* owned by device->live */
     uint64_t serial;
     struct mlxn_command_buffer *live_before, *live_after;
+    uint64_t use_serial; /* unretained mode; 0 while it names no buffer */
+    struct mlxn_command_buffer *use_before, *use_after;
     /* owned by the queue while in flight */
     struct mlxn_command_buffer *next;
     size_t cursor;
@@ -203,6 +250,10 @@ struct mlxn_graph {
 
 /* device.c */
 void mlxn_device_log(mlxn_device *device, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Every byte that the device holds is accounted before it is allocated. The two without a kind are for buffers. */
+mlxn_status mlxn_device_account_as(mlxn_device *device, mlxn_memory_kind kind, uint64_t bytes, const char *what,
+                                   mlxn_error *error);
+void mlxn_device_unaccount_as(mlxn_device *device, mlxn_memory_kind kind, uint64_t bytes);
 mlxn_status mlxn_device_account(mlxn_device *device, uint64_t bytes, const char *what, mlxn_error *error);
 void mlxn_device_unaccount(mlxn_device *device, uint64_t bytes);
 const mlxn_kernel_row *mlxn_device_select(const mlxn_device *device, uint32_t op, const mlxn_view *args,
@@ -211,15 +262,40 @@ const mlxn_kernel_row *mlxn_device_select(const mlxn_device *device, uint32_t op
 /* buffer.c: references of work in flight */
 void mlxn_buffer_hold(mlxn_buffer *buffer);
 void mlxn_buffer_drop(mlxn_buffer *buffer);
+void mlxn_buffer_destroy(mlxn_buffer *buffer); /* nobody refers to it, no work names it */
+/* Is it held by more than public handles: by recorded work, work in flight or a graph? */
+bool mlxn_buffer_has_work(const mlxn_buffer *buffer);
+
+/* host_access.c: host access beside work in flight */
+typedef struct mlxn_mapping_record {
+    mlxn_buffer *buffer;
+    uint64_t start, end;
+    bool write;
+    bool owned; /* of mlxn_buffer_map: to be freed; else of a copy under way */
+    struct mlxn_mapping_record *next;
+} mlxn_mapping_record;
+/* Checked devices: refuses what committed work conflicts with; else enters the record, until mlxn_access_end. */
+mlxn_status mlxn_access_begin(mlxn_mapping_record *record, const char *verb, mlxn_error *error);
+void mlxn_access_end(mlxn_mapping_record *record);
+void mlxn_access_forget(mlxn_buffer *buffer); /* the buffer dies */
+/* Marks cb committed; refused while the host has mapped what it uses. */
+mlxn_status mlxn_access_commit(mlxn_command_buffer *cb, mlxn_error *error);
 
 /* graph.c */
 void mlxn_graph_instance_hold(mlxn_graph_instance *instance);
 void mlxn_graph_instance_drop(mlxn_graph_instance *instance);
 
 /* residency.c */
-void mlxn_residency_stage(bool add);
-void mlxn_residency_flush(void);
-void mlxn_residency_pending(int delta);
+/* The calls of the public interface: they move the counters at once, each time. */
+void mlxn_residency_add(mlxn_buffer *buffer, const void *registrar);
+void mlxn_residency_remove(mlxn_buffer *buffer);
+/* The last handle went: counts as a removal; the membership ends with the memory. */
+void mlxn_residency_last_handle(mlxn_buffer *buffer);
+void mlxn_residency_leave(mlxn_buffer *buffer);                             /* the memory goes */
+void mlxn_residency_remove_all(mlxn_device *device, const void *registrar); /* what that one made a member */
+bool mlxn_residency_is_member(mlxn_buffer *buffer);
+void mlxn_residency_flush(mlxn_device *device);  /* commits the set if it changed */
+void mlxn_residency_settle(mlxn_device *device); /* ends memberships that waited for work which has completed */
 
 /* counters.c */
 extern mlxn_counter_cells mlxn_counter;
@@ -242,6 +318,12 @@ void mlxn_queue_note_failure(mlxn_queue *queue, const mlxn_error *failure);
 /* live.c: the live list */
 void mlxn_live_add(mlxn_device *device, mlxn_command_buffer *cb);
 void mlxn_live_remove(mlxn_device *device, mlxn_command_buffer *cb);
+/* Unretained mode: cb is about to name its first buffer. */
+void mlxn_live_begin_use(mlxn_device *device, mlxn_command_buffer *cb);
+/* May live work name a buffer with this last_use? */
+bool mlxn_live_uses(mlxn_device *device, uint64_t last_use);
+/* Takes over a buffer without references until no live work can name it; false if none can now. */
+bool mlxn_live_defer(mlxn_device *device, mlxn_buffer *buffer);
 
 /* node_list.c */
 typedef enum mlxn_keep_kind {

@@ -119,9 +119,10 @@ mlxn_status mlxn_device_create(const mlxn_device_desc *user, mlxn_device **out, 
     device->log_user = desc.log_user;
     device->checked = desc.checked;
     device->residency = !mlxn_gate_on(MLXN_GATE_NO_RESIDENCY);
-    device->unretained = mlxn_gate_on(MLXN_GATE_UNRETAINED);
+    device->unretained = desc.unretained || mlxn_gate_on(MLXN_GATE_UNRETAINED);
     pthread_mutex_init(&device->cache_lock, NULL);
     pthread_mutex_init(&device->live.lock, NULL);
+    pthread_mutex_init(&device->set.lock, NULL);
     mlxn_status status = backend->open(device, &desc, &device->impl, error);
     if (status) goto fail;
     backend->info(device->impl, &device->info);
@@ -138,6 +139,7 @@ mlxn_status mlxn_device_create(const mlxn_device_desc *user, mlxn_device **out, 
     *out = device;
     return mlxn_succeed(error);
 fail:
+    pthread_mutex_destroy(&device->set.lock);
     pthread_mutex_destroy(&device->live.lock);
     pthread_mutex_destroy(&device->cache_lock);
     mlxn_free(device->kernels);
@@ -167,6 +169,7 @@ void mlxn_device_release(mlxn_device **handle) {
     mlxn_queue_close_default(device->queue);
     device->backend->close(device->impl);
     mlxn_free(device->kernels);
+    pthread_mutex_destroy(&device->set.lock);
     pthread_mutex_destroy(&device->live.lock);
     pthread_mutex_destroy(&device->cache_lock);
     mlxn_free(device);
@@ -182,6 +185,9 @@ mlxn_status mlxn_device_get_info(mlxn_device *device, mlxn_device_info *out) {
     info.memory_used = atomic_load(&device->memory_used);
     info.memory_peak = atomic_load(&device->memory_peak);
     info.memory_limit = device->memory_limit;
+    info.memory_buffers = atomic_load(&device->memory_by_kind[MLXN_MEMORY_BUFFER]);
+    info.memory_weights = atomic_load(&device->memory_by_kind[MLXN_MEMORY_WEIGHT]);
+    info.memory_scratch = atomic_load(&device->memory_by_kind[MLXN_MEMORY_SCRATCH]);
     memcpy(out, &info, mlxn_min_u64(out->struct_size, sizeof info));
     return MLXN_OK;
 }
@@ -212,18 +218,47 @@ void mlxn_device_log(mlxn_device *device, const char *format, ...) {
     device->log(device->log_user, line);
 }
 
-mlxn_status mlxn_device_account(mlxn_device *device, uint64_t bytes, const char *what, mlxn_error *error) {
+/* What would be in use with `bytes` more; LIMIT with numbers if that is too much. */
+static mlxn_status fits(const mlxn_device *device, uint64_t used, uint64_t bytes, const char *what, uint64_t *next,
+                        mlxn_error *error) {
+    if (mlxn_add_u64(used, bytes, next) && (!device->memory_limit || *next <= device->memory_limit)) return MLXN_OK;
+    if (!device->memory_limit)
+        return mlxn_fail(error, MLXN_ERR_LIMIT, "%s: %llu bytes with %llu in use pass 2^64", what,
+                         (unsigned long long)bytes, (unsigned long long)used);
+    return mlxn_fail(error, MLXN_ERR_LIMIT, "%s: %llu bytes with %llu in use pass the memory limit of %llu", what,
+                     (unsigned long long)bytes, (unsigned long long)used, (unsigned long long)device->memory_limit);
+}
+
+mlxn_status mlxn_device_admit(mlxn_device *device, uint64_t bytes, const char *what, mlxn_error *error) {
+    if (!device) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "admit: device is NULL");
+    uint64_t next;
+    mlxn_status status = fits(device, atomic_load(&device->memory_used), bytes, what ? what : "admit", &next, error);
+    return status ? status : mlxn_succeed(error);
+}
+
+mlxn_status mlxn_device_account_as(mlxn_device *device, mlxn_memory_kind kind, uint64_t bytes, const char *what,
+                                   mlxn_error *error) {
     uint64_t used = atomic_load(&device->memory_used), next;
     do {
-        if (!mlxn_add_u64(used, bytes, &next) || (device->memory_limit && next > device->memory_limit))
-            return mlxn_fail(error, MLXN_ERR_LIMIT, "%s: %llu bytes with %llu in use pass the memory limit of %llu",
-                             what, (unsigned long long)bytes, (unsigned long long)used,
-                             (unsigned long long)device->memory_limit);
+        mlxn_status status = fits(device, used, bytes, what, &next, error);
+        if (status) return status;
     } while (!atomic_compare_exchange_weak(&device->memory_used, &used, next));
+    atomic_fetch_add(&device->memory_by_kind[kind], bytes);
     uint64_t peak = atomic_load(&device->memory_peak);
     while (peak < next && !atomic_compare_exchange_weak(&device->memory_peak, &peak, next)) {
     }
     return MLXN_OK;
 }
 
-void mlxn_device_unaccount(mlxn_device *device, uint64_t bytes) { atomic_fetch_sub(&device->memory_used, bytes); }
+void mlxn_device_unaccount_as(mlxn_device *device, mlxn_memory_kind kind, uint64_t bytes) {
+    atomic_fetch_sub(&device->memory_by_kind[kind], bytes);
+    atomic_fetch_sub(&device->memory_used, bytes);
+}
+
+mlxn_status mlxn_device_account(mlxn_device *device, uint64_t bytes, const char *what, mlxn_error *error) {
+    return mlxn_device_account_as(device, MLXN_MEMORY_BUFFER, bytes, what, error);
+}
+
+void mlxn_device_unaccount(mlxn_device *device, uint64_t bytes) {
+    mlxn_device_unaccount_as(device, MLXN_MEMORY_BUFFER, bytes);
+}

@@ -124,7 +124,17 @@ mlxn_status mlxn_encoder_launch(mlxn_encoder *encoder, mlxn_graph *graph) {
 /* ---- operations ---- */
 
 bool mlxn_encoder_keep(mlxn_encoder *encoder, mlxn_node_list *list, mlxn_buffer *buffer) {
-    return mlxn_list_keep(list, buffer, MLXN_KEEP_BUFFER);
+    mlxn_command_buffer *cb = encoder->open;
+    /* What is captured lives as long as its graph, so that it retains always. */
+    if (!encoder->device->unretained || !cb || list != &cb->list)
+        return mlxn_list_keep(list, buffer, MLXN_KEEP_BUFFER);
+    if (!cb->use_serial) mlxn_live_begin_use(encoder->device, cb);
+    uint64_t last = atomic_load_explicit(&buffer->last_use, memory_order_relaxed);
+    while (last < cb->use_serial &&
+           !atomic_compare_exchange_weak_explicit(&buffer->last_use, &last, cb->use_serial, memory_order_relaxed,
+                                                  memory_order_relaxed)) {
+    }
+    return true;
 }
 
 mlxn_status mlxn_encode(mlxn_encoder *encoder, mlxn_op op, const mlxn_arg *args, uint32_t n_args, const void *params,

@@ -235,9 +235,13 @@ mlxn_command_buffer *mlxn_session_command_buffer(mlxn_session *s) {
 }
 
 static bool stage_residency(mlxn_session *session, mlxn_buffer *buffer, bool add) {
-    if (!session || !buffer || !mlxn_encoder_device(session->encoder)->residency) return false;
-    atomic_store(&buffer->resident, add);
-    mlxn_residency_stage(add);
+    if (!session || !buffer) return false;
+    mlxn_device *device = mlxn_encoder_device(session->encoder);
+    if (!device->residency || buffer->device != device) return false;
+    if (add)
+        mlxn_residency_add(buffer, NULL);
+    else
+        mlxn_residency_remove(buffer);
     return true;
 }
 bool mlxn_session_add_to_residency_set(mlxn_session *s, mlxn_buffer *b) { return stage_residency(s, b, true); }

@@ -1,6 +1,32 @@
 /* weight.c: weight objects: checked, repacked by the backend, immutable. */
 #include "core/core.h"
 
+/* What the device's own layout takes; `plain` bytes where it has none. */
+static mlxn_status device_bytes(mlxn_device *device, const mlxn_weight_view *raw, uint64_t plain, uint64_t *out,
+                                mlxn_error *error) {
+    *out = plain;
+    return device->backend->weight_bytes ? device->backend->weight_bytes(device->impl, raw, out, error) : MLXN_OK;
+}
+
+mlxn_status mlxn_weight_device_bytes(mlxn_device *device, mlxn_format format, uint64_t rows, uint64_t cols,
+                                     uint64_t *out, mlxn_error *error) {
+    if (!device || !out)
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "weight bytes: %s is NULL", device ? "out" : "device");
+    if (!rows || !cols)
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "weight bytes: shape is [%llu, %llu], want no zero dimension",
+                         (unsigned long long)rows, (unsigned long long)cols);
+    mlxn_weight_view raw = {.format = format, .rows = rows, .cols = cols};
+    uint64_t plain = 0;
+    mlxn_status status = mlxn_format_row_bytes(format, cols, &raw.row_bytes, error);
+    if (!status && !mlxn_mul_u64(raw.row_bytes, rows, &plain))
+        status = mlxn_fail(error, MLXN_ERR_LIMIT, "[%llu, %llu] passes 2^64 bytes", (unsigned long long)rows,
+                           (unsigned long long)cols);
+    if (!status) status = device_bytes(device, &raw, plain, out, error);
+    if (!status) return mlxn_succeed(error);
+    mlxn_error_prefix(error, "weight bytes");
+    return status;
+}
+
 mlxn_status mlxn_weight_create(mlxn_device *device, const mlxn_weight_desc *user, mlxn_weight **out,
                                mlxn_error *error) {
     if (!out) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "weight: out is NULL");
@@ -39,11 +65,14 @@ mlxn_status mlxn_weight_create(mlxn_device *device, const mlxn_weight_desc *user
     if (!weight) return mlxn_fail(error, MLXN_ERR_MEMORY, "weight: out of memory for its record");
     atomic_init(&weight->refs, 1);
     weight->view = raw;
-    status = mlxn_device_account(device, bytes, "weight", error);
+    status = device_bytes(device, &raw, bytes, &bytes, error);
+    if (!status) status = mlxn_device_account_as(device, MLXN_MEMORY_WEIGHT, bytes, "weight", error);
     if (!status) {
         weight->accounted = bytes;
-        status = device->backend->weight_prepare(device->impl, &raw, &weight->view, &weight->storage, error);
-        if (status) mlxn_device_unaccount(device, bytes);
+        mlxn_weight_progress progress = {desc.packed, desc.packed_user};
+        status =
+            device->backend->weight_prepare(device->impl, &raw, &progress, &weight->view, &weight->storage, error);
+        if (status) mlxn_device_unaccount_as(device, MLXN_MEMORY_WEIGHT, bytes);
     }
     if (status) {
         mlxn_free(weight);
@@ -71,7 +100,7 @@ void mlxn_weight_release(mlxn_weight **handle) {
     if (atomic_fetch_sub_explicit(&weight->refs, 1, memory_order_acq_rel) != 1) return;
     mlxn_device *device = weight->device;
     device->backend->weight_destroy(device->impl, weight->storage);
-    mlxn_device_unaccount(device, weight->accounted);
+    mlxn_device_unaccount_as(device, MLXN_MEMORY_WEIGHT, weight->accounted);
     mlxn_buffer_release(&weight->source);
     mlxn_free(weight);
     mlxn_device_release(&device);

@@ -3,48 +3,76 @@
 
 enum { DEFAULT_CTX = 4096, DEFAULT_BATCH = 512, MAX_SEQUENCES = 1 << 16 };
 
-static mlxn_status make_rows(mlxn_context *c, mlxn_buffer **out, uint64_t width, const char *what,
-                             mlxn_error *error) {
-    uint64_t bytes;
-    if (!mlxn_mul_u64((uint64_t)c->n_batch * sizeof(float), width, &bytes)) {
-        return mlxn_fail(error, MLXN_ERR_LIMIT, "context: %u rows of %s do not fit 64 bits", c->n_batch, what);
-    }
-    mlxn_status status = mlxn_buffer_create(c->device, bytes, out, error);
-    if (status != MLXN_OK) mlxn_error_prefix(error, "context: work buffer %s of %u rows", what, c->n_batch);
-    return status;
+/* Every buffer that a context has from the start, beside its caches. */
+enum { WORK_BUFFERS = 12 };
+typedef struct work_buffer {
+    mlxn_buffer **buffer;
+    uint64_t rows, width; /* of four bytes */
+    const char *name;
+} work_buffer;
+
+static void list_work(mlxn_context *c, work_buffer list[WORK_BUFFERS]) {
+    const mlxn_lm_shape *s = &c->model->shape;
+    mlxn_lm_work *w = &c->work;
+    uint64_t q = mlxn_lm_dim_value(s, MLXN_LM_Q), kv = mlxn_lm_dim_value(s, MLXN_LM_KV), n = c->n_batch;
+    work_buffer all[WORK_BUFFERS] = {
+        {&w->x, n, s->n_embd, "x"},
+        {&w->h, n, s->n_embd, "h"},
+        {&w->q, n, q, "q"},
+        {&w->k, n, kv, "k"},
+        {&w->v, n, kv, "v"},
+        {&w->att, n, q, "att"},
+        {&w->gate, n, s->n_ff, "gate"},
+        {&w->up, n, s->n_ff, "up"},
+        {&w->out_x, n, s->n_embd, "out_x"},
+        {&w->out_q, n, q, "out_q"},
+        {&c->graph_logits, c->graph_rows, s->n_vocab, "logits"},
+        {&c->graph_inputs, c->graph_rows, 3, "inputs"},
+    };
+    memcpy(list, all, sizeof all);
+}
+
+static mlxn_status bytes_of(const work_buffer *b, uint64_t *out, mlxn_error *error) {
+    if (mlxn_mul_u64(b->rows * 4, b->width, out)) return MLXN_OK;
+    return mlxn_fail(error, MLXN_ERR_LIMIT, "context: %llu rows of %s do not fit 64 bits",
+                     (unsigned long long)b->rows, b->name);
 }
 
 static mlxn_status make_work(mlxn_context *c, mlxn_error *error) {
-    const mlxn_lm_shape *s = &c->model->shape;
-    mlxn_lm_work *w = &c->work;
-    uint64_t q = mlxn_lm_dim_value(s, MLXN_LM_Q), kv = mlxn_lm_dim_value(s, MLXN_LM_KV);
-    struct {
-        mlxn_buffer **buffer;
-        uint64_t width;
-        const char *name;
-    } list[] = {
-        {&w->x, s->n_embd, "x"},
-        {&w->h, s->n_embd, "h"},
-        {&w->q, q, "q"},
-        {&w->k, kv, "k"},
-        {&w->v, kv, "v"},
-        {&w->att, q, "att"},
-        {&w->gate, s->n_ff, "gate"},
-        {&w->up, s->n_ff, "up"},
-        {&w->out_x, s->n_embd, "out_x"},
-        {&w->out_q, q, "out_q"},
-    };
-    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
-        mlxn_status status = make_rows(c, list[i].buffer, list[i].width, list[i].name, error);
-        if (status != MLXN_OK) return status;
+    work_buffer list[WORK_BUFFERS];
+    list_work(c, list);
+    for (int i = 0; i < WORK_BUFFERS; i++) {
+        uint64_t bytes = 0;
+        mlxn_status status = bytes_of(&list[i], &bytes, error);
+        if (status == MLXN_OK) status = mlxn_buffer_create(c->device, bytes, list[i].buffer, error);
+        if (status != MLXN_OK) {
+            mlxn_error_prefix(error, "context: work buffer %s of %llu rows", list[i].name,
+                              (unsigned long long)list[i].rows);
+            return status;
+        }
     }
-    uint64_t logits;
-    if (!mlxn_mul_u64((uint64_t)c->graph_rows * sizeof(float), s->n_vocab, &logits)) {
-        return mlxn_fail(error, MLXN_ERR_LIMIT, "context: logits of %u rows do not fit 64 bits", c->graph_rows);
-    }
-    mlxn_status status = mlxn_buffer_create(c->device, logits, &c->graph_logits, error);
+    return MLXN_OK;
+}
+
+/* Refuses a context that the device's memory limit has no room for before anything is made. */
+static mlxn_status admit(mlxn_context *c, mlxn_dtype kv_dtype, mlxn_error *error) {
+    work_buffer list[WORK_BUFFERS];
+    uint64_t sum = 0, bytes = 0;
+    mlxn_status status = mlxn_lm_kv_bytes(c->model, c->n_ctx, c->n_sequences, c->n_batch, kv_dtype, &sum, error);
     if (status != MLXN_OK) return status;
-    return mlxn_buffer_create(c->device, 3 * sizeof(uint32_t) * c->graph_rows, &c->graph_inputs, error);
+    list_work(c, list);
+    for (int i = 0; i < WORK_BUFFERS; i++) {
+        status = bytes_of(&list[i], &bytes, error);
+        if (status != MLXN_OK) return status;
+        if (!mlxn_add_u64(sum, bytes, &sum)) {
+            return mlxn_fail(error, MLXN_ERR_LIMIT, "context: its buffers do not fit 64 bits");
+        }
+    }
+    status = mlxn_device_admit(c->device, sum, "context", error);
+    if (status != MLXN_OK) {
+        mlxn_error_prefix(error, "%u sequences of %u tokens in steps of %u", c->n_sequences, c->n_ctx, c->n_batch);
+    }
+    return status;
 }
 
 static mlxn_status fill(mlxn_context *c, const mlxn_context_desc *d, mlxn_error *error) {
@@ -73,6 +101,8 @@ static mlxn_status fill(mlxn_context *c, const mlxn_context_desc *d, mlxn_error 
         return mlxn_fail(error, MLXN_ERR_ARGUMENT, "context: kv_dtype is %s, want f16, bf16 or f32",
                          mlxn_dtype_name(dtype));
     }
+    status = admit(c, dtype, error);
+    if (status != MLXN_OK) return status;
     c->sequences = mlxn_alloc_array(c->n_sequences, sizeof *c->sequences);
     if (!c->sequences) {
         return mlxn_fail(error, MLXN_ERR_MEMORY, "context: no memory for %u sequences", c->n_sequences);

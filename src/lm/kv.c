@@ -10,6 +10,28 @@ static uint32_t capacity_of(const mlxn_model *model, const mlxn_lm_layer *layer,
     return (uint32_t)mlxn_min_u64(ring, n_ctx);
 }
 
+/* Of the keys of a layer, or of its values. */
+static bool half_bytes(const mlxn_lm_shape *s, uint32_t capacity, uint32_t n_sequences, mlxn_dtype dtype,
+                       uint64_t *out) {
+    uint64_t bytes = mlxn_lm_dim_value(s, MLXN_LM_KV) * mlxn_dtype_size(dtype);
+    return mlxn_mul_u64(bytes, capacity, &bytes) && mlxn_mul_u64(bytes, n_sequences, out);
+}
+
+mlxn_status mlxn_lm_kv_bytes(const mlxn_model *model, uint32_t n_ctx, uint32_t n_sequences, uint32_t n_batch,
+                             mlxn_dtype dtype, uint64_t *out, mlxn_error *error) {
+    *out = 0;
+    for (uint32_t i = 0; i < model->shape.n_layers; i++) {
+        uint64_t half;
+        if (!half_bytes(&model->shape, capacity_of(model, &model->layers[i], n_ctx, n_batch), n_sequences, dtype,
+                        &half) ||
+            !mlxn_add_u64(*out, half, out) || !mlxn_add_u64(*out, half, out)) {
+            return mlxn_fail(error, MLXN_ERR_LIMIT, "context: %u sequences of %u tokens do not fit 64 bits",
+                             n_sequences, n_ctx);
+        }
+    }
+    return MLXN_OK;
+}
+
 mlxn_status mlxn_lm_kv_create(const mlxn_model *model, uint32_t n_ctx, uint32_t n_sequences, uint32_t n_batch,
                               mlxn_dtype dtype, mlxn_lm_kv *out, mlxn_error *error) {
     const mlxn_lm_shape *s = &model->shape;
@@ -22,8 +44,8 @@ mlxn_status mlxn_lm_kv_create(const mlxn_model *model, uint32_t n_ctx, uint32_t 
     for (uint32_t i = 0; i < s->n_layers; i++) {
         mlxn_lm_kv_layer *layer = &out->layers[i];
         layer->capacity = capacity_of(model, &model->layers[i], n_ctx, n_batch);
-        uint64_t bytes = mlxn_lm_dim_value(s, MLXN_LM_KV) * mlxn_dtype_size(dtype);
-        if (!mlxn_mul_u64(bytes, layer->capacity, &bytes) || !mlxn_mul_u64(bytes, n_sequences, &bytes)) {
+        uint64_t bytes;
+        if (!half_bytes(s, layer->capacity, n_sequences, dtype, &bytes)) {
             return mlxn_fail(error, MLXN_ERR_LIMIT, "context: %u sequences of %u tokens do not fit 64 bits",
                              n_sequences, n_ctx);
         }

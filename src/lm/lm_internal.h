@@ -145,6 +145,9 @@ typedef struct mlxn_lm_kv {
 /* Sliding layers keep a ring of window + n_batch positions, which is what a step of n_batch rows can look back on. */
 mlxn_status mlxn_lm_kv_create(const mlxn_model *model, uint32_t n_ctx, uint32_t n_sequences, uint32_t n_batch,
                               mlxn_dtype dtype, mlxn_lm_kv *out, mlxn_error *error);
+/* What create will take of the device. */
+mlxn_status mlxn_lm_kv_bytes(const mlxn_model *model, uint32_t n_ctx, uint32_t n_sequences, uint32_t n_batch,
+                             mlxn_dtype dtype, uint64_t *out, mlxn_error *error);
 void mlxn_lm_kv_destroy(mlxn_lm_kv *kv);
 mlxn_tensor mlxn_lm_kv_keys(const mlxn_lm_kv *kv, const mlxn_lm_shape *shape, uint32_t layer);
 mlxn_tensor mlxn_lm_kv_values(const mlxn_lm_kv *kv, const mlxn_lm_shape *shape, uint32_t layer);

@@ -97,6 +97,23 @@ static mlxn_status progress(loader *ld, const mlxn_gguf_tensor *t) {
     return MLXN_OK;
 }
 
+/* Pages of the map behind the rows that are packed. */
+typedef struct release_state {
+    mlxn_gguf *file;
+    mlxn_gguf_tensor tensor; /* what is left of it */
+    uint64_t row_bytes, rows;
+} release_state;
+
+static void release_rows(void *user, uint64_t rows) {
+    release_state *s = user;
+    mlxn_gguf_tensor slice = s->tensor;
+    slice.bytes = (rows - s->rows) * s->row_bytes;
+    mlxn_gguf_release_pages(s->file, &slice);
+    s->tensor.offset += slice.bytes;
+    s->tensor.bytes -= slice.bytes;
+    s->rows = rows;
+}
+
 static mlxn_status load_matrix(loader *ld, const char *name, mlxn_lm_dim rows, mlxn_lm_dim cols, bool optional,
                                mlxn_weight **out) {
     mlxn_model *m = ld->model;
@@ -104,7 +121,10 @@ static mlxn_status load_matrix(loader *ld, const char *name, mlxn_lm_dim rows, m
     bool found;
     mlxn_status status = find_tensor(ld, name, rows, cols, optional, &t, &found);
     if (status != MLXN_OK || !found) return status;
+    release_state state = {.file = m->file, .tensor = t, .row_bytes = t.bytes / t.dims[0]};
     mlxn_weight_desc desc = {.struct_size = sizeof desc,
+                             .packed = release_rows,
+                             .packed_user = &state,
                              .format = (mlxn_format)t.type,
                              .rows = t.dims[0],
                              .cols = t.dims[1],
@@ -119,20 +139,34 @@ static mlxn_status load_matrix(loader *ld, const char *name, mlxn_lm_dim rows, m
     return progress(ld, &t);
 }
 
+static bool is_view(const mlxn_gguf_tensor *t) {
+    return t->type == MLXN_FORMAT_F32 && t->offset % sizeof(float) == 0;
+}
+
+/* The buffer for decoded vectors holds all vectors, if one has to be decoded at all. */
+static mlxn_status vector_bytes(loader *ld, uint64_t *out) {
+    uint64_t bytes = 0, one;
+    bool decodes = false;
+    mlxn_gguf_tensor t;
+    for (uint64_t i = 0; mlxn_gguf_tensor_at(ld->model->file, i, &t); i++) {
+        if (t.rank != 1 || !t.known) continue;
+        decodes |= !is_view(&t);
+        if (!mlxn_mul_u64(t.elements, sizeof(float), &one) || !mlxn_align_u64(one, 64, &one) ||
+            !mlxn_add_u64(bytes, one, &bytes)) {
+            return mlxn_fail(ld->error, MLXN_ERR_FORMAT, "%s: the vectors do not fit 64 bits", ld->model->path_name);
+        }
+    }
+    *out = decodes ? bytes : 0;
+    return MLXN_OK;
+}
+
 /* Space for a decoded vector in the model's own buffer, which is made for all of them at the first. */
 static mlxn_status reserve_vector(loader *ld, uint64_t elements, uint64_t *offset) {
     mlxn_model *m = ld->model;
     if (!m->vectors) {
-        uint64_t bytes = 0, one;
-        mlxn_gguf_tensor t;
-        for (uint64_t i = 0; mlxn_gguf_tensor_at(m->file, i, &t); i++) {
-            if (t.rank != 1 || !t.known) continue;
-            if (!mlxn_mul_u64(t.elements, sizeof(float), &one) || !mlxn_align_u64(one, 64, &one) ||
-                !mlxn_add_u64(bytes, one, &bytes)) {
-                return mlxn_fail(ld->error, MLXN_ERR_FORMAT, "%s: the vectors do not fit 64 bits", m->path_name);
-            }
-        }
-        mlxn_status status = mlxn_buffer_create(m->device, bytes, &m->vectors, ld->error);
+        uint64_t bytes = 0;
+        mlxn_status status = vector_bytes(ld, &bytes);
+        if (status == MLXN_OK) status = mlxn_buffer_create(m->device, bytes, &m->vectors, ld->error);
         if (status != MLXN_OK) return status;
     }
     *offset = m->vectors_used;
@@ -147,7 +181,7 @@ static mlxn_status load_vector(loader *ld, const char *name, mlxn_lm_dim dim, bo
     mlxn_status status = find_tensor(ld, name, dim, MLXN_LM_NONE, optional, &t, &found);
     if (status != MLXN_OK || !found) return status;
     m->bytes_per_token += t.elements * sizeof(float);
-    if (t.type == MLXN_FORMAT_F32 && t.offset % sizeof(float) == 0) {
+    if (is_view(&t)) {
         *out = mlxn_tensor_1d(m->parts[t.part], t.offset, MLXN_F32, t.elements);
         return progress(ld, &t);
     }
@@ -202,9 +236,47 @@ static mlxn_status wrap_parts(loader *ld) {
     return MLXN_OK;
 }
 
+/* What a matrix adds to the device, if it is there and usable; whether it is, loading finds out. */
+static mlxn_status add_matrix_bytes(loader *ld, const char *name, uint64_t *sum) {
+    mlxn_model *m = ld->model;
+    mlxn_gguf_tensor t;
+    uint64_t bytes;
+    if (!mlxn_gguf_find_tensor(m->file, name, &t) || t.rank != 2 || !t.known) return MLXN_OK;
+    mlxn_status status =
+        mlxn_weight_device_bytes(m->device, (mlxn_format)t.type, t.dims[0], t.dims[1], &bytes, ld->error);
+    if (status != MLXN_OK) {
+        mlxn_error_prefix(ld->error, "%s: tensor \"%s\"", m->path_name, name);
+        return status;
+    }
+    if (mlxn_add_u64(*sum, bytes, sum)) return MLXN_OK;
+    return mlxn_fail(ld->error, MLXN_ERR_LIMIT, "%s: the weights do not fit 64 bits", m->path_name);
+}
+
+/* Refuses a model that the device's memory limit has no room for before the first matrix is packed. */
+static mlxn_status admit(loader *ld) {
+    const mlxn_model *m = ld->model;
+    uint64_t sum = 0;
+    char name[128];
+    mlxn_status status = vector_bytes(ld, &sum);
+    if (status == MLXN_OK) status = add_matrix_bytes(ld, "token_embd.weight", &sum);
+    if (status == MLXN_OK) status = add_matrix_bytes(ld, "output.weight", &sum);
+    for (uint32_t i = 0; i < m->shape.n_layers; i++) {
+        for (const mlxn_lm_tensor_spec *spec = m->arch->layer_tensors; status == MLXN_OK && spec->name; spec++) {
+            if (spec->cols == MLXN_LM_NONE) continue;
+            snprintf(name, sizeof name, "blk.%u.%s", i, spec->name);
+            status = add_matrix_bytes(ld, name, &sum);
+        }
+    }
+    if (status != MLXN_OK) return status;
+    status = mlxn_device_admit(m->device, sum, "weights", ld->error);
+    if (status != MLXN_OK) mlxn_error_prefix(ld->error, "%s", m->path_name);
+    return status;
+}
+
 mlxn_status mlxn_lm_load_tensors(mlxn_model *model, const mlxn_model_desc *desc, mlxn_error *error) {
     loader ld = {.model = model, .desc = desc, .error = error};
-    mlxn_status status = wrap_parts(&ld);
+    mlxn_status status = admit(&ld);
+    if (status == MLXN_OK) status = wrap_parts(&ld);
     if (status == MLXN_OK) {
         status = load_matrix(&ld, "token_embd.weight", MLXN_LM_VOCAB, MLXN_LM_EMBD, false, &model->token_embd);
     }

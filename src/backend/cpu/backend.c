@@ -57,6 +57,7 @@ static mlxn_status open_device(mlxn_device *owner, const mlxn_device_desc *desc,
                          MAX_THREADS);
     cpu_device *device = mlxn_alloc_aligned(sizeof *device);
     if (!device) return mlxn_fail(error, MLXN_ERR_MEMORY, "device: out of memory for the CPU device");
+    device->owner = owner;
     atomic_init(&device->state, (uint64_t)1 << 16); /* closed */
     device->n_threads = desc->threads ? desc->threads : (uint32_t)mlxn_min_u64(cpu_available_cores(), MAX_THREADS);
     device->isa = cpu_detect_isa();
@@ -86,6 +87,7 @@ static void close_device(void *impl) {
     cpu_threads_stop(device);
     cpu_slabs_close(device);
     mlxn_free_aligned(device->scratch);
+    mlxn_device_unaccount_as(device->owner, MLXN_MEMORY_SCRATCH, device->scratch_bytes);
     pthread_cond_destroy(&device->turn_changed);
     pthread_mutex_destroy(&device->turn_lock);
     pthread_mutex_destroy(&device->slab_lock);
@@ -145,9 +147,12 @@ static mlxn_status memory_write(void *impl, void *storage, uint64_t offset, cons
     return MLXN_OK;
 }
 
-static mlxn_status weight_prepare(void *impl, const mlxn_weight_view *raw, mlxn_weight_view *out, void **storage,
-                                  mlxn_error *error) {
-    return cpu_weight_pack(impl, raw, out, storage, error);
+static mlxn_status weight_prepare(void *impl, const mlxn_weight_view *raw, const mlxn_weight_progress *progress,
+                                  mlxn_weight_view *out, void **storage, mlxn_error *error) {
+    return cpu_weight_pack(impl, raw, progress, out, storage, error);
+}
+static mlxn_status weight_bytes(void *impl, const mlxn_weight_view *raw, uint64_t *out, mlxn_error *error) {
+    return cpu_weight_bytes(raw, out, error);
 }
 static void weight_destroy(void *impl, void *storage) { cpu_slab_free(impl, storage); }
 
@@ -168,6 +173,7 @@ const mlxn_backend mlxn_backend_cpu = {
     .memory_read = memory_read,
     .memory_write = memory_write,
     .weight_prepare = weight_prepare,
+    .weight_bytes = weight_bytes,
     .weight_destroy = weight_destroy,
     .kernels = cpu_kernel_rows,
     .program_create = cpu_program_create,

@@ -85,7 +85,11 @@ void cpu_parallel(cpu_device *device, uint64_t chunks, void (*fn)(void *arg, uin
 /* Large zeroed memory for packed weights; huge pages where the system grants them. */
 void *cpu_slab_alloc(cpu_device *device, uint64_t bytes, void **slab);
 void cpu_slab_free(cpu_device *device, void *slab);
-mlxn_status cpu_weight_pack(cpu_device *device, const mlxn_weight_view *raw, mlxn_weight_view *out, void **slab,
+struct mlxn_weight_progress;
+mlxn_status cpu_weight_pack(cpu_device *device, const mlxn_weight_view *raw,
+                            const struct mlxn_weight_progress *progress, mlxn_weight_view *out, void **slab,
                             mlxn_error *error);
+/* The bytes that packing takes. */
+mlxn_status cpu_weight_bytes(const mlxn_weight_view *raw, uint64_t *out, mlxn_error *error);
 
 #endif

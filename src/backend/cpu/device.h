@@ -50,6 +50,7 @@ typedef struct cpu_task {
 typedef struct cpu_slab cpu_slab;
 
 struct cpu_device {
+    mlxn_device *owner;
     uint32_t n_threads, isa;
     char name[128];
     pthread_t *workers;
@@ -71,6 +72,7 @@ struct cpu_device {
     const char *_Atomic failed_operation; /* its name, NULL if unknown */
 
     uint8_t *scratch; /* local of each thread, then shared */
+    uint64_t scratch_bytes;
     _Atomic uint64_t local_bytes, shared_bytes;
 
     pthread_mutex_t slab_lock;

@@ -173,12 +173,20 @@ mlxn_status cpu_scratch_reserve(cpu_device *device, const cpu_program *program, 
     uint64_t shared = mlxn_max_u64(program->shared_bytes, atomic_load(&device->shared_bytes));
     uint64_t bytes = 0;
     uint8_t *scratch = NULL;
-    if (mlxn_mul_u64(local, device->n_threads, &bytes) && mlxn_add_u64(bytes, shared, &bytes) && bytes <= SIZE_MAX)
-        scratch = mlxn_alloc_aligned((size_t)bytes);
-    if (!scratch)
+    if (!mlxn_mul_u64(local, device->n_threads, &bytes) || !mlxn_add_u64(bytes, shared, &bytes) || bytes > SIZE_MAX)
+        return mlxn_fail(error, MLXN_ERR_MEMORY, "program: scratch of %" PRIu64 " bytes for each thread", local);
+    /* The old one is needed if the new one cannot be had, so both are held for a moment. */
+    mlxn_status status = mlxn_device_account_as(device->owner, MLXN_MEMORY_SCRATCH, bytes, "program: scratch", error);
+    if (status) return status;
+    scratch = mlxn_alloc_aligned((size_t)bytes);
+    if (!scratch) {
+        mlxn_device_unaccount_as(device->owner, MLXN_MEMORY_SCRATCH, bytes);
         return mlxn_fail(error, MLXN_ERR_MEMORY, "program: out of memory for %" PRIu64 " bytes of scratch", bytes);
+    }
     mlxn_free_aligned(device->scratch);
+    mlxn_device_unaccount_as(device->owner, MLXN_MEMORY_SCRATCH, device->scratch_bytes);
     device->scratch = scratch;
+    device->scratch_bytes = bytes;
     atomic_store(&device->local_bytes, local);
     atomic_store(&device->shared_bytes, shared);
     return MLXN_OK;

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "backend/cpu/cpu.h"
+#include "core/backend.h"
 #include "quant/quant.h"
 
 #define FORMAT_ROW(format, name, bits, groups, minimum, halves, offset) \
@@ -24,7 +25,8 @@ typedef struct pack_job {
     const cpu_tile_format *format; /* NULL: plain, of `size` bytes per element */
     uint32_t size;
     uint64_t block_bytes; /* of the original format, one unit */
-    uint64_t tile_bytes, tiles_per_chunk;
+    uint64_t bytes, tile_bytes, tiles_per_chunk;
+    uint64_t first_chunk; /* of the slice under way */
     uint8_t *packed;
 } pack_job;
 
@@ -61,7 +63,7 @@ static void pack_blocks(const pack_job *job, uint64_t tile, uint8_t *dst) {
 
 static void pack_chunk(void *arg, uint64_t chunk) {
     const pack_job *job = arg;
-    uint64_t begin = chunk * job->tiles_per_chunk;
+    uint64_t begin = (job->first_chunk + chunk) * job->tiles_per_chunk;
     uint64_t end = mlxn_min_u64(begin + job->tiles_per_chunk, cpu_tile_count(job->raw));
     for (uint64_t tile = begin; tile < end; tile++) {
         uint8_t *dst = job->packed + tile * job->tile_bytes;
@@ -72,42 +74,64 @@ static void pack_chunk(void *arg, uint64_t chunk) {
     }
 }
 
-mlxn_status cpu_weight_pack(cpu_device *device, const mlxn_weight_view *raw, mlxn_weight_view *out, void **slab,
-                            mlxn_error *error) {
-    enum { CHUNK_BYTES = 256 << 10 };
+/* Fills everything but `packed`. */
+static mlxn_status plan(const mlxn_weight_view *raw, pack_job *job, mlxn_error *error) {
     mlxn_format_info info;
-    *slab = NULL;
-    pack_job job = {.raw = raw, .format = cpu_tile_format_of(raw->format)};
-    if (!mlxn_format_get_info(raw->format, &info) || (!job.format && info.block_values != 1))
+    *job = (pack_job){.raw = raw, .format = cpu_tile_format_of(raw->format)};
+    if (!mlxn_format_get_info(raw->format, &info) || (!job->format && info.block_values != 1))
         return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "weight: the CPU backend has no layout for format %s",
                          mlxn_format_name(raw->format));
-    uint64_t bytes;
-    bool fits = true;
-    if (job.format) {
-        job.block_bytes = info.block_bytes;
-        if (raw->cols % (CPU_GROUP * job.format->groups))
+    bool fits;
+    if (job->format) {
+        job->block_bytes = info.block_bytes;
+        if (raw->cols % (CPU_GROUP * job->format->groups))
             return mlxn_fail(error, MLXN_ERR_ARGUMENT, "weight %s: cols is %" PRIu64 ", want a multiple of %u",
-                             info.name, raw->cols, CPU_GROUP * job.format->groups);
-        fits = mlxn_mul_u64(raw->cols / (CPU_GROUP * job.format->groups), cpu_tile_unit_bytes(job.format),
-                            &job.tile_bytes);
+                             info.name, raw->cols, CPU_GROUP * job->format->groups);
+        fits = mlxn_mul_u64(raw->cols / (CPU_GROUP * job->format->groups), cpu_tile_unit_bytes(job->format),
+                            &job->tile_bytes);
     } else {
-        job.size = info.block_bytes;
-        fits = mlxn_mul_u64(raw->cols, (uint64_t)CPU_TILE * job.size, &job.tile_bytes);
+        job->size = info.block_bytes;
+        fits = mlxn_mul_u64(raw->cols, (uint64_t)CPU_TILE * job->size, &job->tile_bytes);
     }
-    if (!fits || !mlxn_mul_u64(cpu_tile_count(raw), job.tile_bytes, &bytes))
+    if (!fits || !mlxn_mul_u64(cpu_tile_count(raw), job->tile_bytes, &job->bytes))
         return mlxn_fail(error, MLXN_ERR_LIMIT, "weight %s: [%" PRIu64 ", %" PRIu64 "] passes 2^64 bytes", info.name,
                          raw->rows, raw->cols);
-    job.packed = cpu_slab_alloc(device, bytes, slab);
+    return MLXN_OK;
+}
+
+mlxn_status cpu_weight_bytes(const mlxn_weight_view *raw, uint64_t *out, mlxn_error *error) {
+    pack_job job;
+    mlxn_status status = plan(raw, &job, error);
+    if (!status) *out = job.bytes;
+    return status;
+}
+
+mlxn_status cpu_weight_pack(cpu_device *device, const mlxn_weight_view *raw, const mlxn_weight_progress *progress,
+                            mlxn_weight_view *out, void **slab, mlxn_error *error) {
+    enum { CHUNK_BYTES = 256 << 10, SLICE_BYTES = 16 << 20 };
+    *slab = NULL;
+    pack_job job;
+    mlxn_status status = plan(raw, &job, error);
+    if (status) return status;
+    job.packed = cpu_slab_alloc(device, job.bytes, slab);
     if (!job.packed)
         return mlxn_fail(error, MLXN_ERR_MEMORY,
-                         "weight %s: [%" PRIu64 ", %" PRIu64 "]: out of memory for %" PRIu64 " bytes", info.name,
-                         raw->rows, raw->cols, bytes);
+                         "weight %s: [%" PRIu64 ", %" PRIu64 "]: out of memory for %" PRIu64 " bytes",
+                         mlxn_format_name(raw->format), raw->rows, raw->cols, job.bytes);
     job.tiles_per_chunk = mlxn_max_u64(1, CHUNK_BYTES / job.tile_bytes);
-    uint64_t tiles = cpu_tile_count(raw);
-    cpu_parallel(device, (tiles + job.tiles_per_chunk - 1) / job.tiles_per_chunk, pack_chunk, &job);
+    uint64_t chunks = (cpu_tile_count(raw) + job.tiles_per_chunk - 1) / job.tiles_per_chunk;
+    /* In slices only if somebody wants to give the source back behind them. */
+    uint64_t slice =
+        progress && progress->packed ? mlxn_max_u64(1, SLICE_BYTES / (job.tiles_per_chunk * job.tile_bytes)) : chunks;
+    for (; job.first_chunk < chunks; job.first_chunk += slice) {
+        cpu_parallel(device, mlxn_min_u64(slice, chunks - job.first_chunk), pack_chunk, &job);
+        if (progress && progress->packed)
+            progress->packed(progress->user,
+                             mlxn_min_u64(raw->rows, (job.first_chunk + slice) * job.tiles_per_chunk * CPU_TILE));
+    }
     *out = *raw;
     out->packed = job.packed;
-    out->packed_bytes = bytes;
+    out->packed_bytes = job.bytes;
     out->read_row = cpu_read_row;
     return MLXN_OK;
 }

@@ -51,10 +51,13 @@ static mlxn_status memory_write(void *impl, void *storage, uint64_t offset, cons
     FAIL_HERE("memory_write");
     return mlxn_backend_cpu.memory_write(impl, storage, offset, src, bytes, error);
 }
-static mlxn_status weight_prepare(void *impl, const mlxn_weight_view *raw, mlxn_weight_view *out, void **storage,
-                                  mlxn_error *error) {
+static mlxn_status weight_prepare(void *impl, const mlxn_weight_view *raw, const mlxn_weight_progress *progress,
+                                  mlxn_weight_view *out, void **storage, mlxn_error *error) {
     FAIL_HERE("weight_prepare");
-    return mlxn_backend_cpu.weight_prepare(impl, raw, out, storage, error);
+    return mlxn_backend_cpu.weight_prepare(impl, raw, progress, out, storage, error);
+}
+static mlxn_status weight_bytes(void *impl, const mlxn_weight_view *raw, uint64_t *out, mlxn_error *error) {
+    return mlxn_backend_cpu.weight_bytes(impl, raw, out, error);
 }
 static void weight_destroy(void *impl, void *storage) { mlxn_backend_cpu.weight_destroy(impl, storage); }
 static const mlxn_kernel_row *kernels(size_t *count) { return mlxn_backend_cpu.kernels(count); }
@@ -97,6 +100,7 @@ const mlxn_backend mlxn_backend_fault = {
     .memory_read = memory_read,
     .memory_write = memory_write,
     .weight_prepare = weight_prepare,
+    .weight_bytes = weight_bytes,
     .weight_destroy = weight_destroy,
     .kernels = kernels,
     .program_create = program_create,

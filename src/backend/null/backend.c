@@ -189,8 +189,8 @@ static mlxn_status memory_write(void *impl, void *storage, uint64_t offset, cons
     memcpy((uint8_t *)storage + offset, src, bytes);
     return MLXN_OK;
 }
-static mlxn_status weight_prepare(void *impl, const mlxn_weight_view *raw, mlxn_weight_view *out, void **storage,
-                                  mlxn_error *error) {
+static mlxn_status weight_prepare(void *impl, const mlxn_weight_view *raw, const mlxn_weight_progress *progress,
+                                  mlxn_weight_view *out, void **storage, mlxn_error *error) {
     *out = *raw;
     *storage = NULL;
     return MLXN_OK;
