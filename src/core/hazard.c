@@ -265,20 +265,33 @@ static bool insert(mlxn_hazards *hazards, mlxn_interval_set *set, uint64_t start
 
 /* ---- the tracker ---- */
 
-bool mlxn_hazards_conflict(const mlxn_hazards *hazards, const void *key, uint64_t start, uint64_t end, bool write) {
+bool mlxn_hazards_probe(const mlxn_hazards *hazards, const void *key, uint64_t start, uint64_t end, bool write,
+                        uint32_t *entry) {
+    *entry = 0;
     if (!hazards->used || start >= end) return false;
     const mlxn_hazard_slot *slot = find(hazards, key);
     if (!is_live(hazards, slot)) return false;
+    *entry = slot->entry + 1;
     const mlxn_hazard_entry *e = &hazards->entries[slot->entry];
     return overlaps(hazards, &e->writes, start, end) || (write && overlaps(hazards, &e->reads, start, end));
 }
 
-bool mlxn_hazards_add(mlxn_hazards *hazards, const void *key, uint64_t start, uint64_t end, bool write) {
+bool mlxn_hazards_conflict(const mlxn_hazards *hazards, const void *key, uint64_t start, uint64_t end, bool write) {
+    uint32_t entry;
+    return mlxn_hazards_probe(hazards, key, start, end, write, &entry);
+}
+
+bool mlxn_hazards_add_at(mlxn_hazards *hazards, const void *key, uint64_t start, uint64_t end, bool write,
+                         uint32_t entry) {
     if (start >= end) return true;
-    mlxn_hazard_entry *e = entry_of(hazards, key);
+    mlxn_hazard_entry *e = entry ? &hazards->entries[entry - 1] : entry_of(hazards, key);
     if (!e || !insert(hazards, write ? &e->writes : &e->reads, start, end)) return false;
     hazards->ranges++;
     return true;
+}
+
+bool mlxn_hazards_add(mlxn_hazards *hazards, const void *key, uint64_t start, uint64_t end, bool write) {
+    return mlxn_hazards_add_at(hazards, key, start, end, write, 0);
 }
 
 void mlxn_hazards_reset(mlxn_hazards *hazards) {

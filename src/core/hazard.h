@@ -73,6 +73,12 @@ typedef struct mlxn_hazards {
 bool mlxn_hazards_conflict(const mlxn_hazards *hazards, const void *key, uint64_t start, uint64_t end, bool write);
 /* Adds to the group; false when out of memory. */
 bool mlxn_hazards_add(mlxn_hazards *hazards, const void *key, uint64_t start, uint64_t end, bool write);
+/* The same pair with one look-up: probe sets *entry to the buffer's entry, or to 0 if the group does not know the
+ * buffer; add_at takes it as long as the group lasts. */
+bool mlxn_hazards_probe(const mlxn_hazards *hazards, const void *key, uint64_t start, uint64_t end, bool write,
+                        uint32_t *entry);
+bool mlxn_hazards_add_at(mlxn_hazards *hazards, const void *key, uint64_t start, uint64_t end, bool write,
+                         uint32_t entry);
 /* Begins a new, empty group. */
 void mlxn_hazards_reset(mlxn_hazards *hazards);
 void mlxn_hazards_free(mlxn_hazards *hazards);
