@@ -376,8 +376,9 @@ mlxn_status mlxn_dispatch_check(const mlxn_device *device, mlxn_dispatch *d, uin
                                 uint32_t params_size, mlxn_error *failure);
 
 /* order.c: hazards and barriers of recording */
-/* Puts a barrier before the next node if it conflicts with the group, then adds its accesses to the group. A node
- * that may touch anything is a fence: a barrier before and after. False: out of memory. */
+/* Puts a barrier before the next node if it conflicts with the group, then adds its accesses (at most MLXN_MAX_ACCESS)
+ * to the group and keeps their buffers in the list. A node that may touch anything is a fence: a barrier before and
+ * after. False: out of memory. */
 bool mlxn_encoder_order(mlxn_encoder *encoder, mlxn_node_list *list, const mlxn_access *access, size_t n, bool fence);
 /* Everything after is ordered against everything before by other means: a new group begins. */
 void mlxn_encoder_new_group(mlxn_encoder *encoder);

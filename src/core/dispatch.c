@@ -2,12 +2,19 @@
  * the patching of graphs both come here. */
 #include "core/core.h"
 
-/* Bytes from the first to behind the last element of a view: [*start, *end). */
-static mlxn_status extent(const mlxn_tensor *t, uint64_t *start, uint64_t *end, const char *op, const char *name,
-                          mlxn_error *failure) {
-    uint64_t last = 0, size = mlxn_dtype_size(t->dtype);
-    for (uint32_t i = 0; i < t->rank; i++) {
+/* Copies dims and strides of a tensor into a view and finds the byte behind the last element. */
+static mlxn_status copy_shape(const mlxn_tensor *t, uint64_t size, mlxn_view *view, uint64_t *end, const char *op,
+                              const char *name, mlxn_error *failure) {
+    uint64_t last = 0;
+    for (uint32_t i = 0; i < MLXN_MAX_RANK; i++) {
         uint64_t step;
+        if (i >= t->rank) {
+            view->dims[i] = 0;
+            view->strides[i] = 0;
+            continue;
+        }
+        view->dims[i] = t->dims[i];
+        view->strides[i] = t->strides[i];
         if (!t->dims[i]) return mlxn_fail(failure, MLXN_ERR_ARGUMENT, "%s: %s: dim[%u] is 0", op, name, i);
         if (t->strides[i] < 0)
             return mlxn_fail(failure, MLXN_ERR_ARGUMENT, "%s: %s: stride[%u] is %lld, want 0 or more", op, name, i,
@@ -18,7 +25,6 @@ static mlxn_status extent(const mlxn_tensor *t, uint64_t *start, uint64_t *end, 
     uint64_t bytes;
     if (!mlxn_add_u64(last, 1, &last) || !mlxn_mul_u64(last, size, &bytes) || !mlxn_add_u64(t->offset, bytes, end))
         goto overflow;
-    *start = t->offset;
     return MLXN_OK;
 overflow:
     return mlxn_fail(failure, MLXN_ERR_ARGUMENT, "%s: %s: size in bytes overflows 64 bits", op, name);
@@ -30,7 +36,9 @@ static mlxn_status build_argument(const mlxn_device *device, mlxn_dispatch *d, u
     const mlxn_arg_spec *spec = &def->args[i];
     mlxn_view *view = &d->args[i];
     mlxn_binding *binding = &d->bindings[i];
-    *view = (mlxn_view){0};
+    /* Field by field: clearing the record first would cost as much as all the checks. */
+    view->data = NULL;
+    view->weight = NULL;
     *binding = (mlxn_binding){0};
     d->weights[i] = arg->weight;
     if (arg->weight) {
@@ -45,7 +53,10 @@ static mlxn_status build_argument(const mlxn_device *device, mlxn_dispatch *d, u
         return MLXN_OK;
     }
     const mlxn_tensor *t = arg->tensor;
-    if (!t || !t->buffer) return MLXN_OK; /* absent: the spec check decides */
+    if (!t || !t->buffer) { /* absent: the spec check decides */
+        *view = (mlxn_view){0};
+        return MLXN_OK;
+    }
     if (t->buffer->device != device)
         return mlxn_fail(failure, MLXN_ERR_ARGUMENT, "%s: %s belongs to another device", def->name, spec->name);
     if (!t->rank || t->rank > MLXN_MAX_RANK)
@@ -55,24 +66,20 @@ static mlxn_status build_argument(const mlxn_device *device, mlxn_dispatch *d, u
     if (!size)
         return mlxn_fail(failure, MLXN_ERR_ARGUMENT, "%s: %s: dtype is %d, which is none", def->name, spec->name,
                          (int)t->dtype);
-    uint64_t start = 0, end = 0;
-    if (extent(t, &start, &end, def->name, spec->name, failure)) return failure->status;
+    uint64_t end = 0;
+    if (copy_shape(t, size, view, &end, def->name, spec->name, failure)) return failure->status;
     if (end > t->buffer->size)
         return mlxn_fail(failure, MLXN_ERR_ARGUMENT, "%s: %s: view ends at byte %llu, its buffer at %llu", def->name,
                          spec->name, (unsigned long long)end, (unsigned long long)t->buffer->size);
-    if (t->buffer->host && ((uintptr_t)(t->buffer->host + t->offset) % size))
+    if (t->buffer->host && ((uintptr_t)(t->buffer->host + t->offset) & (size - 1))) /* sizes are powers of two */
         return mlxn_fail(failure, MLXN_ERR_ARGUMENT,
                          "%s: %s: byte offset %llu is not aligned to its %zu-byte elements", def->name, spec->name,
                          (unsigned long long)t->offset, size);
     view->present = true;
     view->dtype = t->dtype;
     view->rank = t->rank;
-    for (uint32_t k = 0; k < t->rank; k++) {
-        view->dims[k] = t->dims[k];
-        view->strides[k] = t->strides[k];
-    }
     view->data = t->buffer->host ? t->buffer->host + t->offset : NULL;
-    *binding = (mlxn_binding){t->buffer, start, end};
+    *binding = (mlxn_binding){t->buffer, t->offset, end};
     return MLXN_OK;
 }
 

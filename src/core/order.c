@@ -56,25 +56,34 @@ static bool hazard_barrier(mlxn_encoder *encoder, mlxn_node_list *list) {
     return true;
 }
 
-static bool conflicts(const mlxn_hazards *hazards, const mlxn_access *access, size_t n) {
+/* entries[i]: what the tracker knows of the buffer of access i. */
+static bool conflicts(const mlxn_hazards *hazards, const mlxn_access *access, size_t n, uint32_t *entries) {
     for (size_t i = 0; i < n; i++)
-        if (mlxn_hazards_conflict(hazards, access[i].buffer, access[i].start, access[i].end, access[i].write))
+        if (mlxn_hazards_probe(hazards, access[i].buffer, access[i].start, access[i].end, access[i].write,
+                               &entries[i]))
             return true;
     return false;
 }
 
 bool mlxn_encoder_order(mlxn_encoder *encoder, mlxn_node_list *list, const mlxn_access *access, size_t n,
                         bool fence) {
+    uint32_t entries[MLXN_MAX_ACCESS], unused[MLXN_MAX_ACCESS];
     bool apart = encoder->group_size && (fence || encoder->serial || encoder->fenced);
-    if ((apart || conflicts(&encoder->hazards, access, n)) && !hazard_barrier(encoder, list)) return false;
+    if (apart || conflicts(&encoder->hazards, access, n, entries)) {
+        if (!hazard_barrier(encoder, list)) return false;
+        memset(entries, 0, n * sizeof *entries);
+    }
     encoder->fenced = fence;
-    if (encoder->judging && (fence || conflicts(&encoder->before, access, n))) {
+    if (encoder->judging && (fence || conflicts(&encoder->before, access, n, unused))) {
         encoder->barriers_needed++;
         encoder->judging = false;
     }
-    for (size_t i = 0; i < n; i++)
-        if (!mlxn_hazards_add(&encoder->hazards, access[i].buffer, access[i].start, access[i].end, access[i].write))
-            return false;
+    for (size_t i = 0; i < n; i++) {
+        const mlxn_access *a = &access[i];
+        if (!mlxn_hazards_add_at(&encoder->hazards, a->buffer, a->start, a->end, a->write, entries[i])) return false;
+        /* The list keeps every buffer of the group already. */
+        if (!entries[i] && !mlxn_encoder_keep(encoder, list, a->buffer)) return false;
+    }
     return true;
 }
 

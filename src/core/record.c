@@ -34,8 +34,7 @@ mlxn_status mlxn_encoder_copy(mlxn_encoder *encoder, mlxn_buffer *src, uint64_t 
     mlxn_access access[2] = {{src, src_offset, src_offset + bytes, false},
                              {dst, dst_offset, dst_offset + bytes, true}};
     mlxn_node *node;
-    if (!mlxn_encoder_order(encoder, list, access, 2, false) || !mlxn_encoder_keep(encoder, list, src) ||
-        !mlxn_encoder_keep(encoder, list, dst) || !(node = mlxn_list_add(list, MLXN_NODE_COPY)))
+    if (!mlxn_encoder_order(encoder, list, access, 2, false) || !(node = mlxn_list_add(list, MLXN_NODE_COPY)))
         return mlxn_encoder_stick_memory(encoder, "copy");
     node->u.copy.src = src;
     node->u.copy.dst = dst;
@@ -57,8 +56,7 @@ mlxn_status mlxn_encoder_fill(mlxn_encoder *encoder, mlxn_buffer *dst, uint64_t 
     if (!bytes) return MLXN_OK;
     mlxn_access access = {dst, offset, offset + bytes, true};
     mlxn_node *node;
-    if (!mlxn_encoder_order(encoder, list, &access, 1, false) || !mlxn_encoder_keep(encoder, list, dst) ||
-        !(node = mlxn_list_add(list, MLXN_NODE_FILL)))
+    if (!mlxn_encoder_order(encoder, list, &access, 1, false) || !(node = mlxn_list_add(list, MLXN_NODE_FILL)))
         return mlxn_encoder_stick_memory(encoder, "fill");
     node->u.fill.dst = dst;
     node->u.fill.offset = offset;
@@ -166,7 +164,6 @@ mlxn_status mlxn_encode(mlxn_encoder *encoder, mlxn_op op, const mlxn_arg *args,
             if (!mlxn_list_keep(list, d->weights[i], MLXN_KEEP_WEIGHT))
                 return mlxn_encoder_stick_memory(encoder, def->name);
         } else if (b->buffer) {
-            if (!mlxn_encoder_keep(encoder, list, b->buffer)) return mlxn_encoder_stick_memory(encoder, def->name);
             /* A write conflicts with reads too, so in-out needs no second entry. */
             used[n_used++] = (mlxn_access){b->buffer, b->offset, b->end, (def->args[i].role & MLXN_ROLE_OUT) != 0};
         }
