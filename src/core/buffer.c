@@ -80,6 +80,10 @@ void mlxn_buffer_hold(mlxn_buffer *buffer) { atomic_fetch_add_explicit(&buffer->
 
 void mlxn_buffer_drop(mlxn_buffer *buffer) {
     if (atomic_fetch_sub_explicit(&buffer->refs, 1, memory_order_acq_rel) != 1) return;
+    if (buffer->capture) {
+        mlxn_temporary_free(buffer);
+        return;
+    }
     mlxn_device *device = buffer->device;
     if (atomic_load(&buffer->resident)) mlxn_residency_pending(-1);
     if (buffer->wrapped) {
@@ -120,6 +124,9 @@ static mlxn_status check_range(const mlxn_buffer *buffer, const char *verb, uint
                                uint64_t bytes, mlxn_error *error) {
     uint64_t end;
     if (!buffer) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "buffer %s: buffer is NULL", verb);
+    if (buffer->capture)
+        return mlxn_fail(error, MLXN_ERR_STATE,
+                         "buffer %s: it is a temporary of a graph, which the host cannot access", verb);
     if (!memory && bytes) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "buffer %s: host memory is NULL", verb);
     if (!mlxn_add_u64(offset, bytes, &end) || end > buffer->size)
         return mlxn_fail(error, MLXN_ERR_ARGUMENT, "buffer %s: range ends at %llu + %llu bytes, buffer at %llu", verb,
