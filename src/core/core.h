@@ -260,6 +260,8 @@ void *mlxn_list_alloc(mlxn_node_list *list, size_t bytes);
 /* A dispatch with room for its arrays, which are not zeroed. */
 mlxn_dispatch *mlxn_list_dispatch(mlxn_node_list *list, const mlxn_op_def *op, uint32_t n_args);
 bool mlxn_list_keep(mlxn_node_list *list, void *object, mlxn_keep_kind kind);
+/* All that a node that computes refers to. */
+bool mlxn_list_keep_node(mlxn_node_list *list, const mlxn_node *node);
 /* Releases what is kept and forgets the nodes; memory stays for reuse. */
 void mlxn_list_clear(mlxn_node_list *list);
 void mlxn_list_free(mlxn_node_list *list);
