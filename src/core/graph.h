@@ -70,9 +70,22 @@ mlxn_status mlxn_temporaries_plan(mlxn_device *device, mlxn_graph_source *source
 void mlxn_temporaries_bind(mlxn_graph_source *source);   /* to the arena */
 void mlxn_temporaries_unbind(mlxn_graph_source *source); /* back to the buffers of the caller */
 
+/* ---- graph_patch.c ---- */
+/* A dispatch to be tried out: `d` refers to the other members. */
+typedef struct mlxn_stack_dispatch {
+    mlxn_dispatch d;
+    mlxn_view args[MLXN_MAX_ARGS];
+    mlxn_binding bindings[MLXN_MAX_ARGS];
+    mlxn_weight *weights[MLXN_MAX_ARGS];
+    uint64_t params[MLXN_MAX_PARAMS / 8];
+    uint32_t op;
+} mlxn_stack_dispatch;
+/* A copy in the arena of `list`; NULL: out of memory. */
+mlxn_dispatch *mlxn_dispatch_copy(mlxn_node_list *list, const mlxn_dispatch *from);
+
 /* ---- fuse.c ---- */
-/* Applies the rules until none fits any more. Fused dispatches come from the arena of `list`. False: out of memory;
- * then the source is right, but less is fused. */
+/* Applies the rules until none fits any more. Fused dispatches come from the arena of `list`. False: out of memory.
+ */
 bool mlxn_graph_fuse(const mlxn_device *device, mlxn_graph_source *source, mlxn_node_list *list,
                      const mlxn_graph_desc *desc);
 

@@ -7,7 +7,7 @@
 
 /* ---- copies of instances ---- */
 
-static mlxn_dispatch *copy_dispatch(mlxn_node_list *list, const mlxn_dispatch *from) {
+mlxn_dispatch *mlxn_dispatch_copy(mlxn_node_list *list, const mlxn_dispatch *from) {
     mlxn_dispatch *d = mlxn_list_dispatch(list, from->op, from->n_args);
     if (!d) return NULL;
     d->kernel = from->kernel;
@@ -38,7 +38,7 @@ static mlxn_kernel_launch *copy_kernel(mlxn_node_list *list, const mlxn_kernel_l
 
 static bool copy_node(mlxn_node_list *list, const mlxn_node *from, mlxn_node *to) {
     *to = *from;
-    if (to->kind == MLXN_NODE_DISPATCH) return (to->u.dispatch = copy_dispatch(list, from->u.dispatch)) != NULL;
+    if (to->kind == MLXN_NODE_DISPATCH) return (to->u.dispatch = mlxn_dispatch_copy(list, from->u.dispatch)) != NULL;
     if (to->kind == MLXN_NODE_KERNEL) return (to->u.kernel = copy_kernel(list, from->u.kernel)) != NULL;
     return true;
 }
@@ -155,15 +155,6 @@ static mlxn_status keep(mlxn_graph *graph, void *object, mlxn_keep_kind kind, ml
 
 /* ---- operations ---- */
 
-typedef struct candidate {
-    mlxn_dispatch d;
-    mlxn_view args[MLXN_MAX_ARGS];
-    mlxn_binding bindings[MLXN_MAX_ARGS];
-    mlxn_weight *weights[MLXN_MAX_ARGS];
-    uint64_t params[MLXN_MAX_PARAMS / 8];
-    uint32_t op;
-} candidate;
-
 static uint32_t op_of(const mlxn_dispatch *d) {
     if (d->kernel) return d->kernel->op;
     uint32_t op = 0;
@@ -171,8 +162,8 @@ static uint32_t op_of(const mlxn_dispatch *d) {
     return op;
 }
 
-static mlxn_status begin(const mlxn_graph *graph, uint64_t node, candidate *c, mlxn_error *error) {
-    const mlxn_node *found;
+static mlxn_status begin(const mlxn_graph *graph, uint64_t node, mlxn_stack_dispatch *c, mlxn_error *error) {
+    const mlxn_node *found = NULL;
     mlxn_status status = find(graph, node, MLXN_NODE_DISPATCH, "an operation", &found, error);
     if (status) return status;
     const mlxn_dispatch *d = found->u.dispatch;
@@ -186,7 +177,7 @@ static mlxn_status begin(const mlxn_graph *graph, uint64_t node, candidate *c, m
 }
 
 /* The candidate passed all checks: let the node be like it. */
-static mlxn_status commit(mlxn_graph *graph, uint64_t node, const candidate *c, mlxn_error *error) {
+static mlxn_status commit(mlxn_graph *graph, uint64_t node, const mlxn_stack_dispatch *c, mlxn_error *error) {
     mlxn_status status = own(graph, error);
     if (status) return status;
     mlxn_graph_source *source = graph->instance->source;
@@ -215,7 +206,7 @@ static mlxn_status commit(mlxn_graph *graph, uint64_t node, const candidate *c, 
 }
 
 static mlxn_status set_one(mlxn_graph *graph, uint64_t node, uint32_t arg, const mlxn_arg *value, mlxn_error *error) {
-    candidate c;
+    mlxn_stack_dispatch c;
     mlxn_error failure;
     mlxn_status status = begin(graph, node, &c, error);
     if (status) return status;
@@ -243,7 +234,7 @@ mlxn_status mlxn_graph_set_weight(mlxn_graph *graph, uint64_t node, uint32_t arg
 
 mlxn_status mlxn_graph_set_params(mlxn_graph *graph, uint64_t node, const void *params, uint32_t params_size,
                                   mlxn_error *error) {
-    candidate c;
+    mlxn_stack_dispatch c;
     mlxn_error failure;
     mlxn_status status = begin(graph, node, &c, error);
     if (status) return status;
@@ -256,7 +247,7 @@ mlxn_status mlxn_graph_set_params(mlxn_graph *graph, uint64_t node, const void *
 
 mlxn_status mlxn_graph_set_node(mlxn_graph *graph, uint64_t node, const mlxn_arg *args, uint32_t n_args,
                                 const void *params, uint32_t params_size, mlxn_error *error) {
-    candidate c;
+    mlxn_stack_dispatch c;
     mlxn_error failure;
     mlxn_status status = begin(graph, node, &c, error);
     if (status) return status;
@@ -290,7 +281,7 @@ static mlxn_status commit_move(mlxn_graph *graph, uint64_t node, const mlxn_node
 
 mlxn_status mlxn_graph_set_copy(mlxn_graph *graph, uint64_t node, mlxn_buffer *src, uint64_t src_offset,
                                 mlxn_buffer *dst, uint64_t dst_offset, uint64_t bytes, mlxn_error *error) {
-    const mlxn_node *found;
+    const mlxn_node *found = NULL;
     mlxn_error failure;
     mlxn_status status = find(graph, node, MLXN_NODE_COPY, "copy_bytes", &found, error);
     if (status) return status;
@@ -313,7 +304,7 @@ mlxn_status mlxn_graph_set_copy(mlxn_graph *graph, uint64_t node, mlxn_buffer *s
 
 mlxn_status mlxn_graph_set_fill(mlxn_graph *graph, uint64_t node, mlxn_buffer *dst, uint64_t offset, uint64_t bytes,
                                 uint8_t value, mlxn_error *error) {
-    const mlxn_node *found;
+    const mlxn_node *found = NULL;
     mlxn_error failure;
     mlxn_status status = find(graph, node, MLXN_NODE_FILL, "fill_bytes", &found, error);
     if (status) return status;
@@ -336,7 +327,7 @@ mlxn_status mlxn_graph_set_fill(mlxn_graph *graph, uint64_t node, mlxn_buffer *d
 
 static mlxn_status find_slot(const mlxn_graph *graph, uint64_t node, uint32_t slot, const mlxn_kernel_launch **launch,
                              uint32_t *index, mlxn_error *error) {
-    const mlxn_node *found;
+    const mlxn_node *found = NULL;
     mlxn_status status = find(graph, node, MLXN_NODE_KERNEL, "a kernel of the user's own", &found, error);
     if (status) return status;
     *launch = found->u.kernel;
