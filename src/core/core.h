@@ -159,6 +159,9 @@ struct mlxn_command_buffer {
     mlxn_sample *samples;
     size_t n_samples, sample;
     uint64_t commit_ns, start_ns, end_ns; /* start and end are the backend's, 0 if it did not run */
+    /* Somebody wants to know when it ran, without samples: host_queue.c notes it. */
+    bool timed;
+    uint64_t ran_ns[2];
 };
 
 /* Dispatches between two barriers make a group; groups[i] counts those of i + 1 dispatches, the last bin all larger.
