@@ -107,8 +107,18 @@ typedef struct mlxn_context_desc {
     uint32_t n_batch;     /* largest number of rows of one step; 0 = 512 */
     mlxn_dtype kv_dtype;  /* with kv_dtype_set: F16, BF16 or F32 */
     bool kv_dtype_set;    /* default: F16 on a `fast` device, F32 on an `f32` one */
+    uint32_t graph_flags; /* MLXN_LM_GRAPH_*; 0 = FUSE | REORDER. The logits have the same bits whatever they are */
 } mlxn_context_desc;
 #define MLXN_CTX_MODEL UINT32_MAX
+
+/* How passes reach the device: few rows replay a graph, others are recorded step by step. */
+enum {
+    MLXN_LM_GRAPH_PLAIN = 1,   /* graphs as they were captured, when neither of the next two is set */
+    MLXN_LM_GRAPH_FUSE = 2,    /* MLXN_FUSE_EXACT (graph.h) */
+    MLXN_LM_GRAPH_REORDER = 4, /* groups of the least number */
+    MLXN_LM_GRAPH_NONE = 8,    /* no graphs: few rows are recorded like many */
+    MLXN_LM_GRAPH_DUAL = 16    /* recorded steps are captured too, treated as above, and submitted in two parts */
+};
 
 /* `desc` may be NULL. Retains the model. Errors: ARGUMENT, MEMORY, LIMIT, UNSUPPORTED. */
 MLXN_API mlxn_status mlxn_context_create(mlxn_model *model, const mlxn_context_desc *desc, mlxn_context **out,

@@ -6,6 +6,7 @@
 #include <mlxn/buffer.h>
 #include <mlxn/device.h>
 #include <mlxn/encoder.h>
+#include <mlxn/executor.h>
 #include <mlxn/graph.h>
 #include <mlxn/kernel.h>
 #include <mlxn/ops.h>

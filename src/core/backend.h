@@ -86,6 +86,7 @@ typedef struct mlxn_node {
             uint64_t value;
         } sync;
         struct mlxn_graph_instance *launch;
+        bool asked; /* barrier: by the caller, not by the hazard tracker */
     } u;
 } mlxn_node;
 
@@ -138,6 +139,9 @@ typedef struct mlxn_backend {
      * old program of the same device, whose memory is reused. */
     mlxn_status (*program_create)(void *impl, const mlxn_node *nodes, size_t n, void **program, mlxn_error *error);
     void (*program_destroy)(void *impl, void *program);
+    /* The node behind the i-th of the nodes that compute changed in place, and is of the same kind as before; nothing
+     * runs the program. False: the program cannot follow and has to be created anew. NULL: it never can. */
+    bool (*program_update)(void *impl, void *program, const mlxn_node *node, size_t i);
 
     /* Queues: each executes its command buffers in order, and none waits for another but through timelines. A queue
      * is destroyed when nothing is in flight on it, possibly on its own thread. submit takes a reference of `cb`;

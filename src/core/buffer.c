@@ -76,6 +76,10 @@ void mlxn_buffer_hold(mlxn_buffer *buffer) {
 }
 
 void mlxn_buffer_destroy(mlxn_buffer *buffer) {
+    if (buffer->capture) {
+        mlxn_temporary_free(buffer);
+        return;
+    }
     mlxn_device *device = buffer->device;
     if (device->residency) mlxn_residency_leave(buffer);
     if (device->checked) mlxn_access_forget(buffer);

@@ -27,7 +27,8 @@ mlxn_command_buffer *mlxn_cb_begin(mlxn_queue *queue) {
     cb->dispatches = cb->barriers = cb->hazard_barriers = 0;
     cb->next = NULL;
     cb->cursor = 0;
-    cb->started = false;
+    cb->started = cb->timed = false;
+    cb->ran_ns[0] = cb->ran_ns[1] = 0;
     mlxn_live_add(device, cb);
     return cb;
 }

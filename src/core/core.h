@@ -68,7 +68,7 @@ struct mlxn_device {
     pthread_mutex_t cache_lock;
     struct mlxn_command_buffer *cache; /* completed command buffers whose memory is reused */
     uint32_t cached;
-    _Atomic uint64_t next_buffer_id, next_queue_id;
+    _Atomic uint64_t next_buffer_id, next_queue_id, next_capture_id;
 };
 
 /* An in-order queue of command buffers. The default queue of a device has no references of its own: they are the
@@ -103,6 +103,9 @@ struct mlxn_buffer {
     bool wrapped;
     mlxn_free_fn free_fn;
     void *free_user, *free_memory;
+    /* A temporary of a capture has no memory; the number of that capture, from 1, and its own within it. */
+    uint64_t capture;
+    uint32_t temporary;
     struct { /* guarded by device->set.lock */
         bool member;
         bool leaving; /* taken out by a call or with the last handle; it stays until the last work has completed */
@@ -203,6 +206,9 @@ struct mlxn_command_buffer {
     mlxn_sample *samples;
     size_t n_samples, sample;
     uint64_t commit_ns, start_ns, end_ns; /* start and end are the backend's, 0 if it did not run */
+    /* Somebody wants to know when it ran, without samples: host_queue.c notes it. */
+    bool timed;
+    uint64_t ran_ns[2];
 };
 
 /* Dispatches between two barriers make a group; groups[i] counts those of i + 1 dispatches, the last bin all larger.
@@ -231,22 +237,21 @@ struct mlxn_encoder {
     mlxn_node_list capture;
     uint64_t capture_dispatches, capture_barriers;
     bool capture_has_dispatch;
+    uint64_t capture_id;           /* of the capture that goes on, for its temporaries */
+    mlxn_buffer **temporaries;     /* of that capture, kept by its list */
+    uint32_t n_temporaries, temporary_capacity;
 };
 
 /* What a launch runs: immutable once anybody else refers to it. A patch of a graph whose instance is in use makes a
- * copy. */
+ * copy. graph.h has what the files of the graph share. */
 typedef struct mlxn_graph_instance {
     _Atomic uint32_t refs;
     mlxn_device *device;
-    mlxn_node_list list;
+    mlxn_node_list list; /* in order of execution, with barriers */
     void *program;
     uint64_t dispatches, barriers;
+    struct mlxn_graph_source *source; /* what it was made from, in order of capture */
 } mlxn_graph_instance;
-
-struct mlxn_graph {
-    mlxn_device *device;
-    mlxn_graph_instance *instance;
-};
 
 /* device.c */
 void mlxn_device_log(mlxn_device *device, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -282,6 +287,8 @@ void mlxn_access_forget(mlxn_buffer *buffer); /* the buffer dies */
 mlxn_status mlxn_access_commit(mlxn_command_buffer *cb, mlxn_error *error);
 
 /* graph.c */
+/* Makes the instance ready for launches: barriers, memory of temporaries and program follow the patches. */
+mlxn_status mlxn_graph_ready(mlxn_graph *graph, mlxn_error *error);
 void mlxn_graph_instance_hold(mlxn_graph_instance *instance);
 void mlxn_graph_instance_drop(mlxn_graph_instance *instance);
 
@@ -339,6 +346,8 @@ void *mlxn_list_alloc(mlxn_node_list *list, size_t bytes);
 /* A dispatch with room for its arrays, which are not zeroed. */
 mlxn_dispatch *mlxn_list_dispatch(mlxn_node_list *list, const mlxn_op_def *op, uint32_t n_args);
 bool mlxn_list_keep(mlxn_node_list *list, void *object, mlxn_keep_kind kind);
+/* All that a node that computes refers to. */
+bool mlxn_list_keep_node(mlxn_node_list *list, const mlxn_node *node);
 /* Releases what is kept and forgets the nodes; memory stays for reuse. */
 void mlxn_list_clear(mlxn_node_list *list);
 void mlxn_list_free(mlxn_node_list *list);
@@ -371,9 +380,25 @@ bool mlxn_encoder_keep(mlxn_encoder *encoder, mlxn_node_list *list, mlxn_buffer 
  */
 mlxn_status mlxn_dispatch_build(const mlxn_device *device, mlxn_dispatch *d, uint32_t op, const mlxn_arg *args,
                                 const void *params, uint32_t params_size, mlxn_error *failure);
+/* One argument of it, without the checks that look at several. */
+mlxn_status mlxn_dispatch_argument(const mlxn_device *device, mlxn_dispatch *d, uint32_t i, const mlxn_arg *arg,
+                                   mlxn_error *failure);
 /* The second half, for a dispatch whose views, bindings or parameters were changed in place. */
 mlxn_status mlxn_dispatch_check(const mlxn_device *device, mlxn_dispatch *d, uint32_t op, const void *params,
                                 uint32_t params_size, mlxn_error *failure);
+
+/* Of copies and fills. */
+mlxn_status mlxn_copy_check(const mlxn_device *device, mlxn_buffer *src, uint64_t src_offset, mlxn_buffer *dst,
+                            uint64_t dst_offset, uint64_t bytes, mlxn_error *failure);
+mlxn_status mlxn_fill_check(const mlxn_device *device, mlxn_buffer *dst, uint64_t offset, uint64_t bytes,
+                            mlxn_error *failure);
+
+/* graph_memory.c */
+/* A temporary is for the capture `capture` alone (0: for none). `what` and `name` begin the message. */
+mlxn_status mlxn_temporary_check(const mlxn_buffer *buffer, uint64_t capture, const char *what, const char *name,
+                                 mlxn_error *failure);
+/* The last reference is gone. */
+void mlxn_temporary_free(mlxn_buffer *buffer);
 
 /* order.c: hazards and barriers of recording */
 /* Puts a barrier before the next node if it conflicts with the group, then adds its accesses (at most MLXN_MAX_ACCESS)

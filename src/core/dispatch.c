@@ -30,8 +30,8 @@ overflow:
     return mlxn_fail(failure, MLXN_ERR_ARGUMENT, "%s: %s: size in bytes overflows 64 bits", op, name);
 }
 
-static mlxn_status build_argument(const mlxn_device *device, mlxn_dispatch *d, uint32_t i, const mlxn_arg *arg,
-                                  mlxn_error *failure) {
+mlxn_status mlxn_dispatch_argument(const mlxn_device *device, mlxn_dispatch *d, uint32_t i, const mlxn_arg *arg,
+                                   mlxn_error *failure) {
     const mlxn_op_def *def = d->op;
     const mlxn_arg_spec *spec = &def->args[i];
     mlxn_view *view = &d->args[i];
@@ -71,7 +71,8 @@ static mlxn_status build_argument(const mlxn_device *device, mlxn_dispatch *d, u
     if (end > t->buffer->size)
         return mlxn_fail(failure, MLXN_ERR_ARGUMENT, "%s: %s: view ends at byte %llu, its buffer at %llu", def->name,
                          spec->name, (unsigned long long)end, (unsigned long long)t->buffer->size);
-    if (t->buffer->host && ((uintptr_t)(t->buffer->host + t->offset) & (size - 1))) /* sizes are powers of two */
+    /* Sizes are powers of two; a temporary's place is aligned. */
+    if ((t->buffer->host || t->buffer->capture) && (((uintptr_t)t->buffer->host + t->offset) & (size - 1)))
         return mlxn_fail(failure, MLXN_ERR_ARGUMENT,
                          "%s: %s: byte offset %llu is not aligned to its %zu-byte elements", def->name, spec->name,
                          (unsigned long long)t->offset, size);
@@ -124,6 +125,6 @@ mlxn_status mlxn_dispatch_check(const mlxn_device *device, mlxn_dispatch *d, uin
 mlxn_status mlxn_dispatch_build(const mlxn_device *device, mlxn_dispatch *d, uint32_t op, const mlxn_arg *args,
                                 const void *params, uint32_t params_size, mlxn_error *failure) {
     for (uint32_t i = 0; i < d->n_args; i++)
-        if (build_argument(device, d, i, &args[i], failure)) return failure->status;
+        if (mlxn_dispatch_argument(device, d, i, &args[i], failure)) return failure->status;
     return mlxn_dispatch_check(device, d, op, params, params_size, failure);
 }

@@ -48,6 +48,7 @@ void mlxn_encoder_destroy(mlxn_encoder *encoder) {
     if (encoder->open) mlxn_cb_discard(encoder->open);
     mlxn_command_buffer_release(&encoder->last);
     mlxn_list_free(&encoder->capture);
+    mlxn_free(encoder->temporaries);
     mlxn_hazards_free(&encoder->hazards);
     mlxn_hazards_free(&encoder->before);
     mlxn_queue_release(&encoder->queue);

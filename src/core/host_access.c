@@ -11,6 +11,9 @@ static mlxn_status check_range(const mlxn_buffer *buffer, const char *verb, uint
                                uint64_t bytes, mlxn_error *error) {
     uint64_t end;
     if (!buffer) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "buffer %s: buffer is NULL", verb);
+    if (buffer->capture)
+        return mlxn_fail(error, MLXN_ERR_STATE,
+                         "buffer %s: it is a temporary of a graph, which the host cannot access", verb);
     if (!memory && bytes) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "buffer %s: host memory is NULL", verb);
     if (!mlxn_add_u64(offset, bytes, &end) || end > buffer->size)
         return mlxn_fail(error, MLXN_ERR_ARGUMENT, "buffer %s: range ends at %llu + %llu bytes, buffer at %llu", verb,

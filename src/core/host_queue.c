@@ -24,7 +24,9 @@ static bool step(mlxn_host_queue *queue, bool *gone) {
 
     mlxn_error failure;
     mlxn_timeline *timeline = NULL;
+    if (cb->timed && !cb->ran_ns[0]) cb->ran_ns[0] = mlxn_now_ns();
     mlxn_run_result result = queue->run(queue->impl, cb, &timeline, &failure);
+    if (cb->timed) cb->ran_ns[1] = mlxn_now_ns();
     if (result == MLXN_RUN_BLOCKED) {
         cb->listener.fn = unblock;
         cb->listener.user = queue;

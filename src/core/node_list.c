@@ -111,6 +111,36 @@ bool mlxn_list_keep(mlxn_node_list *list, void *object, mlxn_keep_kind kind) {
     return true;
 }
 
+static bool keep_binding(mlxn_node_list *list, mlxn_buffer *buffer) {
+    return !buffer || mlxn_list_keep(list, buffer, MLXN_KEEP_BUFFER);
+}
+
+bool mlxn_list_keep_node(mlxn_node_list *list, const mlxn_node *node) {
+    bool good = true;
+    switch (node->kind) {
+        case MLXN_NODE_DISPATCH: {
+            const mlxn_dispatch *d = node->u.dispatch;
+            for (uint32_t i = 0; good && i < d->n_args; i++)
+                good = keep_binding(list, d->bindings[i].buffer) &&
+                       (!d->weights[i] || mlxn_list_keep(list, d->weights[i], MLXN_KEEP_WEIGHT));
+            return good;
+        }
+        case MLXN_NODE_KERNEL: {
+            const mlxn_kernel_launch *k = node->u.kernel;
+            good = mlxn_list_keep(list, k->kernel, MLXN_KEEP_KERNEL);
+            for (uint32_t i = 0; good && i < k->n_bindings; i++)
+                good = keep_binding(list, k->bindings[i].memory.buffer);
+            return good;
+        }
+        case MLXN_NODE_COPY:
+            return keep_binding(list, node->u.copy.src) && keep_binding(list, node->u.copy.dst);
+        case MLXN_NODE_FILL:
+            return keep_binding(list, node->u.fill.dst);
+        default:
+            return true;
+    }
+}
+
 static void release(void *tagged) {
     mlxn_keep_kind kind = (mlxn_keep_kind)((uintptr_t)tagged & 15);
     void *object = (void *)((uintptr_t)tagged & ~(uintptr_t)15);

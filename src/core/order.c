@@ -35,8 +35,10 @@ void mlxn_encoder_new_group(mlxn_encoder *encoder) {
     mlxn_hazards_reset(&encoder->hazards);
 }
 
-static bool add_barrier(mlxn_encoder *encoder, mlxn_node_list *list) {
-    if (!mlxn_list_add(list, MLXN_NODE_BARRIER)) return false;
+static bool add_barrier(mlxn_encoder *encoder, mlxn_node_list *list, bool asked) {
+    mlxn_node *node = mlxn_list_add(list, MLXN_NODE_BARRIER);
+    if (!node) return false;
+    node->u.asked = asked;
     if (encoder->capturing)
         encoder->capture_barriers++;
     else
@@ -48,7 +50,7 @@ static bool add_barrier(mlxn_encoder *encoder, mlxn_node_list *list) {
 /* A barrier that the tracker asks for. Ordering against what stands before the last explicit barrier is settled by it
  * as well. */
 static bool hazard_barrier(mlxn_encoder *encoder, mlxn_node_list *list) {
-    if (!add_barrier(encoder, list)) return false;
+    if (!add_barrier(encoder, list, false)) return false;
     mlxn_hazards_reset(&encoder->hazards);
     settle_barrier(encoder);
     if (!encoder->capturing) encoder->open->hazard_barriers++;
@@ -104,7 +106,7 @@ void mlxn_encoder_barrier(mlxn_encoder *encoder) {
     uint64_t begun = timed ? mlxn_now_ns() : 0;
     mlxn_node_list *list = mlxn_encoder_target(encoder);
     if (!list || !has_work(encoder)) return;
-    if (!add_barrier(encoder, list)) {
+    if (!add_barrier(encoder, list, true)) {
         mlxn_encoder_stick_memory(encoder, "barrier");
         return;
     }

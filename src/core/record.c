@@ -1,13 +1,14 @@
 /* record.c: recording. Every record is validated, its hazards resolved and its kernel chosen here, once. */
 #include "core/core.h"
+#include "core/graph.h"
 
 /* ---- copies, fills, waits, signals ---- */
 
-static mlxn_status check_span(const mlxn_encoder *encoder, const char *what, const char *name,
+static mlxn_status check_span(const mlxn_device *device, const char *what, const char *name,
                               const mlxn_buffer *buffer, uint64_t offset, uint64_t bytes, mlxn_error *failure) {
     uint64_t end;
     if (!buffer) return mlxn_fail(failure, MLXN_ERR_ARGUMENT, "%s: %s is NULL", what, name);
-    if (buffer->device != encoder->device)
+    if (buffer->device != device)
         return mlxn_fail(failure, MLXN_ERR_ARGUMENT, "%s: %s belongs to another device", what, name);
     if (!mlxn_add_u64(offset, bytes, &end) || end > buffer->size)
         return mlxn_fail(failure, MLXN_ERR_ARGUMENT, "%s: %s: range is %llu + %llu bytes, buffer has %llu", what,
@@ -16,20 +17,36 @@ static mlxn_status check_span(const mlxn_encoder *encoder, const char *what, con
     return MLXN_OK;
 }
 
+mlxn_status mlxn_copy_check(const mlxn_device *device, mlxn_buffer *src, uint64_t src_offset, mlxn_buffer *dst,
+                            uint64_t dst_offset, uint64_t bytes, mlxn_error *failure) {
+    if (check_span(device, "copy", "src", src, src_offset, bytes, failure) ||
+        check_span(device, "copy", "dst", dst, dst_offset, bytes, failure))
+        return failure->status;
+    if (src == dst && src_offset < dst_offset + bytes && dst_offset < src_offset + bytes)
+        return mlxn_fail(failure, MLXN_ERR_ARGUMENT,
+                         "copy: source at %llu and destination at %llu overlap over %llu bytes",
+                         (unsigned long long)src_offset, (unsigned long long)dst_offset, (unsigned long long)bytes);
+    return MLXN_OK;
+}
+
+mlxn_status mlxn_fill_check(const mlxn_device *device, mlxn_buffer *dst, uint64_t offset, uint64_t bytes,
+                            mlxn_error *failure) {
+    return check_span(device, "fill", "dst", dst, offset, bytes, failure);
+}
+
+/* The capture whose temporaries may be used. */
+static uint64_t capture_of(const mlxn_encoder *encoder) { return encoder->capturing ? encoder->capture_id : 0; }
+
 mlxn_status mlxn_encoder_copy(mlxn_encoder *encoder, mlxn_buffer *src, uint64_t src_offset, mlxn_buffer *dst,
                               uint64_t dst_offset, uint64_t bytes) {
     if (!encoder) return MLXN_ERR_ARGUMENT;
     mlxn_node_list *list = mlxn_encoder_target(encoder);
     if (!list) return encoder->error.status;
     mlxn_error failure;
-    if (check_span(encoder, "copy", "src", src, src_offset, bytes, &failure) ||
-        check_span(encoder, "copy", "dst", dst, dst_offset, bytes, &failure))
+    if (mlxn_copy_check(encoder->device, src, src_offset, dst, dst_offset, bytes, &failure) ||
+        mlxn_temporary_check(src, capture_of(encoder), "copy", "src", &failure) ||
+        mlxn_temporary_check(dst, capture_of(encoder), "copy", "dst", &failure))
         return mlxn_encoder_stick(encoder, &failure);
-    if (src == dst && src_offset < dst_offset + bytes && dst_offset < src_offset + bytes) {
-        mlxn_fail(&failure, MLXN_ERR_ARGUMENT, "copy: source at %llu and destination at %llu overlap over %llu bytes",
-                  (unsigned long long)src_offset, (unsigned long long)dst_offset, (unsigned long long)bytes);
-        return mlxn_encoder_stick(encoder, &failure);
-    }
     if (!bytes) return MLXN_OK;
     mlxn_access access[2] = {{src, src_offset, src_offset + bytes, false},
                              {dst, dst_offset, dst_offset + bytes, true}};
@@ -51,7 +68,8 @@ mlxn_status mlxn_encoder_fill(mlxn_encoder *encoder, mlxn_buffer *dst, uint64_t 
     mlxn_node_list *list = mlxn_encoder_target(encoder);
     if (!list) return encoder->error.status;
     mlxn_error failure;
-    if (check_span(encoder, "fill", "dst", dst, offset, bytes, &failure))
+    if (mlxn_fill_check(encoder->device, dst, offset, bytes, &failure) ||
+        mlxn_temporary_check(dst, capture_of(encoder), "fill", "dst", &failure))
         return mlxn_encoder_stick(encoder, &failure);
     if (!bytes) return MLXN_OK;
     mlxn_access access = {dst, offset, offset + bytes, true};
@@ -109,6 +127,7 @@ mlxn_status mlxn_encoder_launch(mlxn_encoder *encoder, mlxn_graph *graph) {
                                        : "graph belongs to another device");
         return mlxn_encoder_stick(encoder, &failure);
     }
+    if (mlxn_graph_ready(graph, &failure)) return mlxn_encoder_stick(encoder, &failure);
     mlxn_node *node;
     if (!mlxn_list_keep(list, graph->instance, MLXN_KEEP_GRAPH) || !(node = mlxn_list_add(list, MLXN_NODE_LAUNCH)))
         return mlxn_encoder_stick_memory(encoder, "launch");
@@ -155,6 +174,9 @@ mlxn_status mlxn_encode(mlxn_encoder *encoder, mlxn_op op, const mlxn_arg *args,
     if (!d) return mlxn_encoder_stick_memory(encoder, def->name);
     if (mlxn_dispatch_build(encoder->device, d, op, args, params, params_size, &failure))
         return mlxn_encoder_stick(encoder, &failure);
+    for (uint32_t i = 0; i < n_args; i++)
+        if (mlxn_temporary_check(d->bindings[i].buffer, capture_of(encoder), def->name, def->args[i].name, &failure))
+            return mlxn_encoder_stick(encoder, &failure);
 
     mlxn_access used[MLXN_MAX_ARGS];
     size_t n_used = 0;

@@ -110,6 +110,9 @@ static mlxn_status fill(mlxn_context *c, const mlxn_context_desc *d, mlxn_error 
     status = mlxn_lm_kv_create(c->model, c->n_ctx, c->n_sequences, c->n_batch, dtype, &c->kv, error);
     if (status == MLXN_OK) status = make_work(c, error);
     if (status == MLXN_OK) status = mlxn_session_create(c->device, &c->session, error);
+    c->graph_flags = d->graph_flags ? d->graph_flags : MLXN_LM_GRAPH_FUSE | MLXN_LM_GRAPH_REORDER;
+    if (status == MLXN_OK && c->graph_flags & MLXN_LM_GRAPH_DUAL)
+        status = mlxn_executor_create(c->device, &c->executor, error);
     return status;
 }
 
@@ -147,6 +150,7 @@ void mlxn_context_destroy(mlxn_context *context) {
         &w->x,  &w->h,     &w->q,     &w->k,      &w->v,      &w->att,          &w->gate,
         &w->up, &w->out_x, &w->out_q, &c->inputs, &c->logits, &c->graph_inputs, &c->graph_logits};
     mlxn_session_destroy(c->session);
+    mlxn_executor_destroy(c->executor);
     for (uint32_t i = 0; i < MLXN_LM_GRAPH_ROWS; i++) {
         mlxn_graph_destroy(c->graphs[i][0]);
         mlxn_graph_destroy(c->graphs[i][1]);

@@ -142,7 +142,10 @@ static mlxn_status make_graph(mlxn_context *c, uint32_t n, bool wants, mlxn_erro
     mlxn_status status = mlxn_encoder_start_capture(encoder, error);
     if (status != MLXN_OK) return status;
     record(c, encoder, n, wants ? n : 0, c->graph_inputs, c->graph_rows, 0, c->graph_logits, 0);
-    return mlxn_encoder_take_capture(encoder, &c->graphs[n - 1][wants], error);
+    const mlxn_graph_desc desc = {.struct_size = sizeof desc,
+                                  .fuse = c->graph_flags & MLXN_LM_GRAPH_FUSE ? MLXN_FUSE_EXACT : MLXN_FUSE_NONE,
+                                  .reorder = c->graph_flags & MLXN_LM_GRAPH_REORDER};
+    return mlxn_encoder_take_capture_with(encoder, &desc, &c->graphs[n - 1][wants], error);
 }
 
 static mlxn_status run_graph(call *k) {
@@ -234,6 +237,26 @@ static mlxn_status write_inputs(call *k) {
     return mlxn_buffer_write(c->inputs, 0, arrays, 6 * stride * sizeof *arrays, k->error);
 }
 
+/* One step as a recorded graph session in two parts. */
+static mlxn_status run_dual_step(call *k, uint64_t first, uint32_t n, uint32_t n_out, uint64_t out) {
+    mlxn_context *c = k->c;
+    mlxn_graph_session *session;
+    const mlxn_finish_options options = {
+        .struct_size = sizeof options,
+        .fuse = c->graph_flags & MLXN_LM_GRAPH_FUSE ? MLXN_FUSE_EXACT : MLXN_FUSE_NONE,
+        .reorder = c->graph_flags & MLXN_LM_GRAPH_REORDER,
+        .dual = true,
+        .timing = true};
+    mlxn_status status = mlxn_executor_begin_recorded(c->executor, &session, k->error);
+    if (status != MLXN_OK) return status;
+    record(c, mlxn_graph_session_encoder(session), n, n_out, c->inputs, c->input_rows, first, c->logits, out);
+    note_written(c, k->rows + first, n, c->staging + c->input_rows + first);
+    status = mlxn_graph_session_finish(&session, &options, NULL, k->error);
+    if (status != MLXN_OK) return status;
+    bool go_on = note_done(k, first, n);
+    return go_on && !(first + n < k->n && take_cancel(c)) ? MLXN_OK : cancelled(k, first + n);
+}
+
 static mlxn_status run_steps(call *k) {
     mlxn_context *c = k->c;
     mlxn_status status = grow_inputs(c, k->n, k->error);
@@ -243,6 +266,12 @@ static mlxn_status run_steps(call *k) {
     for (uint64_t first = 0; status == MLXN_OK && first < k->n;) {
         uint32_t n = (uint32_t)mlxn_min_u64(c->n_batch, k->n - first), n_out = 0;
         for (uint32_t i = 0; i < n; i++) n_out += k->rows[first + i].logits;
+        if (c->executor) {
+            status = run_dual_step(k, first, n, n_out, out);
+            out += n_out;
+            first += n;
+            continue;
+        }
         char label[64];
         snprintf(label, sizeof label, "prefill %llu+%u", (unsigned long long)first, n);
         status = open_stage(c, label, k->error);
@@ -330,7 +359,7 @@ mlxn_status mlxn_context_decode(mlxn_context *context, const mlxn_batch_row *row
     if (status != MLXN_OK) return status;
     if (take_cancel(context)) return cancelled(&k, 0);
     bool uniform = k.n_out == 0 || k.n_out == n;
-    bool small = uniform && n <= context->graph_rows;
+    bool small = uniform && n <= context->graph_rows && !(context->graph_flags & MLXN_LM_GRAPH_NONE);
     status = small ? run_graph(&k) : run_steps(&k);
     if (status != MLXN_OK) {
         drop_session(context);

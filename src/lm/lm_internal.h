@@ -5,7 +5,7 @@
 #ifndef MLXN_SRC_LM_INTERNAL_H
 #define MLXN_SRC_LM_INTERNAL_H
 
-#include <mlxn/graph.h>
+#include <mlxn/executor.h>
 #include <mlxn/io.h>
 #include <mlxn/lm.h>
 #include <mlxn/ops.h>
@@ -194,7 +194,8 @@ typedef struct mlxn_lm_sequence {
 struct mlxn_context {
     mlxn_model *model;
     mlxn_device *device;
-    uint32_t n_ctx, n_sequences, n_batch;
+    uint32_t n_ctx, n_sequences, n_batch, graph_flags;
+    mlxn_executor *executor; /* MLXN_LM_GRAPH_DUAL, else NULL */
     mlxn_lm_kv kv;
     mlxn_lm_work work;
     mlxn_lm_sequence *sequences;

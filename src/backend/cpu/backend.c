@@ -178,6 +178,7 @@ const mlxn_backend mlxn_backend_cpu = {
     .kernels = cpu_kernel_rows,
     .program_create = cpu_program_create,
     .program_destroy = cpu_program_destroy,
+    .program_update = cpu_program_update,
     .queue_create = queue_create,
     .queue_destroy = mlxn_host_queue_destroy,
     .submit = mlxn_host_queue_submit,

@@ -91,6 +91,7 @@ void cpu_threads_run(cpu_device *device, cpu_program *program, size_t first, siz
 /* program.c */
 mlxn_status cpu_program_create(void *impl, const mlxn_node *nodes, size_t n, void **program, mlxn_error *error);
 void cpu_program_destroy(void *impl, void *program);
+bool cpu_program_update(void *impl, void *program, const mlxn_node *node, size_t i);
 /* Grows the device's scratch to what the program needs. The caller is the executor. */
 mlxn_status cpu_scratch_reserve(cpu_device *device, const cpu_program *program, mlxn_error *error);
 

@@ -160,6 +160,31 @@ mlxn_status cpu_program_create(void *impl, const mlxn_node *nodes, size_t n, voi
     return status;
 }
 
+bool cpu_program_update(void *impl, void *handle, const mlxn_node *node, size_t i) {
+    cpu_device *device = impl;
+    cpu_program *program = handle;
+    cpu_item *item = &program->items[i], next;
+    size_t low = 0, high = program->n_segments;
+    while (high - low > 1) { /* segments lie in the order of their items */
+        size_t mid = low + (high - low) / 2;
+        if (program->segments[mid].first <= i)
+            low = mid;
+        else
+            high = mid;
+    }
+    const cpu_segment *segment = &program->segments[low];
+    plan_item(&next, node, device->n_threads);
+    bool serial = next.plan.phases == 1 && next.plan.chunks[0] == 1;
+    if (segment->kind == CPU_SEGMENT_SERIAL ? !serial : next.plan.phases > segment->phases) return false;
+    if (next.plan.shared_bytes > item->plan.shared_bytes || next.plan.local_bytes > program->local_bytes) return false;
+    next.plan.shared_bytes = item->plan.shared_bytes; /* what it may use stays */
+    item->run = next.run;
+    item->args = next.args;
+    item->params = next.params;
+    item->plan = next.plan;
+    return true;
+}
+
 void cpu_program_destroy(void *impl, void *handle) {
     cpu_program *program = handle;
     if (!program) return;

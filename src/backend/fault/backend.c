@@ -66,6 +66,9 @@ static mlxn_status program_create(void *impl, const mlxn_node *nodes, size_t n, 
     return mlxn_backend_cpu.program_create(impl, nodes, n, program, error);
 }
 static void program_destroy(void *impl, void *program) { mlxn_backend_cpu.program_destroy(impl, program); }
+static bool program_update(void *impl, void *program, const mlxn_node *node, size_t i) {
+    return !fails() && mlxn_backend_cpu.program_update(impl, program, node, i);
+}
 static mlxn_status queue_create(void *impl, void **queue, mlxn_error *error) {
     FAIL_HERE("queue_create");
     return mlxn_backend_cpu.queue_create(impl, queue, error);
@@ -105,6 +108,7 @@ const mlxn_backend mlxn_backend_fault = {
     .kernels = kernels,
     .program_create = program_create,
     .program_destroy = program_destroy,
+    .program_update = program_update,
     .queue_create = queue_create,
     .queue_destroy = queue_destroy,
     .submit = submit,
