@@ -38,7 +38,9 @@ static mlxn_run_result run(void *impl, mlxn_command_buffer *cb, mlxn_timeline **
             last = cb->cursor;
         }
         cpu_turn_acquire(device);
-        cpu_threads_run(device, part, first, last);
+        if (cb->samples && !cb->start_ns) cb->start_ns = mlxn_now_ns();
+        cpu_threads_run(device, cb, part, first, last);
+        if (cb->samples) cb->end_ns = mlxn_now_ns();
         int failure = atomic_exchange(&device->failure, 0);
         const char *name = atomic_exchange(&device->failed_operation, NULL);
         cpu_turn_release(device);
@@ -48,6 +50,7 @@ static mlxn_run_result run(void *impl, mlxn_command_buffer *cb, mlxn_timeline **
             return MLXN_RUN_FAILED;
         }
     }
+    if (cb->samples && !cb->start_ns) cb->start_ns = cb->end_ns = mlxn_now_ns(); /* nothing in it computes */
     return MLXN_RUN_DONE;
 }
 
@@ -151,6 +154,12 @@ static mlxn_status weight_prepare(void *impl, const mlxn_weight_view *raw, mlxn_
 }
 static void weight_destroy(void *impl, void *storage) { cpu_slab_free(impl, storage); }
 
+static mlxn_status measure(void *impl, double *bytes_per_second, double *f32_flops, double *int8_ops,
+                           mlxn_error *error) {
+    mlxn_status status = cpu_measure_peak(impl, f32_flops, int8_ops, error);
+    return status ? status : cpu_measure_bandwidth(impl, bytes_per_second, error);
+}
+
 static mlxn_status queue_create(void *impl, void **queue, mlxn_error *error) {
     return mlxn_host_queue_create(run, impl, queue, error);
 }
@@ -176,4 +185,5 @@ const mlxn_backend mlxn_backend_cpu = {
     .queue_destroy = mlxn_host_queue_destroy,
     .submit = mlxn_host_queue_submit,
     .wait = mlxn_host_queue_wait,
+    .measure = measure,
 };

@@ -77,6 +77,12 @@ static bool wait_for(void *impl, void *queue, mlxn_command_buffer *cb, uint64_t 
     return mlxn_backend_cpu.wait(impl, queue, cb, timeout_ns);
 }
 
+static mlxn_status measure(void *impl, double *bytes_per_second, double *f32_flops, double *int8_ops,
+                           mlxn_error *error) {
+    FAIL_HERE("measure");
+    return mlxn_backend_cpu.measure(impl, bytes_per_second, f32_flops, int8_ops, error);
+}
+
 const mlxn_backend mlxn_backend_fault = {
     .name = "fault",
     .device_count = device_count,
@@ -98,4 +104,5 @@ const mlxn_backend mlxn_backend_fault = {
     .queue_destroy = queue_destroy,
     .submit = submit,
     .wait = wait_for,
+    .measure = measure,
 };
