@@ -32,6 +32,11 @@ typedef struct mlxn_rope_params {
     float freq_scale;   /* multiplies positions; 0 counts as 1 */
 } mlxn_rope_params;
 
+typedef struct mlxn_norm_rope_params {
+    float eps; /* as in mlxn_rms_norm_params */
+    mlxn_rope_params rope;
+} mlxn_norm_rope_params;
+
 typedef struct mlxn_attention_params {
     float scale;     /* multiplies q.k */
     float softcap;   /* 0 = none */

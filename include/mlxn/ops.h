@@ -91,6 +91,17 @@ MLXN_API mlxn_status mlxn_attention(mlxn_encoder *encoder, mlxn_tensor q, mlxn_t
                                     mlxn_tensor sequences, mlxn_tensor positions, mlxn_tensor out,
                                     const mlxn_attention_params *params);
 
+/* out = x / (1 + exp(-x)). Same dims and dtype (f32, f16, bf16). out may be x. */
+MLXN_API mlxn_status mlxn_silu(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out);
+
+/* out = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), the tanh form. Rules of silu. */
+MLXN_API mlxn_status mlxn_gelu(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out);
+
+/* out = rope(rms_norm(x, w)): each head x[t, h, :] normed, then turned. x, out: [T, H, D] f32/f16/bf16, same dtype;
+ * w: optional [D] f32; positions, factors: as in rope. The normed values are f32. out may be x. */
+MLXN_API mlxn_status mlxn_norm_rope(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor positions,
+                                    mlxn_tensor factors, mlxn_tensor out, const mlxn_norm_rope_params *params);
+
 /* The generic form that all of the above end in: `args` in the order of the operation's argument table
  * (`mlxn ops --json`), `params` of exactly `params_size` bytes (NULL and 0 if the operation has none). */
 typedef struct mlxn_arg {

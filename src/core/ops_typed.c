@@ -99,3 +99,19 @@ mlxn_status mlxn_attention(mlxn_encoder *encoder, mlxn_tensor q, mlxn_tensor k_c
     const mlxn_arg args[] = {arg(&q), arg(&k_cache), arg(&v_cache), arg(&sequences), arg(&positions), arg(&out)};
     return mlxn_encode(encoder, MLXN_OP_attention, args, 6, params, params ? sizeof *params : 0);
 }
+
+mlxn_status mlxn_silu(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out) {
+    const mlxn_arg args[] = {arg(&x), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_silu, args, 2, NULL, 0);
+}
+
+mlxn_status mlxn_gelu(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out) {
+    const mlxn_arg args[] = {arg(&x), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_gelu, args, 2, NULL, 0);
+}
+
+mlxn_status mlxn_norm_rope(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor positions,
+                           mlxn_tensor factors, mlxn_tensor out, const mlxn_norm_rope_params *params) {
+    const mlxn_arg args[] = {arg(&x), opt(&w), arg(&positions), opt(&factors), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_norm_rope, args, 5, params, params ? sizeof *params : 0);
+}

@@ -74,7 +74,7 @@ static void bound_norm(const mlxn_view *x, const mlxn_view *w, const mlxn_view *
             at[x->rank - 1] = k;
             double y = fabs(mlxn_view_get(x, at) * scale * weight_at(w, k)), ref = mlxn_view_get(out_view, at);
             out[r * d + k] = MLXN_EPS * (y * mlxn_bound_sum(d) + (add ? 2 * fabs(ref) : 0)) + 1e-37;
-            if (x->dtype != MLXN_F32) out[r * d + k] += mlxn_bound_unit(x->dtype, ref);
+            if (out_view->dtype != MLXN_F32) out[r * d + k] += mlxn_bound_unit(out_view->dtype, ref);
         }
     }
 }

@@ -1,4 +1,4 @@
-/* rope.c: rotary position embedding.
+/* rope.c: rotary position embedding, alone and after an RMS norm of each head.
  *
  * The frequency of a pair is computed in double and rounded to binary32 once; the angle is one binary32 product of
  * position and frequency. That product is part of the definition: at position 4,000 its rounding moves an angle
@@ -170,4 +170,139 @@ const mlxn_op_def mlxn_opdef_rope = {
     .cost = cost_rope,
     .make_case = case_rope,
     .inplace = 1u << 0,
+};
+
+/* --- norm_rope --- */
+
+enum { NR_X, NR_W, NR_POSITIONS, NR_FACTORS, NR_OUT };
+
+/* Its parts, in the order of the tables of rms_norm and rope, with `middle` between them. */
+typedef struct norm_rope_parts {
+    mlxn_view norm[3], rope[4];
+} norm_rope_parts;
+
+static norm_rope_parts parts_of(const mlxn_view *args, const mlxn_view *middle_out, const mlxn_view *middle_in) {
+    return (norm_rope_parts){{args[NR_X], args[NR_W], *middle_out},
+                             {*middle_in, args[NR_POSITIONS], args[NR_FACTORS], args[NR_OUT]}};
+}
+
+static mlxn_status check_norm_rope(const mlxn_view *args, const void *params, mlxn_error *error) {
+    const mlxn_norm_rope_params *p = params;
+    mlxn_rms_norm_params norm = {p->eps};
+    norm_rope_parts parts = parts_of(args, &args[NR_OUT], &args[NR_X]);
+    mlxn_status status = mlxn_opdef_rms_norm.check(parts.norm, &norm, error);
+    return status ? status : check_rope(parts.rope, &p->rope, error);
+}
+
+/* Dense binary32 memory of x's dims, holding rms_norm(x, w): the value between the two parts is not rounded to the
+ * dtype of x. */
+static mlxn_status normed(const mlxn_view *args, const mlxn_norm_rope_params *p, mlxn_view *middle) {
+    const mlxn_view *x = &args[NR_X];
+    *middle = *x;
+    middle->dtype = MLXN_F32;
+    middle->strides[2] = 1;
+    middle->strides[1] = (int64_t)x->dims[2];
+    middle->strides[0] = (int64_t)(x->dims[1] * x->dims[2]);
+    middle->data = mlxn_alloc_array(mlxn_view_elements(x), sizeof(float));
+    if (!middle->data) return MLXN_ERR_MEMORY;
+    mlxn_rms_norm_params norm = {p->eps};
+    norm_rope_parts parts = parts_of(args, middle, middle);
+    return mlxn_opdef_rms_norm.ref(parts.norm, &norm);
+}
+
+static mlxn_status ref_norm_rope(const mlxn_view *args, const void *params) {
+    const mlxn_norm_rope_params *p = params;
+    mlxn_view middle;
+    mlxn_status status = normed(args, p, &middle);
+    if (!status) status = ref_rope(parts_of(args, &middle, &middle).rope, &p->rope);
+    mlxn_free(middle.data);
+    return status;
+}
+
+/* The bound of rope on the normed values, and what the norm may be off by: a rotated element takes in the errors of
+ * its pair, one that passes through its own. */
+static mlxn_status bound_norm_rope(const mlxn_view *args, const void *params, bool fast, uint32_t arg, double *out) {
+    const mlxn_norm_rope_params *p = params;
+    mlxn_rms_norm_params norm = {p->eps};
+    mlxn_view middle;
+    mlxn_status status = normed(args, p, &middle);
+    uint64_t rows = args[NR_X].dims[0] * args[NR_X].dims[1], d = args[NR_X].dims[2],
+             n = rope_dims(&args[NR_X], &p->rope);
+    double *off = mlxn_alloc_array(rows * d, sizeof *off);
+    if (!status && !off) status = MLXN_ERR_MEMORY;
+    norm_rope_parts parts = parts_of(args, &middle, &middle);
+    if (!status) status = mlxn_opdef_rms_norm.bound(parts.norm, &norm, fast, 2, off);
+    if (!status) status = bound_rope(parts.rope, &p->rope, fast, 3, out);
+    for (uint64_t r = 0; !status && r < rows; r++) {
+        for (uint64_t i = 0; i < n / 2; i++) {
+            uint64_t first, second;
+            pair_elements(&p->rope, n, i, &first, &second);
+            double both = off[r * d + first] + off[r * d + second];
+            out[r * d + first] += both;
+            out[r * d + second] += both;
+        }
+        for (uint64_t k = n; k < d; k++) {
+            out[r * d + k] += off[r * d + k];
+            if (args[arg].dtype != MLXN_F32)
+                out[r * d + k] += mlxn_bound_unit(
+                    args[arg].dtype,
+                    mlxn_view_get(&args[arg], (uint64_t[]){r / args[NR_X].dims[1], r % args[NR_X].dims[1], k}));
+        }
+    }
+    mlxn_free(off);
+    mlxn_free(middle.data);
+    return status;
+}
+
+static mlxn_cost cost_norm_rope(const mlxn_view *args, const void *params) {
+    (void)params;
+    return (mlxn_cost){2 * (double)mlxn_view_bytes(&args[NR_X]) + (double)mlxn_view_bytes(&args[NR_W]) +
+                           (double)mlxn_view_bytes(&args[NR_POSITIONS]),
+                       7 * (double)mlxn_view_elements(&args[NR_X])};
+}
+
+/* The cases of rope, each with and without w. */
+static bool case_norm_rope(uint32_t i, mlxn_case *out) {
+    mlxn_case rope;
+    uint32_t weight = mlxn_case_digit(&i, 2);
+    if (!case_rope(i, &rope)) return false;
+    *out = rope;
+    bool strided = rope.args[0].layout != MLXN_LAYOUT_CONTIGUOUS;
+    out->args[NR_W] = mlxn_case_tensor(MLXN_F32, 1, &rope.args[0].dims[2]);
+    out->args[NR_W].present = weight;
+    out->args[NR_W].lo = 1;
+    out->args[NR_W].hi = 0.5;
+    out->args[NR_W].shift = strided ? 2 : 0;
+    if (rope.args[0].layout == MLXN_LAYOUT_OUTER) out->args[NR_W].layout = MLXN_LAYOUT_INNER;
+    out->args[NR_X].hi = i % 5 ? 1 : 0.01 + 20 * (double)weight;
+    out->args[NR_POSITIONS] = rope.args[1];
+    out->args[NR_FACTORS] = rope.args[2];
+    out->args[NR_OUT] = rope.args[3];
+    mlxn_norm_rope_params p = {.eps = i % 2 ? 1e-5f : 1e-6f};
+    memcpy(&p.rope, rope.params, sizeof p.rope);
+    memcpy(out->params, &p, sizeof p);
+    mlxn_case_name(out, weight ? ", w" : ", no w");
+    return true;
+}
+
+const mlxn_op_def mlxn_opdef_norm_rope = {
+    .name = "norm_rope",
+    .family = "rope",
+    .doc =
+        "out = rope(rms_norm(x, w)): each head x[t, h, :] normed, then turned. x, out: [T, H, D] f32/f16/bf16, same "
+        "dtype; w: optional [D] f32; positions, factors: as in rope. The normed values are f32. out may be x.",
+    .n_args = 5,
+    .args = {{"x", MLXN_ROLE_IN, false, false, MLXN_FLOATS, 3, 3},
+             {"w", MLXN_ROLE_IN, false, true, 1u << MLXN_F32, 1, 1},
+             {"positions", MLXN_ROLE_IN, false, false, 1u << MLXN_U32, 1, 1},
+             {"factors", MLXN_ROLE_IN, false, true, 1u << MLXN_F32, 1, 1},
+             {"out", MLXN_ROLE_OUT, false, false, MLXN_FLOATS, 3, 3}},
+    .params_size = sizeof(mlxn_norm_rope_params),
+    .params_type = "mlxn_norm_rope_params",
+    .check = check_norm_rope,
+    .ref = ref_norm_rope,
+    .bound = bound_norm_rope,
+    .cost = cost_norm_rope,
+    .make_case = case_norm_rope,
+    .inplace = 1u << NR_X,
 };

@@ -102,6 +102,13 @@ uint32_t cpu_available_cores(void);
 /* kernels.c */
 const mlxn_kernel_row *cpu_kernel_rows(size_t *count);
 
+/* peak.c: what all threads of the device reach together, for profiles. Both hold the device's queue while they
+ * measure: work submitted meanwhile waits. On failure the figures are 0. Errors: MEMORY. */
+/* Operations in registers, a multiply-add counting as two; some 60 ms. */
+mlxn_status cpu_measure_peak(cpu_device *device, double *f32_flops, double *int8_ops, mlxn_error *error);
+/* Reading 256 MB, which is pages of the system for as long as it takes (some tenths of a second). */
+mlxn_status cpu_measure_bandwidth(cpu_device *device, double *bytes_per_second, mlxn_error *error);
+
 /* slab.c */
 void *cpu_pages_alloc(uint64_t bytes, bool huge); /* zeroed, page-aligned; NULL on failure */
 void cpu_pages_free(void *memory, uint64_t bytes);

@@ -416,7 +416,50 @@ def kv():
     case("kv_write", NUMPY, "two sequences, one row skipped", [k, v, sequences, positions, *before, *after])
 
 
-for part in (elementwise, casts, rows, activations, norms, ropes, weights, attentions, kv):
+def fusion_parts():
+    """silu and gelu alone, and heads normed and then turned. Last, so that what precedes keeps its random numbers."""
+    x = normal(5, 67, scale=4)
+    x[0, :6] = [-30, 30, -88, 0, -0.0, 1e-30]
+    for name, torch_fn, mlx_fn in (
+        ("silu", torch.nn.functional.silu, mxnn.silu),
+        ("gelu", lambda a: torch.nn.functional.gelu(a, approximate="tanh"), mxnn.gelu_approx),
+    ):
+        case(name, TORCH, "f64", [x, torch_fn(f64(x)).numpy().astype(np.float32)], absolute=1e-12, relative=1e-6)
+        case(name, MLX, "f32", [x, np.array(mlx_fn(mx.array(x)))], absolute=2e-6, relative=2e-6)
+        half = x.astype(np.float16)
+        want = torch_fn(f64(half)).numpy().astype(np.float16)
+        case(name, TORCH, "f16", [half, want], absolute=1e-7, relative=1.1e-3)
+    for pairing, traditional in ((0, True), (1, False)):
+        for d, n, base, offset, weighted in (
+            (64, 64, 10000.0, 0, True),
+            (128, 128, 1e6, 53, True),
+            (80, 32, 10000.0, 9, True),
+            (64, 64, 100000.0, 37, False),
+        ):
+            t, heads, eps = 3, 2, 1e-6
+            x, w = normal(t, heads, d, scale=3), (1 + 0.3 * normal(d)).astype(np.float32)
+            normed = mx.fast.rms_norm(
+                mx.array(x.transpose(1, 0, 2)[None]), mx.array(w) if weighted else None, eps
+            )
+            turned = mx.fast.rope(normed, n, traditional=traditional, base=base, scale=1.0, offset=offset)
+            case(
+                "norm_rope",
+                MLX,
+                f"pairing {pairing}, {n} of {d}, base {base:g}, from {offset}{'' if weighted else ', no weight'}",
+                [
+                    x,
+                    w if weighted else None,
+                    np.arange(offset, offset + t, dtype=np.uint32),
+                    None,
+                    np.array(turned)[0].transpose(1, 0, 2),
+                ],
+                struct.pack("<fIIff", eps, pairing, n, base, 0),
+                4e-5,
+                2e-6,
+            )
+
+
+for part in (elementwise, casts, rows, activations, norms, ropes, weights, attentions, kv, fusion_parts):
     part()
 Path(__file__).with_name("ops.bin").write_bytes(out)
 print(f"ops.bin: {len(out)} bytes")
