@@ -3,7 +3,6 @@
  *
  * Events of one track must not overlap, so the operations of a queue spread over as many tracks as run side by side.
  */
-#include <errno.h>
 #include <stdio.h>
 
 #include "core/profile.h"
@@ -148,10 +147,8 @@ mlxn_status mlxn_profiler_write_trace(mlxn_profiler *profiler, const char *path,
     for (uint64_t i = 0; i < n; i++) origin = mlxn_min_u64(origin, events[i].commit_ns);
     FILE *file = fopen(path, "wb");
     if (!file) {
-        int reason = errno;
         mlxn_free(events);
-        return mlxn_fail_code(error, MLXN_ERR_IO, reason, "trace: \"%s\" cannot be written: %s", path,
-                              strerror(reason));
+        return mlxn_fail_errno(error, path, "cannot be opened for the trace");
     }
     fputs("{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n", file);
     put_events(file, events, n, origin);
@@ -163,10 +160,8 @@ mlxn_status mlxn_profiler_write_trace(mlxn_profiler *profiler, const char *path,
             "\"otherData\":{\"mlxn\":\"%s\",\"origin_ns\":%llu,\"dropped\":%llu}}\n",
             mlxn_version(), (unsigned long long)(n ? origin : 0), (unsigned long long)dropped);
     mlxn_free(events);
-    errno = 0;
-    bool bad = ferror(file) != 0;
-    if (fclose(file) || bad)
-        return mlxn_fail_code(error, MLXN_ERR_IO, errno, "trace: \"%s\" could not be written: %s", path,
-                              errno ? strerror(errno) : "write error");
-    return mlxn_succeed(error);
+    bool bad = fflush(file) != 0 || ferror(file); /* errno is that of the flush */
+    mlxn_status status = bad ? mlxn_fail_errno(error, path, "the trace could not be written") : mlxn_succeed(error);
+    if (fclose(file) && !bad) status = mlxn_fail_errno(error, path, "the trace could not be written");
+    return status;
 }
