@@ -26,7 +26,8 @@ enum {
     CMD_CHECK = 1u << 7,
     CMD_OPS = 1u << 8,
     CMD_DEVICES = 1u << 9,
-    CMD_ALL = (1u << 10) - 1
+    CMD_PROFILE = 1u << 10,
+    CMD_ALL = (1u << 11) - 1
 };
 
 enum { CLI_MAX_LIST = 16 };
@@ -65,6 +66,9 @@ typedef struct cli_options {
     const char *all_file;
     const char *per_token;
     const char *format;
+    const char *trace_file;
+    const char *html_file;
+    int64_t prompt_tokens;
     cli_list prompts, generated, depths, batches;
     int64_t repetitions;
     /* arguments that are no options */
@@ -103,6 +107,7 @@ int cmd_info(const cli_options *options);
 int cmd_check(const cli_options *options);
 int cmd_ops(const cli_options *options);
 int cmd_devices(const cli_options *options);
+int cmd_profile(const cli_options *options);
 
 /* ---- messages, time, interruption (report.c) ---- */
 

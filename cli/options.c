@@ -27,7 +27,7 @@ typedef struct row {
 } row;
 
 #define AT(field) offsetof(cli_options, field)
-#define RUNS (CMD_GENERATE | CMD_CHAT | CMD_LOGITS | CMD_PERPLEXITY | CMD_BENCH)
+#define RUNS (CMD_GENERATE | CMD_CHAT | CMD_LOGITS | CMD_PERPLEXITY | CMD_BENCH | CMD_PROFILE)
 #define PROMPTS (CMD_GENERATE | CMD_LOGITS)
 #define SAMPLES (CMD_GENERATE | CMD_CHAT)
 #define COUNT_MAX 1048576.0
@@ -38,6 +38,22 @@ static const row rows[] = {
     {PROMPTS | CMD_TOKENIZE, 'p', "prompt", NULL, TEXT, AT(prompt), "TEXT", NULL, NULL, 0, 0, NULL, "the prompt"},
     {PROMPTS | CMD_TOKENIZE | CMD_PERPLEXITY, 'f', "file", NULL, TEXT, AT(file), "FILE", NULL, NULL, 0, 0, NULL,
      "read the text from FILE; - is standard input"},
+    {CMD_PROFILE, 'p', "prompt", NULL, TEXT, AT(prompt), "TEXT", NULL, NULL, 0, 0, NULL,
+     "the prompt, taken as it is (default: --prompt-tokens ids of no meaning)"},
+    {CMD_PROFILE, 'f', "file", NULL, TEXT, AT(file), "FILE", NULL, NULL, 0, 0, NULL,
+     "read the prompt from FILE; - is standard input"},
+    {CMD_PROFILE, 0, "prompt-tokens", NULL, INTEGER, AT(prompt_tokens), "N", "128", NULL, 1, COUNT_MAX, NULL,
+     "length of the prompt when neither -p nor -f is given"},
+    {CMD_PROFILE, 'n', "n-predict", "max-tokens", INTEGER, AT(n_predict), "N", "16", NULL, 1, COUNT_MAX, NULL,
+     "tokens to decode"},
+    {CMD_PROFILE, 0, "top", NULL, INTEGER, AT(top), "N", "12", NULL, 0, COUNT_MAX, NULL,
+     "rows of each table, the largest share first; 0 = all. Percent of roof: the time that the measured memory "
+     "bandwidth and peak arithmetic (8-bit where the kernel multiplies bytes, else f32) allow at least, as a part of "
+     "the time taken; that is the attained rate / min(peak, flop per byte x bandwidth)"},
+    {CMD_PROFILE, 0, "trace", NULL, TEXT, AT(trace_file), "FILE", NULL, NULL, 0, 0, NULL,
+     "write a trace that ui.perfetto.dev and chrome://tracing open"},
+    {CMD_PROFILE, 0, "html", NULL, TEXT, AT(html_file), "FILE", NULL, NULL, 0, 0, NULL,
+     "write a page with the timeline and a roofline plot; it needs no network"},
     {CMD_BENCH, 'p', "prompt", NULL, LIST, AT(prompts), "N,...", "512", NULL, 0, COUNT_MAX, NULL,
      "prompt tokens to process; 0 = no such test"},
     {CMD_BENCH, 'n', "n-predict", "max-tokens", LIST, AT(generated), "N,...", "128", NULL, 0, COUNT_MAX, NULL,
@@ -104,8 +120,9 @@ static const row rows[] = {
      "also decode every tensor and look for values that are no numbers"},
     {CMD_DEVICES, 0, "env", NULL, FLAG, AT(env), NULL, NULL, NULL, 0, 0, NULL,
      "also the environment variables that change behaviour"},
-    {CMD_GENERATE | CMD_TOKENIZE | CMD_LOGITS | CMD_PERPLEXITY | CMD_INFO | CMD_CHECK | CMD_OPS | CMD_DEVICES, 0,
-     "json", NULL, FLAG, AT(json), NULL, NULL, NULL, 0, 0, NULL, "print the result as JSON"},
+    {CMD_GENERATE | CMD_TOKENIZE | CMD_LOGITS | CMD_PERPLEXITY | CMD_INFO | CMD_CHECK | CMD_OPS | CMD_DEVICES |
+         CMD_PROFILE,
+     0, "json", NULL, FLAG, AT(json), NULL, NULL, NULL, 0, 0, NULL, "print the result as JSON"},
     {RUNS | CMD_TOKENIZE, 'q', "quiet", NULL, FLAG, AT(quiet), NULL, NULL, NULL, 0, 0, NULL,
      "no statistics, notes or progress on stderr"},
     {CMD_ALL, 'h', "help", NULL, FLAG, AT(help), NULL, NULL, NULL, 0, 0, NULL, "print this and exit"},
@@ -412,7 +429,7 @@ void cli_print_help(const cli_command *command) {
     for (int i = 0; i < N_ROWS; i++) {
         const row *r = &rows[i];
         if (!(r->commands & command->bit)) continue;
-        char left[80], text[400];
+        char left[80], text[480];
         int n = r->letter ? snprintf(left, sizeof left, "  -%c, --%s", r->letter, r->name)
                           : snprintf(left, sizeof left, "      --%s", r->name);
         if (r->value) snprintf(left + n, sizeof left - (size_t)n, " %s", r->value);

@@ -5,6 +5,13 @@ add_executable(mlxn_program ${MLXN_CLI})
 set_target_properties(mlxn_program PROPERTIES OUTPUT_NAME mlxn RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}
                                               INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
 target_link_libraries(mlxn_program PRIVATE mlxn-lm mlxn PkgConfig::JANSSON Threads::Threads m)
+# The page of `mlxn profile --html` is compiled in.
+set(page ${CMAKE_BINARY_DIR}/generated/profile_page.inc)
+add_custom_command(OUTPUT ${page} DEPENDS ${CMAKE_SOURCE_DIR}/cli/profile.html ${CMAKE_SOURCE_DIR}/cmake/embed.cmake
+                   COMMAND ${CMAKE_COMMAND} -DIN=${CMAKE_SOURCE_DIR}/cli/profile.html -DOUT=${page}
+                           -P ${CMAKE_SOURCE_DIR}/cmake/embed.cmake VERBATIM)
+target_sources(mlxn_program PRIVATE ${page})
+target_include_directories(mlxn_program PRIVATE ${CMAKE_BINARY_DIR}/generated)
 
 file(GLOB MLXN_EXAMPLES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/examples/*.c)
 foreach(source ${MLXN_EXAMPLES})

@@ -10,6 +10,7 @@
 #include <mlxn/graph.h>
 #include <mlxn/kernel.h>
 #include <mlxn/ops.h>
+#include <mlxn/profile.h>
 #include <mlxn/quant.h>
 #include <mlxn/session.h>
 #include <mlxn/turboquant.h>

@@ -12,6 +12,8 @@ mlxn_status mlxn_fail(mlxn_error *error, mlxn_status status, const char *format,
     __attribute__((format(printf, 3, 4)));
 mlxn_status mlxn_fail_code(mlxn_error *error, mlxn_status status, int32_t driver_code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+/* MLXN_ERR_IO from errno: "<path>: <what>: <the system's text> (errno n)". */
+mlxn_status mlxn_fail_errno(mlxn_error *error, const char *path, const char *what);
 /* Puts "<prefix>: " before the message that *error holds. */
 void mlxn_error_prefix(mlxn_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static inline mlxn_status mlxn_succeed(mlxn_error *error) {

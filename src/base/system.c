@@ -22,7 +22,7 @@ uint64_t mlxn_now_ns(void) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static mlxn_status fail_errno(mlxn_error *error, const char *path, const char *what) {
+mlxn_status mlxn_fail_errno(mlxn_error *error, const char *path, const char *what) {
     int code = errno;
     char text[128];
 #if defined(__GLIBC__) && defined(_GNU_SOURCE)
@@ -35,14 +35,14 @@ static mlxn_status fail_errno(mlxn_error *error, const char *path, const char *w
 
 static mlxn_status map_descriptor(int fd, const char *path, mlxn_mapping *out, mlxn_error *error) {
     struct stat info;
-    if (fstat(fd, &info)) return fail_errno(error, path, "cannot read its size");
+    if (fstat(fd, &info)) return mlxn_fail_errno(error, path, "cannot read its size");
     if (S_ISDIR(info.st_mode)) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "%s: is a folder, want a file", path);
     if (!S_ISREG(info.st_mode)) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "%s: is not a regular file", path);
     if (info.st_size <= 0) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "%s: is empty", path);
     uint64_t size = (uint64_t)info.st_size;
     if (size > SIZE_MAX) return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "%s: too large to map on this machine", path);
     void *data = mmap(NULL, (size_t)size, PROT_READ, MAP_SHARED, fd, 0);
-    if (data == MAP_FAILED) return fail_errno(error, path, "cannot map");
+    if (data == MAP_FAILED) return mlxn_fail_errno(error, path, "cannot map");
     out->data = data;
     out->size = size;
     return mlxn_succeed(error);
@@ -57,7 +57,7 @@ mlxn_status mlxn_map_file(const char *path, mlxn_mapping *out, mlxn_error *error
         /* Non-blocking, so that a named pipe is refused below instead of waited for. */
         fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     } while (fd < 0 && errno == EINTR);
-    if (fd < 0) return fail_errno(error, path, "cannot open");
+    if (fd < 0) return mlxn_fail_errno(error, path, "cannot open");
     mlxn_status status = map_descriptor(fd, path, out, error);
     close(fd);
     return status;

@@ -15,6 +15,8 @@ typedef struct mlxn_kernel_row {
     uint32_t precision; /* bit (1 << mlxn_precision) for each setting that it may serve */
     bool (*fits)(const mlxn_view *args, const void *params); /* NULL = always */
     const void *entry;                                       /* the backend's own */
+    /* For profiles: 8-bit multiply-adds that it does for one of the op's cost; 0: it computes in floats. */
+    uint32_t int8_passes;
 } mlxn_kernel_row;
 
 /* ---- recorded work ---- */
@@ -162,8 +164,9 @@ typedef struct mlxn_backend {
                                   mlxn_error *error);
     void (*kernel_release)(void *impl, void *prepared);
 
-    /* Roofs of the device for profiles: bytes per second of memory, flop/s in f32. NULL: unknown. */
-    mlxn_status (*measure)(void *impl, double *bytes_per_second, double *flops_per_second, mlxn_error *error);
+    /* Roofs of the device for profiles (profile.h). NULL: unknown. */
+    mlxn_status (*measure)(void *impl, double *bytes_per_second, double *f32_flops, double *int8_ops,
+                           mlxn_error *error);
 
     /* null: recorded text; NULL elsewhere. */
     const char *(*stream_text)(void *impl);

@@ -1,7 +1,7 @@
 /* command.c: command buffers: recorded, submitted, finished, reused. */
 #include <stdio.h>
 
-#include "core/core.h"
+#include "core/profile.h"
 
 enum { MLXN_CACHED_COMMAND_BUFFERS = 16 };
 
@@ -65,6 +65,7 @@ void mlxn_cb_free(mlxn_device *device, mlxn_command_buffer *cb) {
     if (cb->program) device->backend->program_destroy(device->impl, cb->program);
     mlxn_list_free(&cb->list);
     mlxn_free(cb->label);
+    mlxn_free(cb->sample_memory);
     mlxn_free(cb);
 }
 
@@ -95,8 +96,12 @@ mlxn_status mlxn_cb_submit(mlxn_command_buffer *cb, bool will_wait, mlxn_error *
     status = mlxn_access_commit(cb, error);
     if (status) return status;
     mlxn_residency_flush(device);
+    mlxn_profile_begin(cb);
     status = device->backend->submit(device->impl, cb->queue->impl, cb, will_wait, error);
-    if (status) atomic_store_explicit(&cb->state, MLXN_CB_DISCARDED, memory_order_release);
+    if (status) {
+        if (cb->samples) mlxn_profile_detach(cb);
+        atomic_store_explicit(&cb->state, MLXN_CB_DISCARDED, memory_order_release);
+    }
     return status;
 }
 
@@ -115,6 +120,7 @@ void mlxn_cb_finish(mlxn_command_buffer *cb, const mlxn_error *failure) {
         mlxn_queue_note_failure(cb->queue, &cb->error);
         mlxn_device_log(cb->device, "mlxn: %s", cb->error.message);
     }
+    if (cb->samples) mlxn_profile_collect(cb);
     mlxn_live_remove(cb->device, cb);
     mlxn_list_clear(&cb->list);
     mlxn_residency_settle(cb->device);

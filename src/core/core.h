@@ -209,6 +209,9 @@ struct mlxn_command_buffer {
     /* Somebody wants to know when it ran, without samples: host_queue.c notes it. */
     bool timed;
     uint64_t ran_ns[2];
+    mlxn_sample *sample_memory;           /* kept for reuse */
+    size_t sample_capacity;
+    struct mlxn_profiler *profiler; /* retained while this is measured for it */
 };
 
 /* Dispatches between two barriers make a group; groups[i] counts those of i + 1 dispatches, the last bin all larger.
@@ -351,6 +354,13 @@ bool mlxn_list_keep_node(mlxn_node_list *list, const mlxn_node *node);
 /* Releases what is kept and forgets the nodes; memory stays for reuse. */
 void mlxn_list_clear(mlxn_node_list *list);
 void mlxn_list_free(mlxn_node_list *list);
+
+/* For backends: the next `n` samples, NULL when nobody listens. */
+static inline mlxn_sample *mlxn_cb_take_samples(mlxn_command_buffer *cb, size_t n) {
+    if (!cb->samples || n > cb->n_samples - cb->sample) return NULL;
+    cb->sample += n;
+    return cb->samples + cb->sample - n;
+}
 
 /* command.c */
 mlxn_command_buffer *mlxn_cb_begin(mlxn_queue *queue); /* NULL: out of memory */

@@ -38,7 +38,9 @@ static mlxn_run_result run(void *impl, mlxn_command_buffer *cb, mlxn_timeline **
             last = cb->cursor;
         }
         cpu_turn_acquire(device);
-        cpu_threads_run(device, part, first, last);
+        if (cb->samples && !cb->start_ns) cb->start_ns = mlxn_now_ns();
+        cpu_threads_run(device, cb, part, first, last);
+        if (cb->samples) cb->end_ns = mlxn_now_ns();
         int failure = atomic_exchange(&device->failure, 0);
         const char *name = atomic_exchange(&device->failed_operation, NULL);
         cpu_turn_release(device);
@@ -48,6 +50,7 @@ static mlxn_run_result run(void *impl, mlxn_command_buffer *cb, mlxn_timeline **
             return MLXN_RUN_FAILED;
         }
     }
+    if (cb->samples && !cb->start_ns) cb->start_ns = cb->end_ns = mlxn_now_ns(); /* nothing in it computes */
     return MLXN_RUN_DONE;
 }
 
@@ -156,6 +159,12 @@ static mlxn_status weight_bytes(void *impl, const mlxn_weight_view *raw, uint64_
 }
 static void weight_destroy(void *impl, void *storage) { cpu_slab_free(impl, storage); }
 
+static mlxn_status measure(void *impl, double *bytes_per_second, double *f32_flops, double *int8_ops,
+                           mlxn_error *error) {
+    mlxn_status status = cpu_measure_peak(impl, f32_flops, int8_ops, error);
+    return status ? status : cpu_measure_bandwidth(impl, bytes_per_second, error);
+}
+
 static mlxn_status queue_create(void *impl, void **queue, mlxn_error *error) {
     return mlxn_host_queue_create(run, impl, queue, error);
 }
@@ -185,4 +194,5 @@ const mlxn_backend mlxn_backend_cpu = {
     .wait = mlxn_host_queue_wait,
     .kernel_prepare = cpu_kernel_prepare,
     .kernel_release = cpu_kernel_release,
+    .measure = measure,
 };

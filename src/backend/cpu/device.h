@@ -41,6 +41,7 @@ typedef struct cpu_task {
     cpu_item *items;
     size_t count;
     uint32_t phase;
+    mlxn_sample *samples; /* of the items, NULL when nobody listens */
     void (*fn)(void *arg, uint64_t chunk);
     void *arg;
     uint64_t chunks;
@@ -85,8 +86,9 @@ void cpu_threads_stop(cpu_device *device);
 /* Waits for this thread's turn to use the threads and the scratch; release gives it to the next. */
 void cpu_turn_acquire(cpu_device *device);
 void cpu_turn_release(cpu_device *device);
-/* Runs segments [first, last), which compute. The caller is the executor. */
-void cpu_threads_run(cpu_device *device, cpu_program *program, size_t first, size_t last);
+/* Runs segments [first, last), which compute, and fills the samples of cb if it has some. The caller is the executor.
+ */
+void cpu_threads_run(cpu_device *device, mlxn_command_buffer *cb, cpu_program *program, size_t first, size_t last);
 
 /* program.c */
 mlxn_status cpu_program_create(void *impl, const mlxn_node *nodes, size_t n, void **program, mlxn_error *error);

@@ -36,7 +36,9 @@ static void gather(void) {
             uint32_t precision = 0;
             if (k->precision & CPU_FAST) precision |= 1u << MLXN_PRECISION_FAST;
             if (k->precision & CPU_F32) precision |= 1u << MLXN_PRECISION_F32;
-            rows[n_rows++] = (mlxn_kernel_row){k->op, k->name, k->isa, precision, k->fits, k};
+            rows[n_rows++] = (mlxn_kernel_row){k->op, k->name, k->isa, precision, k->fits, k,
+                                               /* activations in two bytes: two products for each of the op's */
+                                               strstr(k->name, "_i8_") ? 2 : 0};
         }
 }
 

@@ -76,33 +76,58 @@ static void close_epoch(cpu_device *device) {
     }
 }
 
+static inline void run_item(cpu_device *device, const cpu_task *task, cpu_item *item, uint32_t thread) {
+    cpu_run run = {
+        .args = item->args,
+        .params = item->params,
+        .thread = thread,
+        .n_threads = device->n_threads,
+        .phase = task->phase,
+        .shared = device->scratch + (uint64_t)device->n_threads * device->local_bytes + item->shared_offset,
+        .local = device->scratch + (uint64_t)thread * device->local_bytes,
+        .chunks = item->plan.chunks[task->phase],
+        .next = &item->next[task->phase],
+        .failed_operation = &device->failed_operation,
+        .failure = &device->failure,
+    };
+    item->run(&run);
+}
+
 static void run_items(cpu_device *device, const cpu_task *task, uint32_t thread) {
-    uint8_t *local = device->scratch + (uint64_t)thread * device->local_bytes;
-    uint8_t *shared = device->scratch + (uint64_t)device->n_threads * device->local_bytes;
+    for (size_t i = 0; i < task->count; i++)
+        if (task->phase < task->items[i].plan.phases) run_item(device, task, &task->items[i], thread);
+}
+
+/* The same, timed. A thread that finds nothing left of an item leaves no trace in its sample. */
+static void run_items_sampled(cpu_device *device, const cpu_task *task, uint32_t thread) {
     for (size_t i = 0; i < task->count; i++) {
         cpu_item *item = &task->items[i];
+        mlxn_sample *sample = &task->samples[i];
         if (task->phase >= item->plan.phases) continue;
-        cpu_run run = {
-            .args = item->args,
-            .params = item->params,
-            .thread = thread,
-            .n_threads = device->n_threads,
-            .phase = task->phase,
-            .shared = shared + item->shared_offset,
-            .local = local,
-            .chunks = item->plan.chunks[task->phase],
-            .next = &item->next[task->phase],
-            .failed_operation = &device->failed_operation,
-            .failure = &device->failure,
-        };
-        item->run(&run);
+        uint64_t seen = __atomic_load_n(&sample->start_ns, __ATOMIC_RELAXED);
+        uint64_t taken = atomic_load_explicit(&item->next[task->phase], memory_order_relaxed);
+        if (seen && taken >= item->plan.chunks[task->phase]) continue;
+        const uint64_t begun = mlxn_now_ns();
+        while ((!seen || begun < seen) && !__atomic_compare_exchange_n(&sample->start_ns, &seen, begun, true,
+                                                                       __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+        }
+        run_item(device, task, item, thread);
+        const uint64_t ended = mlxn_now_ns();
+        uint64_t last = __atomic_load_n(&sample->end_ns, __ATOMIC_RELAXED);
+        while (last < ended && !__atomic_compare_exchange_n(&sample->end_ns, &last, ended, true, __ATOMIC_RELAXED,
+                                                            __ATOMIC_RELAXED)) {
+        }
+        __atomic_fetch_add(&sample->busy_ns, ended - begun, __ATOMIC_RELAXED);
     }
 }
 
 static void run_task(cpu_device *device, uint32_t thread) {
     cpu_task *task = &device->task;
     if (!task->fn) {
-        run_items(device, task, thread);
+        if (task->samples)
+            run_items_sampled(device, task, thread);
+        else
+            run_items(device, task, thread);
         return;
     }
     uint64_t chunk;
@@ -122,13 +147,14 @@ static void reset_items(cpu_item *items, size_t count, uint32_t phase) {
     for (size_t i = 0; i < count; i++) atomic_store_explicit(&items[i].next[phase], 0, memory_order_relaxed);
 }
 
-void cpu_threads_run(cpu_device *device, cpu_program *program, size_t first, size_t last) {
+void cpu_threads_run(cpu_device *device, mlxn_command_buffer *cb, cpu_program *program, size_t first, size_t last) {
     cpu_task *task = &device->task;
     task->fn = NULL;
     for (size_t s = first; s < last; s++) {
         const cpu_segment *segment = &program->segments[s];
         task->items = &program->items[segment->first];
         task->count = segment->count;
+        task->samples = mlxn_cb_take_samples(cb, segment->count);
         for (task->phase = 0; task->phase < segment->phases; task->phase++) {
             reset_items(task->items, task->count, task->phase);
             if (segment->kind == CPU_SEGMENT_SERIAL)

@@ -90,6 +90,12 @@ static mlxn_status kernel_prepare(void *impl, const struct mlxn_kernel *kernel, 
 }
 static void kernel_release(void *impl, void *prepared) { mlxn_backend_cpu.kernel_release(impl, prepared); }
 
+static mlxn_status measure(void *impl, double *bytes_per_second, double *f32_flops, double *int8_ops,
+                           mlxn_error *error) {
+    FAIL_HERE("measure");
+    return mlxn_backend_cpu.measure(impl, bytes_per_second, f32_flops, int8_ops, error);
+}
+
 const mlxn_backend mlxn_backend_fault = {
     .name = "fault",
     .device_count = device_count,
@@ -115,4 +121,5 @@ const mlxn_backend mlxn_backend_fault = {
     .wait = wait_for,
     .kernel_prepare = kernel_prepare,
     .kernel_release = kernel_release,
+    .measure = measure,
 };
