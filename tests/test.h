@@ -9,15 +9,16 @@
 
 static int test_failures, test_checks, test_skips;
 
-#define CHECK(cond, ...)                                                       \
-    do {                                                                       \
-        test_checks++;                                                         \
-        if (!(cond)) {                                                         \
-            test_failures++;                                                   \
-            fprintf(stderr, "%s:%d: FAILED: %s: ", __FILE__, __LINE__, #cond); \
-            fprintf(stderr, "" __VA_ARGS__);                                   \
-            fprintf(stderr, "\n");                                             \
-        }                                                                      \
+/* CHECK(condition) or CHECK(condition, format, ...): the space keeps compilers from warning of an empty format. */
+#define CHECK(cond, ...)                                                      \
+    do {                                                                      \
+        test_checks++;                                                        \
+        if (!(cond)) {                                                        \
+            test_failures++;                                                  \
+            fprintf(stderr, "%s:%d: FAILED: %s:", __FILE__, __LINE__, #cond); \
+            fprintf(stderr, " " __VA_ARGS__);                                 \
+            fprintf(stderr, "\n");                                            \
+        }                                                                     \
     } while (0)
 
 #define TEST_DONE()                                                                                 \

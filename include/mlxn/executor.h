@@ -2,8 +2,8 @@
  * reordered and split over two command buffers on the way to the device.
  *
  * A session lends an encoder; all operations are recorded there. Barriers are never needed for correctness: the
- * session's own calls (barrier, barrier_between, track_dispatch) are checks and statistics, by the names of the system
- * that mlxn matches. Its ways to finish are options here:
+ * session's own calls (barrier, barrier_between, track_dispatch) are checks and statistics, by the names of the
+ * system that mlxn matches. Its ways to finish are options here:
  *
  *     finish                                   {0}                        one blocking commit
  *     finish_with_timing(start)                {timing, start_ns}         encode_ns, wait_ns
@@ -13,8 +13,8 @@
  *     finish_optimized [_with_timing]          {fuse, reorder, dual} [timing]   fusions, moved, barriers0, barriers1
  *     commit                                   mlxn_graph_session_commit
  *
- * Without `timing` the last commit is a blocking one and moves the counter of blocking commits; with it the commit and
- * the wait are apart, and the counter stays. In a direct session fuse, reorder and dual have no effect.
+ * Without `timing` the last commit is a blocking one and moves the counter of blocking commits; with it the commit
+ * and the wait are apart, and the counter stays. In a direct session fuse, reorder and dual have no effect.
  *
  * Thread rule: an executor may be used by any thread; a session by one at a time. */
 #ifndef MLXN_EXECUTOR_H
@@ -36,7 +36,8 @@ MLXN_API void mlxn_executor_destroy(mlxn_executor *executor);
 /* Borrowed. */
 MLXN_API mlxn_device *mlxn_executor_device(const mlxn_executor *executor);
 
-/* A session that records into a command buffer, or into a list that finish makes a graph of. Errors: ARGUMENT, MEMORY.
+/* A session that records into a command buffer, or into a list that finish makes a graph of. Errors: ARGUMENT,
+ * MEMORY.
  */
 MLXN_API mlxn_status mlxn_executor_begin(mlxn_executor *executor, mlxn_graph_session **out, mlxn_error *error);
 MLXN_API mlxn_status mlxn_executor_begin_recorded(mlxn_executor *executor, mlxn_graph_session **out,
@@ -91,7 +92,7 @@ typedef struct mlxn_finish_options {
 
 typedef struct mlxn_finish_result {
     uint64_t encode_ns, wait_ns; /* up to the last commit; from there to completion */
-    uint64_t gpu_ns;             /* from the start of the first command buffer to the end of the last, on the device */
+    uint64_t gpu_ns; /* from the start of the first command buffer to the end of the last, on the device */
     uint64_t fusions, moved;
     uint64_t barriers0, barriers1; /* in the first and in the second command buffer */
 } mlxn_finish_result;

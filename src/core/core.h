@@ -209,7 +209,7 @@ struct mlxn_command_buffer {
     /* Somebody wants to know when it ran, without samples: host_queue.c notes it. */
     bool timed;
     uint64_t ran_ns[2];
-    mlxn_sample *sample_memory;           /* kept for reuse */
+    mlxn_sample *sample_memory; /* kept for reuse */
     size_t sample_capacity;
     struct mlxn_profiler *profiler; /* retained while this is measured for it */
 };
@@ -240,8 +240,8 @@ struct mlxn_encoder {
     mlxn_node_list capture;
     uint64_t capture_dispatches, capture_barriers;
     bool capture_has_dispatch;
-    uint64_t capture_id;           /* of the capture that goes on, for its temporaries */
-    mlxn_buffer **temporaries;     /* of that capture, kept by its list */
+    uint64_t capture_id;       /* of the capture that goes on, for its temporaries */
+    mlxn_buffer **temporaries; /* of that capture, kept by its list */
     uint32_t n_temporaries, temporary_capacity;
 };
 
@@ -411,9 +411,9 @@ mlxn_status mlxn_temporary_check(const mlxn_buffer *buffer, uint64_t capture, co
 void mlxn_temporary_free(mlxn_buffer *buffer);
 
 /* order.c: hazards and barriers of recording */
-/* Puts a barrier before the next node if it conflicts with the group, then adds its accesses (at most MLXN_MAX_ACCESS)
- * to the group and keeps their buffers in the list. A node that may touch anything is a fence: a barrier before and
- * after. False: out of memory. */
+/* Puts a barrier before the next node if it conflicts with the group, then adds its accesses (at most
+ * MLXN_MAX_ACCESS) to the group and keeps their buffers in the list. A node that may touch anything is a fence: a
+ * barrier before and after. False: out of memory. */
 bool mlxn_encoder_order(mlxn_encoder *encoder, mlxn_node_list *list, const mlxn_access *access, size_t n, bool fence);
 /* Everything after is ordered against everything before by other means: a new group begins. */
 void mlxn_encoder_new_group(mlxn_encoder *encoder);

@@ -153,7 +153,9 @@ mlxn_status mlxn_graph_session_track_dispatch(mlxn_graph_session *session, const
     return track(session, reads, n_reads, writes, n_writes, false, error);
 }
 
-uint64_t mlxn_graph_session_barrier_count(const mlxn_graph_session *session) { return session ? session->barriers : 0; }
+uint64_t mlxn_graph_session_barrier_count(const mlxn_graph_session *session) {
+    return session ? session->barriers : 0;
+}
 
 void mlxn_graph_session_get_stats(const mlxn_graph_session *session, mlxn_graph_session_stats *out) {
     if (!out) return;
@@ -176,8 +178,8 @@ void mlxn_graph_session_log_stats(const mlxn_graph_session *session) {
                     "mlxn: graph session: %llu dispatches, %llu barriers, %llu groups, %.2f dispatches per group, "
                     "sizes 1 to 8+: %llu %llu %llu %llu %llu %llu %llu %llu",
                     (unsigned long long)s.dispatches, (unsigned long long)s.barriers, (unsigned long long)s.groups,
-                    s.groups ? (double)s.dispatches / (double)s.groups : 0.0, n[0], n[1], n[2], n[3], n[4], n[5], n[6],
-                    n[7]);
+                    s.groups ? (double)s.dispatches / (double)s.groups : 0.0, n[0], n[1], n[2], n[3], n[4], n[5],
+                    n[6], n[7]);
 }
 
 /* ---- finishing ---- */
@@ -254,8 +256,7 @@ static mlxn_status play(finish *f, mlxn_error *error) {
     while (middle < instance->list.count && !mlxn_node_computes(&instance->list.nodes[middle])) middle++;
     if (!status && middle < instance->list.count) {
         status = submit_first(f, error);
-        if (!status)
-            status = replay(f->encoder, instance, middle, instance->list.count, &f->result.barriers1);
+        if (!status) status = replay(f->encoder, instance, middle, instance->list.count, &f->result.barriers1);
     }
     mlxn_graph_destroy(graph);
     return status ? mlxn_encoder_status(f->encoder, error) : MLXN_OK;

@@ -1,4 +1,5 @@
-/* fuse.c: pairs of operations that are one operation: a table of rules, and the proof that nobody sees the difference.
+/* fuse.c: pairs of operations that are one operation: a table of rules, and the proof that nobody sees the
+ * difference.
  *
  * A rule says what the pair is called, which argument of the first is the intermediate, where the arguments of the
  * result come from. The result stands in the place of the second. It is built like a recorded dispatch, so shapes,
@@ -31,8 +32,12 @@ static bool weighs(const fuse_pair *pair, mlxn_stack_dispatch *result) {
     for (uint32_t i = 0; i + 1 < w->rank; i++)
         if (w->dims[i] != 1 && w->strides[i] != 0) return false;
     if (w->strides[w->rank - 1] != 1) return false;
-    *w = (mlxn_view){
-        .present = true, .dtype = w->dtype, .rank = 1, .dims = {w->dims[w->rank - 1]}, .strides = {1}, .data = w->data};
+    *w = (mlxn_view){.present = true,
+                     .dtype = w->dtype,
+                     .rank = 1,
+                     .dims = {w->dims[w->rank - 1]},
+                     .strides = {1},
+                     .data = w->data};
     return true;
 }
 

@@ -68,7 +68,8 @@ static bool copy_source(mlxn_graph_instance *instance, const mlxn_graph_instance
     list->capacity = list->count = old->list.count;
     memcpy(list->nodes, old->list.nodes, list->count * sizeof *list->nodes);
     for (size_t i = 0; i < n; i++) {
-        if (!copy_node(list, &from->nodes[i], &to->nodes[i]) || !mlxn_list_keep_node(list, &to->nodes[i])) return false;
+        if (!copy_node(list, &from->nodes[i], &to->nodes[i]) || !mlxn_list_keep_node(list, &to->nodes[i]))
+            return false;
         list->nodes[from->place[i]] = to->nodes[i];
     }
     memcpy(to->barriers, from->barriers, (n + 1) * sizeof *to->barriers);
@@ -99,8 +100,8 @@ static mlxn_status own(mlxn_graph *graph, mlxn_error *error) {
     mlxn_graph_instance *instance = mlxn_graph_instance_create(graph->device, old->source->count);
     if (!instance || !copy_source(instance, old)) {
         if (instance) mlxn_graph_instance_drop(instance);
-        return mlxn_fail(error, MLXN_ERR_MEMORY, "graph: out of memory for a copy of %u nodes that work in flight uses",
-                         old->source->count);
+        return mlxn_fail(error, MLXN_ERR_MEMORY,
+                         "graph: out of memory for a copy of %u nodes that work in flight uses", old->source->count);
     }
     graph->instance = instance;
     mlxn_graph_instance_drop(old);
@@ -214,7 +215,8 @@ static mlxn_status set_one(mlxn_graph *graph, uint64_t node, uint32_t arg, const
     if (arg >= c.d.n_args)
         return mlxn_fail(error, MLXN_ERR_ARGUMENT, "%s: argument is %u, want below %u", op->name, arg, c.d.n_args);
     if (mlxn_dispatch_argument(graph->device, &c.d, arg, value, &failure) ||
-        mlxn_dispatch_check(graph->device, &c.d, c.op, op->params_size ? c.params : NULL, op->params_size, &failure) ||
+        mlxn_dispatch_check(graph->device, &c.d, c.op, op->params_size ? c.params : NULL, op->params_size,
+                            &failure) ||
         mlxn_temporary_check(c.bindings[arg].buffer, 0, op->name, op->args[arg].name, &failure)) {
         if (error) *error = failure;
         return failure.status;
@@ -286,7 +288,8 @@ mlxn_status mlxn_graph_set_copy(mlxn_graph *graph, uint64_t node, mlxn_buffer *s
     mlxn_status status = find(graph, node, MLXN_NODE_COPY, "copy_bytes", &found, error);
     if (status) return status;
     if (mlxn_copy_check(graph->device, src, src_offset, dst, dst_offset, bytes, &failure) ||
-        mlxn_temporary_check(src, 0, "copy", "src", &failure) || mlxn_temporary_check(dst, 0, "copy", "dst", &failure)) {
+        mlxn_temporary_check(src, 0, "copy", "src", &failure) ||
+        mlxn_temporary_check(dst, 0, "copy", "dst", &failure)) {
         if (error) *error = failure;
         return failure.status;
     }
@@ -353,9 +356,9 @@ mlxn_status mlxn_graph_set_kernel_buffer(mlxn_graph *graph, uint64_t node, uint3
                          label, slot);
     uint64_t end = buffer->size;
     if (offset >= end || (bytes && !mlxn_add_u64(offset, bytes, &end)) || end > buffer->size)
-        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "kernel \"%s\": slot %u: range is %llu + %llu bytes, buffer has %llu",
-                         label, slot, (unsigned long long)offset, (unsigned long long)bytes,
-                         (unsigned long long)buffer->size);
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT,
+                         "kernel \"%s\": slot %u: range is %llu + %llu bytes, buffer has %llu", label, slot,
+                         (unsigned long long)offset, (unsigned long long)bytes, (unsigned long long)buffer->size);
     char name[16];
     snprintf(name, sizeof name, "slot %u", slot);
     if (mlxn_temporary_check(buffer, 0, label, name, &failure)) {
@@ -369,11 +372,12 @@ mlxn_status mlxn_graph_set_kernel_buffer(mlxn_graph *graph, uint64_t node, uint3
         if (i == index || !writes || b->memory.buffer != buffer || b->memory.offset >= end || offset >= b->memory.end)
             continue;
         uint32_t w = launch->bindings[index].role & MLXN_KERNEL_WRITE ? index : i, other = w == index ? i : index;
-        return mlxn_fail(error, MLXN_ERR_ARGUMENT,
-                         "kernel \"%s\": slot %u, which is written, overlaps slot %u in bytes [%llu, %llu) of one buffer",
-                         label, launch->bindings[w].slot, launch->bindings[other].slot,
-                         (unsigned long long)mlxn_max_u64(offset, b->memory.offset),
-                         (unsigned long long)mlxn_min_u64(end, b->memory.end));
+        return mlxn_fail(
+            error, MLXN_ERR_ARGUMENT,
+            "kernel \"%s\": slot %u, which is written, overlaps slot %u in bytes [%llu, %llu) of one buffer", label,
+            launch->bindings[w].slot, launch->bindings[other].slot,
+            (unsigned long long)mlxn_max_u64(offset, b->memory.offset),
+            (unsigned long long)mlxn_min_u64(end, b->memory.end));
     }
     status = own(graph, error);
     if (!status) status = keep(graph, buffer, MLXN_KEEP_BUFFER, error);
@@ -399,8 +403,9 @@ mlxn_status mlxn_graph_set_kernel_bytes(mlxn_graph *graph, uint64_t node, uint32
         return mlxn_fail(error, MLXN_ERR_ARGUMENT, "kernel \"%s\": slot %u: %s", launch->kernel->label, slot,
                          data ? "a buffer was recorded there" : "data is NULL");
     if (bytes != b->bytes)
-        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "kernel \"%s\": slot %u: got %u inline bytes, want %llu as recorded",
-                         launch->kernel->label, slot, bytes, (unsigned long long)b->bytes);
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT,
+                         "kernel \"%s\": slot %u: got %u inline bytes, want %llu as recorded", launch->kernel->label,
+                         slot, bytes, (unsigned long long)b->bytes);
     status = own(graph, error);
     if (status) return status;
     memcpy(graph->instance->source->nodes[node].u.kernel->bindings[index].address, data, bytes);

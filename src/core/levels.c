@@ -29,7 +29,8 @@ void mlxn_levels_free(mlxn_level_map *map) {
 }
 
 static bool grow(mlxn_level_map *map) {
-    mlxn_level_map next = {.capacity = map->capacity ? map->capacity * 2 : 32, .used = map->used, .epoch = map->epoch};
+    mlxn_level_map next = {
+        .capacity = map->capacity ? map->capacity * 2 : 32, .used = map->used, .epoch = map->epoch};
     next.sets = mlxn_alloc_array(next.capacity, sizeof *next.sets);
     if (!next.sets) return false;
     for (size_t i = 0; i < map->capacity; i++)

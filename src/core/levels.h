@@ -1,7 +1,8 @@
 /* levels.h: the group in which a node may run at the earliest.
  *
  * For every byte of every buffer: the group of its last write and the latest group that read it since. Ranges are
- * kept as sorted disjoint segments per buffer, so that a question is a binary search. Groups count from 1; 0: none. */
+ * kept as sorted disjoint segments per buffer, so that a question is a binary search. Groups count from 1; 0: none.
+ */
 #ifndef MLXN_SRC_LEVELS_H
 #define MLXN_SRC_LEVELS_H
 

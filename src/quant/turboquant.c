@@ -122,7 +122,7 @@ static mlxn_status check_sizes(const char *what, const layout *l, uint64_t n, ui
 }
 
 mlxn_status mlxn_turboquant_packed_bytes(const mlxn_turboquant_config *config, uint64_t *out, mlxn_error *error) {
-    layout l;
+    layout l = {0};
     if (!out) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "turboquant packed bytes: out is NULL, want a pointer");
     mlxn_status status = find_layout(config, &l, error);
     if (status) return status;
@@ -163,7 +163,7 @@ static void unpack(const layout *l, const uint8_t *packed, float scale, float *y
 
 mlxn_status mlxn_turboquant_quantize(const mlxn_turboquant_config *config, const float *x, uint64_t n,
                                      uint8_t *packed, uint64_t packed_bytes, float *norm, mlxn_error *error) {
-    layout l;
+    layout l = {0};
     mlxn_status status = find_layout(config, &l, error);
     if (!status) status = check_sizes("quantize", &l, n, packed_bytes, error);
     if (status) return status;
@@ -194,7 +194,7 @@ mlxn_status mlxn_turboquant_quantize(const mlxn_turboquant_config *config, const
 
 mlxn_status mlxn_turboquant_dequantize(const mlxn_turboquant_config *config, const uint8_t *packed,
                                        uint64_t packed_bytes, float norm, float *out, uint64_t n, mlxn_error *error) {
-    layout l;
+    layout l = {0};
     mlxn_status status = find_layout(config, &l, error);
     if (!status) status = check_sizes("dequantize", &l, n, packed_bytes, error);
     if (status) return status;

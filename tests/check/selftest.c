@@ -209,7 +209,7 @@ static bool caught(const check_options *options, const fault *f, char *text, siz
     uint32_t op = 0;
     while (strcmp(mlxn_op_get(op)->name, f->op)) op++;
     const cpu_kernel kernel = {op, f->name, 0, CPU_ANY, NULL, plan, f->run};
-    const mlxn_kernel_row row = {op, f->name, 0, f->precision ? f->precision : 3, f->fits, &kernel};
+    const mlxn_kernel_row row = {op, f->name, 0, f->precision ? f->precision : 3, f->fits, &kernel, 0};
     mlxn_case c;
     for (uint32_t i = 0; mlxn_op_get(op)->make_case(i, &c); i++) {
         if (c.slow || (op != MLXN_OP_matmul && (c.args[0].dtype != MLXN_F32 || i % 2))) continue;

@@ -1,6 +1,7 @@
-/* Promise: however a pass reaches the device, its logits have the same bits: recorded directly, as a graph in order of
- * capture, fused, reordered, both, and captured and submitted in two parts. For a tiny random model of every
- * architecture, in both precisions, with one thread and several; fusion finds pairs where an architecture has them. */
+/* Promise: however a pass reaches the device, its logits have the same bits: recorded directly, as a graph in order
+ * of capture, fused, reordered, both, and captured and submitted in two parts. For a tiny random model of every
+ * architecture, in both precisions, with one thread and several; fusion finds pairs where an architecture has them.
+ */
 #include "lm_tiny.h"
 
 #include "base/base.h"

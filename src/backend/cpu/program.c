@@ -176,7 +176,8 @@ bool cpu_program_update(void *impl, void *handle, const mlxn_node *node, size_t 
     plan_item(&next, node, device->n_threads);
     bool serial = next.plan.phases == 1 && next.plan.chunks[0] == 1;
     if (segment->kind == CPU_SEGMENT_SERIAL ? !serial : next.plan.phases > segment->phases) return false;
-    if (next.plan.shared_bytes > item->plan.shared_bytes || next.plan.local_bytes > program->local_bytes) return false;
+    if (next.plan.shared_bytes > item->plan.shared_bytes || next.plan.local_bytes > program->local_bytes)
+        return false;
     next.plan.shared_bytes = item->plan.shared_bytes; /* what it may use stays */
     item->run = next.run;
     item->args = next.args;
