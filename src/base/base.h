@@ -3,6 +3,7 @@
 #define MLXN_SRC_BASE_H
 
 #include <mlxn/base.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,5 +100,17 @@ void mlxn_sha256(const void *data, size_t bytes, uint8_t out[32]);
 
 /* Monotonic clock in nanoseconds. */
 uint64_t mlxn_now_ns(void);
+
+/* For locks that are held for less than a thread switch takes: who finds one taken spins a little before it sleeps,
+ * where the system's threads library can do that. */
+void mlxn_short_lock_init(pthread_mutex_t *lock);
+/* Tells the processor that this is a loop that waits for another thread. */
+static inline void mlxn_cpu_relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
 
 #endif

@@ -22,6 +22,18 @@ uint64_t mlxn_now_ns(void) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+void mlxn_short_lock_init(pthread_mutex_t *lock) {
+#if defined(__GLIBC__) && defined(_GNU_SOURCE)
+    pthread_mutexattr_t attr;
+    pthread_mutexattr_init(&attr);
+    pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP);
+    pthread_mutex_init(lock, &attr);
+    pthread_mutexattr_destroy(&attr);
+#else
+    pthread_mutex_init(lock, NULL);
+#endif
+}
+
 mlxn_status mlxn_fail_errno(mlxn_error *error, const char *path, const char *what) {
     int code = errno;
     char text[128];

@@ -3,7 +3,9 @@
 
 #include "core/profile.h"
 
-enum { MLXN_CACHED_COMMAND_BUFFERS = 16 };
+/* How many completed command buffers a device keeps for reuse: a few of any size; many small ones, for those who have
+ * hundreds in flight. */
+enum { CACHED = 16, CACHED_SMALL = 1024, SMALL_NODES = 16 };
 
 mlxn_command_buffer *mlxn_cb_begin(mlxn_queue *queue) {
     mlxn_device *device = queue->device;
@@ -49,7 +51,7 @@ void mlxn_command_buffer_release(mlxn_command_buffer **handle) {
     cb->device = NULL;
     cb->queue = NULL;
     pthread_mutex_lock(&device->cache_lock);
-    bool keep = device->cached < MLXN_CACHED_COMMAND_BUFFERS;
+    bool keep = device->cached < CACHED || (device->cached < CACHED_SMALL && cb->list.capacity <= SMALL_NODES);
     if (keep) {
         cb->next = device->cache;
         device->cache = cb;

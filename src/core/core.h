@@ -152,16 +152,19 @@ typedef struct mlxn_timeline_listener {
 
 struct mlxn_timeline {
     _Atomic uint32_t refs;
+    /* Sessions that share the timeline take their values here and submit before the next one does. */
+    pthread_mutex_t order;
+    uint64_t scheduled;
+    /* What recording threads touch stands above, what executing threads touch below, on other cache lines. */
+    char apart[64];
     pthread_mutex_t lock;
     pthread_cond_t changed;
     _Atomic uint64_t value;
+    _Atomic bool failed; /* there are failures, or some were lost */
     mlxn_fence_failure *failures;
     size_t n_failures;
     bool failures_lost; /* a failure could not be stored: every later value counts as failed */
     mlxn_timeline_listener *listeners;
-    /* Sessions that share the timeline take their values here and submit before the next one does. */
-    pthread_mutex_t order;
-    uint64_t scheduled;
 };
 
 /* A list of nodes and everything that they keep alive; each object once. Dispatches and kernel launches lie in the

@@ -120,9 +120,9 @@ mlxn_status mlxn_device_create(const mlxn_device_desc *user, mlxn_device **out, 
     device->checked = desc.checked;
     device->residency = !mlxn_gate_on(MLXN_GATE_NO_RESIDENCY);
     device->unretained = desc.unretained || mlxn_gate_on(MLXN_GATE_UNRETAINED);
-    pthread_mutex_init(&device->cache_lock, NULL);
-    pthread_mutex_init(&device->live.lock, NULL);
-    pthread_mutex_init(&device->set.lock, NULL);
+    mlxn_short_lock_init(&device->cache_lock);
+    mlxn_short_lock_init(&device->live.lock);
+    mlxn_short_lock_init(&device->set.lock);
     mlxn_status status = backend->open(device, &desc, &device->impl, error);
     if (status) goto fail;
     backend->info(device->impl, &device->info);

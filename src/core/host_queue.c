@@ -4,11 +4,20 @@
 #include <errno.h>
 #include <time.h>
 
+enum { SPINS = 500 };
+
+/* With the lock held: there may be something to do for the queue's thread. True: it sleeps, and the caller wakes it
+ * with pthread_cond_signal, best when it has given the lock up. */
+static bool tell(mlxn_host_queue *queue) {
+    atomic_fetch_add_explicit(&queue->news, 1, memory_order_relaxed);
+    return queue->sleeping;
+}
+
 static void unblock(void *user) {
     mlxn_host_queue *queue = user;
     pthread_mutex_lock(&queue->lock);
     queue->blocked = false;
-    pthread_cond_signal(&queue->work);
+    if (tell(queue)) pthread_cond_signal(&queue->work);
     pthread_cond_broadcast(&queue->done);
     pthread_mutex_unlock(&queue->lock);
 }
@@ -53,13 +62,33 @@ static bool step(mlxn_host_queue *queue, bool *gone) {
     return true;
 }
 
+/* With the lock held and nothing to do: watches for news for some microseconds without it, then sleeps. Whoever
+ * commits one command buffer after the other then pays no thread switch for each, and an idle queue costs nothing. */
+static void rest(mlxn_host_queue *queue) {
+    uint32_t seen = atomic_load_explicit(&queue->news, memory_order_relaxed);
+    if (queue->spin) {
+        queue->spin = false; /* until there was work again */
+        pthread_mutex_unlock(&queue->lock);
+        for (int i = 0; i < SPINS && atomic_load_explicit(&queue->news, memory_order_relaxed) == seen; i++)
+            mlxn_cpu_relax();
+        pthread_mutex_lock(&queue->lock);
+    }
+    if (atomic_load_explicit(&queue->news, memory_order_relaxed) != seen) return;
+    queue->sleeping = true;
+    pthread_cond_wait(&queue->work, &queue->lock);
+    queue->sleeping = false;
+}
+
 static void *queue_thread(void *user) {
     mlxn_host_queue *queue = user;
     bool gone = false;
     pthread_mutex_lock(&queue->lock);
     queue->gone = &gone;
     while (!queue->stop) {
-        if (!step(queue, &gone)) pthread_cond_wait(&queue->work, &queue->lock);
+        if (step(queue, &gone))
+            queue->spin = true;
+        else
+            rest(queue);
         if (gone) return NULL;
     }
     pthread_mutex_unlock(&queue->lock);
@@ -71,7 +100,7 @@ mlxn_status mlxn_host_queue_create(mlxn_host_queue_run_fn run, void *impl, void 
     if (!queue) return mlxn_fail(error, MLXN_ERR_MEMORY, "queue: out of memory for the host's queue");
     queue->run = run;
     queue->impl = impl;
-    pthread_mutex_init(&queue->lock, NULL);
+    mlxn_short_lock_init(&queue->lock);
     pthread_cond_init(&queue->work, NULL);
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
@@ -98,7 +127,7 @@ void mlxn_host_queue_destroy(void *impl, void *handle) {
     } else {
         pthread_mutex_lock(&queue->lock);
         queue->stop = true;
-        pthread_cond_signal(&queue->work);
+        if (tell(queue)) pthread_cond_signal(&queue->work);
         pthread_mutex_unlock(&queue->lock);
         pthread_join(queue->thread, NULL);
     }
@@ -119,8 +148,9 @@ mlxn_status mlxn_host_queue_submit(void *impl, void *handle, mlxn_command_buffer
     else
         queue->head = cb;
     queue->tail = cb;
-    if (!will_wait) pthread_cond_signal(&queue->work);
+    bool wake = !will_wait && tell(queue);
     pthread_mutex_unlock(&queue->lock);
+    if (wake) pthread_cond_signal(&queue->work);
     return MLXN_OK;
 }
 
@@ -139,13 +169,14 @@ bool mlxn_host_queue_wait(void *impl, void *handle, mlxn_command_buffer *cb, uin
     while (mlxn_command_buffer_state(cb) == MLXN_CB_COMMITTED && !expired) {
         /* A bounded wait cannot lend its thread: what it would run may take longer. */
         if (bounded) {
-            pthread_cond_signal(&queue->work);
+            if (tell(queue)) pthread_cond_signal(&queue->work);
             expired = pthread_cond_timedwait(&queue->done, &queue->lock, &until) == ETIMEDOUT;
         } else if (!step(queue, NULL)) {
             pthread_cond_wait(&queue->done, &queue->lock);
         }
     }
-    if (queue->head) pthread_cond_signal(&queue->work); /* the rest is the queue's own thread's again */
+    if (queue->head && tell(queue))
+        pthread_cond_signal(&queue->work); /* the rest is the queue's own thread's again */
     pthread_mutex_unlock(&queue->lock);
     return mlxn_command_buffer_state(cb) != MLXN_CB_COMMITTED;
 }

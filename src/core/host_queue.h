@@ -19,7 +19,8 @@ typedef struct mlxn_host_queue {
     pthread_mutex_t lock;
     pthread_cond_t work, done;
     mlxn_command_buffer *head, *tail;
-    bool executing, blocked, stop;
+    bool executing, blocked, stop, sleeping, spin;
+    _Atomic uint32_t news; /* changes when there may be something to do for the queue's thread */
     bool *gone; /* set when the queue is closed on its own thread */
     pthread_t thread;
     mlxn_host_queue_run_fn run;

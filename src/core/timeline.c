@@ -12,7 +12,7 @@ mlxn_status mlxn_timeline_create(mlxn_device *device, mlxn_timeline **out, mlxn_
     if (!t) return mlxn_fail(error, MLXN_ERR_MEMORY, "timeline: out of memory");
     atomic_init(&t->refs, 1);
     atomic_init(&t->value, 0);
-    pthread_mutex_init(&t->lock, NULL);
+    mlxn_short_lock_init(&t->lock);
     pthread_mutex_init(&t->order, NULL);
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
@@ -61,6 +61,9 @@ static mlxn_reach reach_of(const mlxn_timeline *t, uint64_t value, mlxn_error *f
 }
 
 mlxn_reach mlxn_timeline_poll(mlxn_timeline *timeline, uint64_t value, mlxn_error *failure) {
+    /* A failure is noted before the value moves past it. */
+    if (atomic_load_explicit(&timeline->value, memory_order_acquire) < value) return MLXN_NOT_REACHED;
+    if (!atomic_load_explicit(&timeline->failed, memory_order_relaxed)) return MLXN_REACHED;
     pthread_mutex_lock(&timeline->lock);
     mlxn_reach reach = reach_of(timeline, value, failure);
     pthread_mutex_unlock(&timeline->lock);
@@ -69,6 +72,7 @@ mlxn_reach mlxn_timeline_poll(mlxn_timeline *timeline, uint64_t value, mlxn_erro
 
 /* With the lock held. */
 static void note_failure(mlxn_timeline *t, uint64_t after, uint64_t value, bool deferred, const mlxn_error *failure) {
+    atomic_store_explicit(&t->failed, true, memory_order_relaxed);
     mlxn_fence_failure *grown = mlxn_realloc_array(t->failures, t->n_failures + 1, sizeof *grown);
     if (grown) {
         t->failures = grown;

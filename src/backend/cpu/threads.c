@@ -37,14 +37,6 @@ static const uint64_t spin_ns = 100000;
 /* How long the executor spins for a worker that still computes before it offers its processor to it. */
 enum { SPINS_BEFORE_YIELD = 4096 };
 
-static inline void pause_cpu(void) {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
 /* The state word: an epoch and, below it, the number of workers inside. Workers may enter while the epoch is even
  * (open); the executor closes it when nobody is inside. */
 enum { INSIDE_BITS = 16 };
@@ -70,7 +62,7 @@ static void close_epoch(cpu_device *device) {
                                                   memory_order_acq_rel, memory_order_relaxed))
             return;
         if (spins < SPINS_BEFORE_YIELD)
-            pause_cpu();
+            mlxn_cpu_relax();
         else
             sched_yield(); /* the worker may have lost its processor */
     }
@@ -177,7 +169,7 @@ static bool await_open(cpu_device *device, uint64_t seen, uint64_t *state) {
         for (int i = 0; i < 256; i++) {
             *state = atomic_load_explicit(&device->state, memory_order_acquire);
             if (is_open(*state) && epoch_of(*state) != seen) return true;
-            pause_cpu();
+            mlxn_cpu_relax();
         }
         if (atomic_load(&device->stop)) return false;
         uint64_t now = mlxn_now_ns();
