@@ -408,8 +408,12 @@ mlxn_status mlxn_fill_check(const mlxn_device *device, mlxn_buffer *dst, uint64_
 
 /* graph_memory.c */
 /* A temporary is for the capture `capture` alone (0: for none). `what` and `name` begin the message. */
-mlxn_status mlxn_temporary_check(const mlxn_buffer *buffer, uint64_t capture, const char *what, const char *name,
-                                 mlxn_error *failure);
+mlxn_status mlxn_temporary_refuse(const char *what, const char *name, mlxn_error *failure);
+static inline mlxn_status mlxn_temporary_check(const mlxn_buffer *buffer, uint64_t capture, const char *what,
+                                               const char *name, mlxn_error *failure) {
+    if (!buffer || !buffer->capture || buffer->capture == capture) return MLXN_OK;
+    return mlxn_temporary_refuse(what, name, failure);
+}
 /* The last reference is gone. */
 void mlxn_temporary_free(mlxn_buffer *buffer);
 

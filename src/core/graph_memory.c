@@ -47,9 +47,7 @@ void mlxn_temporary_free(mlxn_buffer *buffer) {
     mlxn_device_release(&device);
 }
 
-mlxn_status mlxn_temporary_check(const mlxn_buffer *buffer, uint64_t capture, const char *what, const char *name,
-                                 mlxn_error *failure) {
-    if (!buffer || !buffer->capture || buffer->capture == capture) return MLXN_OK;
+mlxn_status mlxn_temporary_refuse(const char *what, const char *name, mlxn_error *failure) {
     return mlxn_fail(failure, MLXN_ERR_STATE,
                      "%s: %s is a temporary of a graph, of use only in the capture that made it", what, name);
 }

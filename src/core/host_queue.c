@@ -85,11 +85,12 @@ static void *queue_thread(void *user) {
     pthread_mutex_lock(&queue->lock);
     queue->gone = &gone;
     while (!queue->stop) {
-        if (step(queue, &gone))
+        bool stepped = step(queue, &gone);
+        if (gone) return NULL; /* the queue died with what it ran */
+        if (stepped)
             queue->spin = true;
         else
             rest(queue);
-        if (gone) return NULL;
     }
     pthread_mutex_unlock(&queue->lock);
     return NULL;

@@ -174,10 +174,7 @@ mlxn_status mlxn_encode(mlxn_encoder *encoder, mlxn_op op, const mlxn_arg *args,
     if (!d) return mlxn_encoder_stick_memory(encoder, def->name);
     if (mlxn_dispatch_build(encoder->device, d, op, args, params, params_size, &failure))
         return mlxn_encoder_stick(encoder, &failure);
-    for (uint32_t i = 0; i < n_args; i++)
-        if (mlxn_temporary_check(d->bindings[i].buffer, capture_of(encoder), def->name, def->args[i].name, &failure))
-            return mlxn_encoder_stick(encoder, &failure);
-
+    uint64_t capture = capture_of(encoder);
     mlxn_access used[MLXN_MAX_ARGS];
     size_t n_used = 0;
     for (uint32_t i = 0; i < n_args; i++) {
@@ -186,6 +183,8 @@ mlxn_status mlxn_encode(mlxn_encoder *encoder, mlxn_op op, const mlxn_arg *args,
             if (!mlxn_list_keep(list, d->weights[i], MLXN_KEEP_WEIGHT))
                 return mlxn_encoder_stick_memory(encoder, def->name);
         } else if (b->buffer) {
+            if (mlxn_temporary_check(b->buffer, capture, def->name, def->args[i].name, &failure))
+                return mlxn_encoder_stick(encoder, &failure);
             /* A write conflicts with reads too, so in-out needs no second entry. */
             used[n_used++] = (mlxn_access){b->buffer, b->offset, b->end, (def->args[i].role & MLXN_ROLE_OUT) != 0};
         }

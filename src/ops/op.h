@@ -111,8 +111,12 @@ mlxn_status mlxn_want_dim(mlxn_error *error, const char *arg, uint32_t axis, uin
                           const char *why);
 mlxn_status mlxn_want_same_dims(mlxn_error *error, const char *arg, const mlxn_view *view, const char *like_name,
                                 const mlxn_view *like);
-mlxn_status mlxn_want_same_dtype(mlxn_error *error, const char *arg, const mlxn_view *view, const char *like_name,
-                                 const mlxn_view *like);
+mlxn_status mlxn_refuse_dtype(mlxn_error *error, const char *arg, const mlxn_view *view, const char *like_name,
+                              const mlxn_view *like);
+static inline mlxn_status mlxn_want_same_dtype(mlxn_error *error, const char *arg, const mlxn_view *view,
+                                               const char *like_name, const mlxn_view *like) {
+    return view->dtype == like->dtype ? MLXN_OK : mlxn_refuse_dtype(error, arg, view, like_name, like);
+}
 
 enum {
     MLXN_FLOATS = 1u << MLXN_F32 | 1u << MLXN_F16 | 1u << MLXN_BF16,

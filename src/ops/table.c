@@ -226,9 +226,8 @@ mlxn_status mlxn_want_same_dims(mlxn_error *error, const char *arg, const mlxn_v
     return MLXN_OK;
 }
 
-mlxn_status mlxn_want_same_dtype(mlxn_error *error, const char *arg, const mlxn_view *view, const char *like_name,
-                                 const mlxn_view *like) {
-    if (view->dtype == like->dtype) return MLXN_OK;
+mlxn_status mlxn_refuse_dtype(mlxn_error *error, const char *arg, const mlxn_view *view, const char *like_name,
+                              const mlxn_view *like) {
     return mlxn_fail(error, MLXN_ERR_ARGUMENT, "%s: dtype is %s, want %s (as %s)", arg, mlxn_dtype_name(view->dtype),
                      mlxn_dtype_name(like->dtype), like_name);
 }
