@@ -1,5 +1,6 @@
 /* ops.c: `mlxn ops`: which kernels serve which operation on which backend, fastest first. An operation without a
- * kernel row of its own on a backend runs by its scalar reference there. */
+ * kernel row of its own on a backend runs by its scalar reference there. Below them, the names that a reference
+ * library uses for the same. */
 #include <stdio.h>
 #include <string.h>
 
@@ -39,6 +40,20 @@ static json_t *arguments_json(uint32_t op) {
     return array;
 }
 
+static json_t *aliases_json(void) {
+    json_t *array = json_array();
+    mlxn_op_alias_info alias;
+    for (uint32_t i = 0; mlxn_op_alias(i, &alias) && array; i++) {
+        json_t *entry =
+            json_pack("{s:s,s:s,s:s}", "name", alias.name, "op", mlxn_op_name(alias.op), "how", alias.how);
+        if (json_array_append_new(array, entry)) {
+            json_decref(array);
+            array = NULL;
+        }
+    }
+    return array;
+}
+
 static int print_json(void) {
     json_t *ops = json_array();
     for (uint32_t op = 0; op < mlxn_op_count() && ops; op++) {
@@ -50,7 +65,7 @@ static int print_json(void) {
             ops = NULL;
         }
     }
-    return cli_print_json(json_pack("{s:o}", "ops", ops));
+    return cli_print_json(json_pack("{s:o,s:o}", "ops", ops, "aliases", aliases_json()));
 }
 
 int cmd_ops(const cli_options *options) {
@@ -67,5 +82,9 @@ int cmd_ops(const cli_options *options) {
         }
         if (!found) printf("%-18s %-8s %-30s\n", name, "-", "(reference)");
     }
+    mlxn_op_alias_info alias;
+    printf("\n%-34s %-18s %s\n", "other name", "operation", "how");
+    for (uint32_t i = 0; mlxn_op_alias(i, &alias); i++)
+        printf("%-34s %-18s %s\n", alias.name, mlxn_op_name(alias.op), alias.how);
     return EXIT_GOOD;
 }

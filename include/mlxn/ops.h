@@ -136,6 +136,14 @@ MLXN_API bool mlxn_op_arg(mlxn_op op, uint32_t i, mlxn_op_arg_info *out);
 /* Bytes of its parameter struct; 0 if it has none, or if there is no such operation. */
 MLXN_API uint32_t mlxn_op_params_size(mlxn_op op);
 
+typedef struct mlxn_op_alias_info {
+    const char *name; /* as a reference library calls it */
+    mlxn_op op;       /* which does the same here */
+    const char *how;  /* what the call looks like, "" where it is the same */
+} mlxn_op_alias_info;
+/* Row i of the table of other names; false past the last. */
+MLXN_API bool mlxn_op_alias(uint32_t i, mlxn_op_alias_info *out);
+
 typedef struct mlxn_kernel_info {
     const char *op, *backend, *kernel, *needs; /* needs: "" or instruction sets, "avx512+vnni" */
 } mlxn_kernel_info;

@@ -1,4 +1,4 @@
-/* names.c: the public lookups of operations by name and number, and their argument tables. */
+/* names.c: the public lookups of operations by name and number, their argument tables, and other names. */
 #include <string.h>
 
 #include "ops/op.h"
@@ -28,3 +28,14 @@ bool mlxn_op_arg(mlxn_op op, uint32_t i, mlxn_op_arg_info *out) {
 }
 
 uint32_t mlxn_op_params_size(mlxn_op op) { return op < MLXN_OP_COUNT ? mlxn_op_get(op)->params_size : 0; }
+
+bool mlxn_op_alias(uint32_t i, mlxn_op_alias_info *out) {
+    static const mlxn_op_alias_info aliases[] = {
+#define MLXN_ALIAS(name, op, how) {name, MLXN_OP_##op, how},
+#include "ops/aliases.def"
+#undef MLXN_ALIAS
+    };
+    if (i >= sizeof aliases / sizeof aliases[0] || !out) return false;
+    *out = aliases[i];
+    return true;
+}

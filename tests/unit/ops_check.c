@@ -1,5 +1,5 @@
 /* ops_check.c: every operation refuses arguments that break its rules, with a message that names operation, argument
- * and both values; and accepts the first case of its own harness. */
+ * and both values; and accepts the first case of its own harness. Other names lead to operations. */
 #include "../test.h"
 
 #include <stdlib.h>
@@ -158,8 +158,22 @@ static void relations(void) {
          "kv_write: k_cache: dim[1] is 2, want 9 (heads of k)");
 }
 
+/* Other names: each leads to one operation, and none hides an operation's own name. */
+static void other_names(void) {
+    mlxn_op_alias_info a, b;
+    CHECK(mlxn_op_alias(0, &a), "there are no other names");
+    for (uint32_t i = 0; mlxn_op_alias(i, &a); i++) {
+        CHECK(a.name && a.how && mlxn_op_name(a.op), "other name %u is not complete", i);
+        CHECK(mlxn_op_find(a.name) == UINT32_MAX, "%s is an operation of its own", a.name);
+        for (uint32_t k = 0; k < i && mlxn_op_alias(k, &b); k++)
+            CHECK(strcmp(a.name, b.name), "%s stands in the table twice", a.name);
+    }
+    CHECK(!mlxn_op_alias(UINT32_MAX, &a));
+}
+
 int main(void) {
     for (uint32_t op = 0; op < MLXN_OP_COUNT; op++) shared_rules(op);
     relations();
+    other_names();
     return TEST_DONE();
 }
