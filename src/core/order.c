@@ -70,13 +70,13 @@ static bool conflicts(const mlxn_hazards *hazards, const mlxn_access *access, si
 bool mlxn_encoder_order(mlxn_encoder *encoder, mlxn_node_list *list, const mlxn_access *access, size_t n,
                         bool fence) {
     uint32_t entries[MLXN_MAX_ACCESS], unused[MLXN_MAX_ACCESS];
-    bool apart = encoder->group_size && (fence || encoder->serial || encoder->fenced);
-    if (apart || conflicts(&encoder->hazards, access, n, entries)) {
+    bool apart = fence || encoder->serial || encoder->fenced;
+    if ((apart && encoder->group_size) || conflicts(&encoder->hazards, access, n, entries)) {
         if (!hazard_barrier(encoder, list)) return false;
         memset(entries, 0, n * sizeof *entries);
     }
     encoder->fenced = fence;
-    if (encoder->judging && (fence || conflicts(&encoder->before, access, n, unused))) {
+    if (encoder->judging && (apart || conflicts(&encoder->before, access, n, unused))) {
         encoder->barriers_needed++;
         encoder->judging = false;
     }
@@ -106,17 +106,22 @@ void mlxn_encoder_barrier(mlxn_encoder *encoder) {
     uint64_t begun = timed ? mlxn_now_ns() : 0;
     mlxn_node_list *list = mlxn_encoder_target(encoder);
     if (!list || !has_work(encoder)) return;
+    uint64_t size = encoder->group_size;
     if (!add_barrier(encoder, list, true)) {
         mlxn_encoder_stick_memory(encoder, "barrier");
         return;
     }
-    settle_barrier(encoder);
-    /* What the barrier separates from the rest is kept, to see whether anything needs it. */
-    mlxn_hazards sealed = encoder->hazards;
-    encoder->hazards = encoder->before;
-    encoder->before = sealed;
-    mlxn_hazards_reset(&encoder->hazards);
-    encoder->judging = true;
+    if (size) {
+        settle_barrier(encoder);
+        /* What the barrier separates from the rest is kept, to see whether anything needs it. */
+        mlxn_hazards sealed = encoder->hazards;
+        encoder->hazards = encoder->before;
+        encoder->before = sealed;
+        mlxn_hazards_reset(&encoder->hazards);
+        encoder->judging = true;
+    } else {
+        encoder->barriers_redundant++; /* nothing stands between it and the last barrier, wait, signal or launch */
+    }
     if (encoder->capturing) return;
     MLXN_COUNT(encoder, barrier);
     if (timed) MLXN_COUNT_N(encoder, barrier_ns, mlxn_now_ns() - begun);
