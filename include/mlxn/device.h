@@ -127,7 +127,7 @@ MLXN_API mlxn_status mlxn_device_wait_idle(mlxn_device *device, uint64_t timeout
 MLXN_API const char *mlxn_device_command_stream(mlxn_device *device);
 MLXN_API void mlxn_device_clear_command_stream(mlxn_device *device);
 
-/* Process-wide counters, relaxed atomics, under the names of the system that mlxn matches. */
+/* Process-wide counters, exact, under the names of the system that mlxn matches: the sums of all encoders. */
 typedef struct mlxn_counters {
     uint64_t sync_count;                    /* blocking commits */
     uint64_t dispatch_count;                /* dispatches encoded or captured (replays are not counted again) */
@@ -142,9 +142,9 @@ typedef struct mlxn_counters {
 
 MLXN_API void mlxn_counters_read(mlxn_counters *out);
 MLXN_API void mlxn_counters_reset(void);
-/* The same counters of one device, since its creation: no reset, no lock, other devices do not move them. Those of an
+/* The same counters of one device, since its creation: no reset, other devices do not move them. Those of an
  * encoder and of a session are in encoder.h and session.h. */
-MLXN_API void mlxn_device_counters(const mlxn_device *device, mlxn_counters *out);
+MLXN_API void mlxn_device_counters(mlxn_device *device, mlxn_counters *out);
 
 /* ---- environment ---- */
 

@@ -80,6 +80,9 @@ static inline uint16_t mlxn_f32_to_bf16(float value) {
     return (uint16_t)((u + 0x7fffu + ((u >> 16) & 1)) >> 16);
 }
 
+/* Bytes of an element, by dtype. */
+extern const uint8_t mlxn_dtype_bytes[MLXN_DTYPE_COUNT];
+
 /* True iff the environment variable is exactly "1". */
 bool mlxn_env_is_one(const char *name);
 

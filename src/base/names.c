@@ -35,23 +35,23 @@ const char *mlxn_status_text(mlxn_status status) {
 
 const char *mlxn_version(void) { return VERSION_TEXT(MLXN_VERSION_MAJOR, MLXN_VERSION_MINOR, MLXN_VERSION_PATCH); }
 
-static const struct {
-    const char *name;
-    size_t size;
-} dtypes[MLXN_DTYPE_COUNT] = {
-    [MLXN_F32] = {"f32", 4}, [MLXN_F16] = {"f16", 2}, [MLXN_BF16] = {"bf16", 2}, [MLXN_U8] = {"u8", 1},
-    [MLXN_U16] = {"u16", 2}, [MLXN_U32] = {"u32", 4}, [MLXN_I32] = {"i32", 4},
+static const char *const dtype_names[MLXN_DTYPE_COUNT] = {
+    [MLXN_F32] = "f32", [MLXN_F16] = "f16", [MLXN_BF16] = "bf16", [MLXN_U8] = "u8",
+    [MLXN_U16] = "u16", [MLXN_U32] = "u32", [MLXN_I32] = "i32",
+};
+const uint8_t mlxn_dtype_bytes[MLXN_DTYPE_COUNT] = {
+    [MLXN_F32] = 4, [MLXN_F16] = 2, [MLXN_BF16] = 2, [MLXN_U8] = 1, [MLXN_U16] = 2, [MLXN_U32] = 4, [MLXN_I32] = 4,
 };
 
-size_t mlxn_dtype_size(mlxn_dtype dtype) { return (unsigned)dtype < MLXN_DTYPE_COUNT ? dtypes[dtype].size : 0; }
+size_t mlxn_dtype_size(mlxn_dtype dtype) { return (unsigned)dtype < MLXN_DTYPE_COUNT ? mlxn_dtype_bytes[dtype] : 0; }
 
 const char *mlxn_dtype_name(mlxn_dtype dtype) {
-    return (unsigned)dtype < MLXN_DTYPE_COUNT ? dtypes[dtype].name : "?";
+    return (unsigned)dtype < MLXN_DTYPE_COUNT ? dtype_names[dtype] : "?";
 }
 
 bool mlxn_dtype_parse(const char *name, mlxn_dtype *out) {
     for (unsigned i = 0; name && i < MLXN_DTYPE_COUNT; i++) {
-        if (strcmp(name, dtypes[i].name) == 0) {
+        if (strcmp(name, dtype_names[i]) == 0) {
             *out = (mlxn_dtype)i;
             return true;
         }

@@ -10,10 +10,19 @@
 #include "core/gates.h"
 #include "core/hazard.h"
 
-/* Counters exist three times: of the process, of a device (both shared by threads), of an encoder (its owner's). */
+/* Counters of an encoder: its owner's alone to move, anybody's to read. */
 typedef struct mlxn_counter_cells {
     _Atomic uint64_t sync, dispatch, cmd_buf, barrier, barrier_ns, auto_barrier, auto_concurrent, hazard, launch;
+    struct mlxn_counter_cells *next, **link; /* of its device, guarded by the book's lock */
 } mlxn_counter_cells;
+
+/* Counters of a device: those of its encoders, and what others had counted until they were destroyed. */
+typedef struct mlxn_counter_book {
+    pthread_mutex_t lock;
+    mlxn_counters gone;
+    mlxn_counter_cells *first;
+    struct mlxn_device *after, **link; /* of the process */
+} mlxn_counter_book;
 
 /* Command buffers from begin to finish, oldest first: `serial` grows along the list. */
 typedef struct mlxn_live_list {
@@ -53,7 +62,7 @@ struct mlxn_device {
     mlxn_precision precision;
     bool residency, checked, unretained;
     mlxn_queue *queue; /* the default one; it lives as long as the device */
-    mlxn_counter_cells counters;
+    mlxn_counter_book counters;
     mlxn_live_list live;
     mlxn_residency_set set;
     struct mlxn_profiler *_Atomic profiler; /* that listens at present, NULL if none */
@@ -267,8 +276,6 @@ mlxn_status mlxn_device_account_as(mlxn_device *device, mlxn_memory_kind kind, u
 void mlxn_device_unaccount_as(mlxn_device *device, mlxn_memory_kind kind, uint64_t bytes);
 mlxn_status mlxn_device_account(mlxn_device *device, uint64_t bytes, const char *what, mlxn_error *error);
 void mlxn_device_unaccount(mlxn_device *device, uint64_t bytes);
-const mlxn_kernel_row *mlxn_device_select(const mlxn_device *device, uint32_t op, const mlxn_view *args,
-                                          const void *params);
 
 /* buffer.c: references of work in flight */
 void mlxn_buffer_hold(mlxn_buffer *buffer);
@@ -311,17 +318,17 @@ void mlxn_residency_flush(mlxn_device *device);  /* commits the set if it change
 void mlxn_residency_settle(mlxn_device *device); /* ends memberships that waited for work which has completed */
 
 /* counters.c */
-extern mlxn_counter_cells mlxn_counter;
-#define MLXN_COUNT_N(encoder, cell, n)                                                                     \
-    do {                                                                                                   \
-        atomic_fetch_add_explicit(&mlxn_counter.cell, n, memory_order_relaxed);                            \
-        atomic_fetch_add_explicit(&(encoder)->device->counters.cell, n, memory_order_relaxed);             \
-        atomic_store_explicit(&(encoder)->counters.cell,                                                   \
-                              atomic_load_explicit(&(encoder)->counters.cell, memory_order_relaxed) + (n), \
-                              memory_order_relaxed);                                                       \
-    } while (0)
+#define MLXN_COUNT_N(encoder, cell, n)                                                                 \
+    atomic_store_explicit(&(encoder)->counters.cell,                                                   \
+                          atomic_load_explicit(&(encoder)->counters.cell, memory_order_relaxed) + (n), \
+                          memory_order_relaxed)
 #define MLXN_COUNT(encoder, cell) MLXN_COUNT_N(encoder, cell, 1)
 void mlxn_counter_cells_read(const mlxn_counter_cells *cells, mlxn_counters *out);
+/* A device enters and leaves the sums of the process, an encoder those of its device. */
+void mlxn_counters_open(mlxn_device *device);
+void mlxn_counters_close(mlxn_device *device);
+void mlxn_counters_join(mlxn_device *device, mlxn_counter_cells *cells);
+void mlxn_counters_leave(mlxn_device *device, mlxn_counter_cells *cells);
 
 /* queue.c */
 mlxn_status mlxn_queue_open(mlxn_device *device, bool is_default, mlxn_queue **out, mlxn_error *error);
@@ -346,7 +353,14 @@ typedef enum mlxn_keep_kind {
     MLXN_KEEP_GRAPH = 3, /* an instance */
     MLXN_KEEP_KERNEL = 4
 } mlxn_keep_kind;
-mlxn_node *mlxn_list_add(mlxn_node_list *list, mlxn_node_kind kind); /* NULL: out of memory */
+bool mlxn_list_grow(mlxn_node_list *list); /* room for one more node at least; false: out of memory */
+/* NULL: out of memory. */
+static inline mlxn_node *mlxn_list_add(mlxn_node_list *list, mlxn_node_kind kind) {
+    if (list->count == list->capacity && !mlxn_list_grow(list)) return NULL;
+    mlxn_node *node = &list->nodes[list->count++];
+    node->kind = kind;
+    return node;
+}
 /* Memory in the list's arena, aligned to 16, not zeroed; it stays where it is until the list is cleared. */
 void *mlxn_list_alloc(mlxn_node_list *list, size_t bytes);
 /* A dispatch with room for its arrays, which are not zeroed. */
@@ -384,7 +398,12 @@ mlxn_status mlxn_encoder_submit_and_wait(mlxn_encoder *encoder, const char *labe
 mlxn_status mlxn_encoder_stick(mlxn_encoder *encoder, const mlxn_error *failure);
 mlxn_status mlxn_encoder_stick_memory(mlxn_encoder *encoder, const char *what);
 /* Readies the list that records go to; NULL after a sticky error or misuse. */
-mlxn_node_list *mlxn_encoder_target(mlxn_encoder *encoder);
+mlxn_node_list *mlxn_encoder_ready_target(mlxn_encoder *encoder);
+static inline mlxn_node_list *mlxn_encoder_target(mlxn_encoder *encoder) {
+    mlxn_command_buffer *open = encoder->open;
+    bool ready = open && !encoder->error.status && !encoder->capturing && !encoder->drained;
+    return ready ? &open->list : mlxn_encoder_ready_target(encoder);
+}
 /* Keeps a buffer alive until what is recorded into `list` has completed. False: out of memory. */
 bool mlxn_encoder_keep(mlxn_encoder *encoder, mlxn_node_list *list, mlxn_buffer *buffer);
 
@@ -427,7 +446,16 @@ void mlxn_encoder_new_group(mlxn_encoder *encoder);
 /* A fresh command buffer or capture. */
 void mlxn_encoder_restart_stats(mlxn_encoder *encoder);
 /* Called after the node of a dispatch, kernel, copy or fill was added. */
-void mlxn_encoder_note_work(mlxn_encoder *encoder);
+static inline void mlxn_encoder_note_work(mlxn_encoder *encoder) {
+    encoder->group_size++;
+    if (encoder->capturing) {
+        encoder->capture_has_dispatch = true;
+        encoder->capture_dispatches++;
+    } else {
+        encoder->open->has_dispatch = true;
+        encoder->open->dispatches++;
+    }
+}
 
 /* access.c: what a node touches, the one place that knows for every kind */
 enum { MLXN_MAX_ACCESS = 64 };

@@ -1,4 +1,4 @@
-/* device.c: creation, information, memory accounting, kernel choice. */
+/* device.c: creation, information, memory accounting, the kernels that it may use. */
 #include <stdio.h>
 
 #include "core/core.h"
@@ -44,15 +44,6 @@ static bool collect_kernels(mlxn_device *device) {
     }
     device->first[MLXN_OP_COUNT] = used;
     return true;
-}
-
-const mlxn_kernel_row *mlxn_device_select(const mlxn_device *device, uint32_t op, const mlxn_view *args,
-                                          const void *params) {
-    for (uint32_t i = device->first[op]; i < device->first[op + 1]; i++) {
-        const mlxn_kernel_row *row = device->kernels[i];
-        if (!row->fits || row->fits(args, params)) return row;
-    }
-    return NULL;
 }
 
 bool mlxn_kernel_list(uint32_t i, mlxn_kernel_info *out) {
@@ -123,6 +114,7 @@ mlxn_status mlxn_device_create(const mlxn_device_desc *user, mlxn_device **out, 
     mlxn_short_lock_init(&device->cache_lock);
     mlxn_short_lock_init(&device->live.lock);
     mlxn_short_lock_init(&device->set.lock);
+    mlxn_counters_open(device);
     mlxn_status status = backend->open(device, &desc, &device->impl, error);
     if (status) goto fail;
     backend->info(device->impl, &device->info);
@@ -139,6 +131,7 @@ mlxn_status mlxn_device_create(const mlxn_device_desc *user, mlxn_device **out, 
     *out = device;
     return mlxn_succeed(error);
 fail:
+    mlxn_counters_close(device);
     pthread_mutex_destroy(&device->set.lock);
     pthread_mutex_destroy(&device->live.lock);
     pthread_mutex_destroy(&device->cache_lock);
@@ -169,6 +162,7 @@ void mlxn_device_release(mlxn_device **handle) {
     mlxn_queue_close_default(device->queue);
     device->backend->close(device->impl);
     mlxn_free(device->kernels);
+    mlxn_counters_close(device);
     pthread_mutex_destroy(&device->set.lock);
     pthread_mutex_destroy(&device->live.lock);
     pthread_mutex_destroy(&device->cache_lock);
@@ -190,12 +184,6 @@ mlxn_status mlxn_device_get_info(mlxn_device *device, mlxn_device_info *out) {
     info.memory_scratch = atomic_load(&device->memory_by_kind[MLXN_MEMORY_SCRATCH]);
     memcpy(out, &info, mlxn_min_u64(out->struct_size, sizeof info));
     return MLXN_OK;
-}
-
-void mlxn_device_counters(const mlxn_device *device, mlxn_counters *out) {
-    if (!out) return;
-    *out = (mlxn_counters){0};
-    if (device) mlxn_counter_cells_read(&device->counters, out);
 }
 
 bool mlxn_device_residency_sets_enabled(const mlxn_device *device) { return device && device->residency; }

@@ -20,6 +20,7 @@ static mlxn_status create(mlxn_queue *queue, mlxn_encoder **out, mlxn_error *err
     encoder->queue = mlxn_queue_retain(queue);
     encoder->device = mlxn_device_retain(queue->device);
     encoder->hazards.group = encoder->before.group = 1;
+    mlxn_counters_join(encoder->device, &encoder->counters);
     mlxn_status status = mlxn_encoder_open(encoder, error);
     if (status) {
         mlxn_encoder_destroy(encoder);
@@ -51,6 +52,7 @@ void mlxn_encoder_destroy(mlxn_encoder *encoder) {
     mlxn_free(encoder->temporaries);
     mlxn_hazards_free(&encoder->hazards);
     mlxn_hazards_free(&encoder->before);
+    mlxn_counters_leave(encoder->device, &encoder->counters);
     mlxn_queue_release(&encoder->queue);
     mlxn_device_release(&encoder->device);
     mlxn_free(encoder);
@@ -103,7 +105,7 @@ mlxn_status mlxn_encoder_stick_memory(mlxn_encoder *encoder, const char *what) {
     return mlxn_encoder_stick(encoder, &failure);
 }
 
-mlxn_node_list *mlxn_encoder_target(mlxn_encoder *encoder) {
+mlxn_node_list *mlxn_encoder_ready_target(mlxn_encoder *encoder) {
     if (encoder->error.status) return NULL;
     if (encoder->capturing) return &encoder->capture;
     mlxn_error failure;

@@ -142,19 +142,24 @@ static uint32_t first_ending(const mlxn_interval_leaf *leaf, uint64_t at) {
 
 /* ---- sets ---- */
 
-static bool overlaps(const mlxn_hazards *hazards, const mlxn_interval_set *set, uint64_t start, uint64_t end) {
-    if (!set->index) {
-        for (uint32_t i = 0; i < set->count; i++)
-            if (set->few[i].start < end && start < set->few[i].end) return true;
-        return false;
-    }
-    if (start >= set->few[0].end || end <= set->few[0].start) return false;
+static bool overlaps_in_leaves(const mlxn_hazards *hazards, const mlxn_interval_set *set, uint64_t start,
+                               uint64_t end) {
     const mlxn_leaf_index *index = &hazards->indices[set->index - 1];
     uint32_t at = leaf_of(index, start);
     const mlxn_interval_leaf *leaf = index->refs[at].leaf;
     uint32_t i = first_ending(leaf, start + 1); /* start < span end, so there is no wrap */
     if (i < leaf->count) return leaf->items[i].start < end;
     return at + 1 < index->count && index->refs[at + 1].start < end;
+}
+
+static inline bool overlaps(const mlxn_hazards *hazards, const mlxn_interval_set *set, uint64_t start, uint64_t end) {
+    if (!set->index) {
+        for (uint32_t i = 0; i < set->count; i++)
+            if (set->few[i].start < end && start < set->few[i].end) return true;
+        return false;
+    }
+    if (start >= set->few[0].end || end <= set->few[0].start) return false;
+    return overlaps_in_leaves(hazards, set, start, end);
 }
 
 /* Puts an interval that touches nothing at place i of leaf number `at`. */
@@ -214,6 +219,14 @@ static void swallow(mlxn_hazards *hazards, mlxn_leaf_index *index, uint32_t at, 
 
 static bool insert_in_leaves(mlxn_hazards *hazards, mlxn_interval_set *set, uint64_t start, uint64_t end) {
     mlxn_leaf_index *index = &hazards->indices[set->index - 1];
+    if (start > set->few[0].end) { /* behind all others: ranges often come in ascending order */
+        mlxn_interval_leaf *last = index->refs[index->count - 1].leaf;
+        if (last->count < MLXN_LEAF_INTERVALS) {
+            last->items[last->count++] = (mlxn_interval){start, end};
+            set->few[0].end = end;
+            return true;
+        }
+    }
     uint32_t at = leaf_of(index, start);
     mlxn_interval_leaf *leaf = index->refs[at].leaf;
     uint32_t i = first_ending(leaf, start);

@@ -49,17 +49,13 @@ mlxn_dispatch *mlxn_list_dispatch(mlxn_node_list *list, const mlxn_op_def *op, u
     return d;
 }
 
-mlxn_node *mlxn_list_add(mlxn_node_list *list, mlxn_node_kind kind) {
-    if (list->count == list->capacity) {
-        size_t capacity = list->capacity ? list->capacity * 2 : 16;
-        mlxn_node *grown = mlxn_realloc_array(list->nodes, capacity, sizeof *grown);
-        if (!grown) return NULL;
-        list->nodes = grown;
-        list->capacity = capacity;
-    }
-    mlxn_node *node = &list->nodes[list->count++];
-    node->kind = kind;
-    return node;
+bool mlxn_list_grow(mlxn_node_list *list) {
+    size_t capacity = list->capacity ? list->capacity * 2 : 16;
+    mlxn_node *grown = mlxn_realloc_array(list->nodes, capacity, sizeof *grown);
+    if (!grown) return false;
+    list->nodes = grown;
+    list->capacity = capacity;
+    return true;
 }
 
 /* Objects are aligned to 16, so the kind fits in the low bits. */

@@ -89,17 +89,6 @@ bool mlxn_encoder_order(mlxn_encoder *encoder, mlxn_node_list *list, const mlxn_
     return true;
 }
 
-void mlxn_encoder_note_work(mlxn_encoder *encoder) {
-    encoder->group_size++;
-    if (encoder->capturing) {
-        encoder->capture_has_dispatch = true;
-        encoder->capture_dispatches++;
-    } else {
-        encoder->open->has_dispatch = true;
-        encoder->open->dispatches++;
-    }
-}
-
 void mlxn_encoder_barrier(mlxn_encoder *encoder) {
     if (!encoder) return;
     bool timed = mlxn_gate_on(MLXN_GATE_PROFILE_BARRIERS);

@@ -11,6 +11,7 @@
 #include "base/base.h"
 
 enum { MLXN_MAX_ARGS = 8, MLXN_MAX_PARAMS = 64 };
+#define MLXN_MAX_ELEMENTS ((uint64_t)INT64_MAX / 8) /* of an argument: kernels count in 64 bits with signs */
 
 /* A weight as operations see it. `read_row` decodes row `row` (cols floats) from whatever layout is present. */
 typedef struct mlxn_weight_view mlxn_weight_view;
@@ -102,15 +103,24 @@ uint64_t mlxn_view_elements(const mlxn_view *view);
 /* Turns a linear row-major index into an index vector. */
 void mlxn_view_unravel(const mlxn_view *view, uint64_t linear, uint64_t *index);
 bool mlxn_view_contiguous(const mlxn_view *view);
-bool mlxn_view_same_dims(const mlxn_view *a, const mlxn_view *b);
+static inline bool mlxn_view_same_dims(const mlxn_view *a, const mlxn_view *b) {
+    if (a->rank != b->rank) return false;
+    for (uint32_t i = 0; i < a->rank; i++)
+        if (a->dims[i] != b->dims[i]) return false;
+    return true;
+}
 uint64_t mlxn_view_bytes(const mlxn_view *view); /* of the elements, or of one pass over a weight; 0 if absent */
 uint32_t mlxn_view_u32(const mlxn_view *view, uint64_t i); /* element i of a [n] u32 view */
 
 /* For checks. `why` ends the message: "w: dim[0] is 512, want 576 (last dim of x)". */
 mlxn_status mlxn_want_dim(mlxn_error *error, const char *arg, uint32_t axis, uint64_t got, uint64_t want,
                           const char *why);
-mlxn_status mlxn_want_same_dims(mlxn_error *error, const char *arg, const mlxn_view *view, const char *like_name,
-                                const mlxn_view *like);
+mlxn_status mlxn_refuse_dims(mlxn_error *error, const char *arg, const mlxn_view *view, const char *like_name,
+                             const mlxn_view *like);
+static inline mlxn_status mlxn_want_same_dims(mlxn_error *error, const char *arg, const mlxn_view *view,
+                                              const char *like_name, const mlxn_view *like) {
+    return mlxn_view_same_dims(view, like) ? MLXN_OK : mlxn_refuse_dims(error, arg, view, like_name, like);
+}
 mlxn_status mlxn_refuse_dtype(mlxn_error *error, const char *arg, const mlxn_view *view, const char *like_name,
                               const mlxn_view *like);
 static inline mlxn_status mlxn_want_same_dtype(mlxn_error *error, const char *arg, const mlxn_view *view,

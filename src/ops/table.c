@@ -46,7 +46,7 @@ static mlxn_status check_tensor(const mlxn_arg_spec *spec, const mlxn_view *view
     for (uint32_t i = 0; i < view->rank; i++) {
         if (!view->dims[i])
             return mlxn_fail(error, MLXN_ERR_ARGUMENT, "%s: dim[%u] is 0, want 1 or more", spec->name, i);
-        if (!mlxn_mul_u64(elements, view->dims[i], &elements) || elements > INT64_MAX / 8)
+        if (!mlxn_mul_u64(elements, view->dims[i], &elements) || elements > MLXN_MAX_ELEMENTS)
             return mlxn_fail(error, MLXN_ERR_ARGUMENT, "%s: the product of the dims is over 2^60", spec->name);
         if (view->dims[i] == 1) continue;
         if (view->strides[i] < 0)
@@ -189,13 +189,6 @@ bool mlxn_view_contiguous(const mlxn_view *view) {
     return true;
 }
 
-bool mlxn_view_same_dims(const mlxn_view *a, const mlxn_view *b) {
-    if (a->rank != b->rank) return false;
-    for (uint32_t i = 0; i < a->rank; i++)
-        if (a->dims[i] != b->dims[i]) return false;
-    return true;
-}
-
 uint64_t mlxn_view_bytes(const mlxn_view *view) {
     if (!view->present) return 0;
     if (view->weight)
@@ -214,8 +207,8 @@ mlxn_status mlxn_want_dim(mlxn_error *error, const char *arg, uint32_t axis, uin
                      (unsigned long long)got, (unsigned long long)want, why);
 }
 
-mlxn_status mlxn_want_same_dims(mlxn_error *error, const char *arg, const mlxn_view *view, const char *like_name,
-                                const mlxn_view *like) {
+mlxn_status mlxn_refuse_dims(mlxn_error *error, const char *arg, const mlxn_view *view, const char *like_name,
+                             const mlxn_view *like) {
     if (view->rank != like->rank)
         return mlxn_fail(error, MLXN_ERR_ARGUMENT, "%s: rank is %u, want %u (as %s)", arg, view->rank, like->rank,
                          like_name);
