@@ -3,6 +3,7 @@
  * check ranges. */
 #include <mlxn/mlxn.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 #include "base/base.h"
@@ -245,12 +246,14 @@ static void test_race(void) {
     pthread_t thread;
     CHECK(pthread_create(&thread, NULL, committer, NULL) == 0, "thread");
     int done = 0;
-    for (int i = 0; i < 3000; i++) {
+    /* The other thread has the bytes nearly always: on until both answers were seen often enough. */
+    for (int i = 0; i < 3000 || done < 20; i++) {
         void *p = NULL;
         mlxn_status a = i & 1 ? mlxn_buffer_write(shared, 0, bytes, sizeof bytes, &error)
                               : mlxn_buffer_map(shared, 100, 100, MLXN_MAP_READ_WRITE, &p, &error);
         CHECK(a == MLXN_OK || a == MLXN_ERR_STATE, "%s", error.message);
         done += a == MLXN_OK;
+        if (a) sched_yield();
         if (!p) continue;
         memset(p, 2, 100);
         int kept = 1;
@@ -262,7 +265,6 @@ static void test_race(void) {
     void *result = NULL;
     pthread_join(thread, &result);
     CHECK(!result, "%s", result ? (char *)result : "");
-    CHECK(done > 0, "some went through");
     mlxn_buffer_release(&shared);
 }
 
