@@ -13,21 +13,29 @@ static const struct {
     {"metal", "use --device cpu; an Apple GPU is not used by this version"},
 };
 
-static const struct {
-    const char *name, *meaning;
-} variables[] = {
-    {"HF2Q_ENCODER_SESSION", "1: mlxn_device_encoder_session gives sessions and the session tests run"},
-    {"HF2Q_NO_RESIDENCY", "1: devices have no residency set"},
-    {"HF2Q_AUTO_BARRIER", "1: tracked dispatches (mlxn_encode_tracked) count barriers placed and not placed"},
-    {"MLXN_MODEL", "the model when -m is not given"},
-    {"MLXN_DEVICE", "the device when --device is not given"},
-    {"MLXN_THREADS", "the threads when -t is not given"},
-    {"MLXN_PRECISION", "the precision when --precision is not given"},
-    {"MLXN_CTX_SIZE", "the context size when -c is not given"},
-    {"MLXN_MEMORY_LIMIT", "the memory limit when --memory-limit is not given"},
+/* Of the program; those of the library are mlxn_gate_list's. */
+static const mlxn_gate_info defaults[] = {
+    {.name = "MLXN_MODEL", .meaning = "the model when -m is not given"},
+    {.name = "MLXN_DEVICE", .meaning = "the device when --device is not given"},
+    {.name = "MLXN_THREADS", .meaning = "the threads when -t is not given"},
+    {.name = "MLXN_PRECISION", .meaning = "the precision when --precision is not given"},
+    {.name = "MLXN_CTX_SIZE", .meaning = "the context size when -c is not given"},
+    {.name = "MLXN_MEMORY_LIMIT", .meaning = "the memory limit when --memory-limit is not given"},
 };
 
-enum { N_PLANNED = sizeof planned / sizeof planned[0], N_VARIABLES = sizeof variables / sizeof variables[0] };
+enum { N_PLANNED = sizeof planned / sizeof planned[0], N_DEFAULTS = sizeof defaults / sizeof defaults[0] };
+
+/* Row i of all variables: first the library's, then the program's. */
+static bool variable(uint32_t i, mlxn_gate_info *out) {
+    if (mlxn_gate_list(i, out)) return true;
+    uint32_t gates = 0;
+    while (mlxn_gate_list(gates, NULL)) gates++;
+    if (i - gates >= N_DEFAULTS) return false;
+    *out = defaults[i - gates];
+    out->value = getenv(out->name);
+    out->on = out->value && out->value[0];
+    return true;
+}
 
 static const char *isa_text(uint32_t isa, char out[48]) {
     out[0] = 0;
@@ -56,12 +64,11 @@ static json_t *device_json(const char *backend, uint32_t index, const mlxn_devic
 
 static json_t *variables_json(void) {
     json_t *array = json_array();
-    for (int i = 0; i < N_VARIABLES; i++) {
-        const char *value = getenv(variables[i].name);
-        json_array_append_new(array, json_pack("{s:s,s:o,s:s}", "name", variables[i].name, "value",
-                                               value ? cli_json_text(value, strlen(value)) : json_null(), "meaning",
-                                               variables[i].meaning));
-    }
+    mlxn_gate_info v;
+    for (uint32_t i = 0; variable(i, &v); i++)
+        json_array_append_new(array, json_pack("{s:s,s:o,s:b,s:s}", "name", v.name, "value",
+                                               v.value ? cli_json_text(v.value, strlen(v.value)) : json_null(), "on",
+                                               (int)v.on, "meaning", v.meaning));
     return array;
 }
 
@@ -113,11 +120,14 @@ static void add_backend(listing *list, const char *backend) {
 }
 
 static void print_variables(void) {
-    printf("\nenvironment\n");
-    for (int i = 0; i < N_VARIABLES; i++) {
-        const char *value = getenv(variables[i].name);
-        printf("  %-22s %-10s %s\n", variables[i].name, value ? value : "(unset)", variables[i].meaning);
-    }
+    printf("\nenvironment (* = in effect)\n");
+    mlxn_gate_info v;
+    for (uint32_t i = 0; variable(i, &v); i++)
+        printf("%c %-28s %-10s %s\n", v.on ? '*' : ' ', v.name,
+               !v.value   ? "(unset)"
+               : *v.value ? v.value
+                          : "\"\"",
+               v.meaning);
 }
 
 int cmd_devices(const cli_options *options) {

@@ -128,6 +128,9 @@ mlxn_status mlxn_device_create(const mlxn_device_desc *user, mlxn_device **out, 
     if (mlxn_gate_on(MLXN_GATE_LOG_INIT))
         mlxn_device_log(device, "mlxn: device %s (%s): residency %s", device->info.name, name,
                         device->residency ? "on" : "off: HF2Q_NO_RESIDENCY=1");
+    if (mlxn_gate_on(MLXN_GATE_TENSOR_PROBE))
+        mlxn_device_log(device, "mlxn: device %s (%s): matrix instructions: %s", device->info.name, name,
+                        device->info.isa & MLXN_ISA_VNNI ? "8-bit dot products (AVX-512 VNNI)" : "none");
     *out = device;
     return mlxn_succeed(error);
 fail:

@@ -3,6 +3,7 @@
 #include <mlxn/executor.h>
 
 #include "core/graph.h"
+#include "core/profile.h"
 
 enum { DUAL_LEAST = 64, DUAL_PART = 10 };
 
@@ -14,7 +15,8 @@ struct mlxn_graph_session {
     mlxn_encoder *encoder;
     bool recorded;
     uint64_t begun_ns;
-    mlxn_hazards ranges; /* of the present group, as the caller stated them */
+    mlxn_capture *capture; /* MLX_METAL_CAPTURE, NULL if not this session's; ends with it */
+    mlxn_hazards ranges;   /* of the present group, as the caller stated them */
     uint64_t barriers, dispatches, group_size, groups, group_sizes[MLXN_GROUP_BINS];
 };
 
@@ -52,6 +54,7 @@ static mlxn_status begin(mlxn_executor *executor, bool recorded, mlxn_graph_sess
         mlxn_graph_session_destroy(session);
         return status;
     }
+    session->capture = mlxn_capture_begin_from_env(executor->device);
     session->encoder->owned = true; /* finish and commit submit, and nobody else */
     *out = session;
     return mlxn_succeed(error);
@@ -67,6 +70,7 @@ mlxn_status mlxn_executor_begin_recorded(mlxn_executor *executor, mlxn_graph_ses
 
 void mlxn_graph_session_destroy(mlxn_graph_session *session) {
     if (!session) return;
+    mlxn_capture_destroy(session->capture);
     mlxn_encoder_destroy(session->encoder);
     mlxn_hazards_free(&session->ranges);
     mlxn_free(session);
