@@ -43,4 +43,39 @@ typedef struct mlxn_attention_params {
     uint32_t window; /* keys that a row sees, its own included; 0 = all */
 } mlxn_attention_params;
 
+/* How a row is brought to unit size; t is a row of n values. */
+typedef enum mlxn_norm_kind {
+    MLXN_NORM_RMS = 0,    /* t / sqrt(mean(t^2) + eps) */
+    MLXN_NORM_LAYER = 1,  /* (t - mean) / sqrt(variance + eps), the biased variance */
+    MLXN_NORM_L2_SUM = 2, /* t / sqrt(sum(t^2) + eps) */
+    MLXN_NORM_L2_MAX = 3  /* t / max(sqrt(sum(t^2)), eps) */
+} mlxn_norm_kind;
+
+typedef struct mlxn_row_norm_params {
+    uint32_t kind;       /* mlxn_norm_kind */
+    float eps;           /* > 0 */
+    float weight_offset; /* added to w: 1 where the weights are stored as w - 1 */
+    uint32_t groups;     /* a row is normed in that many equal parts; divides D; 0 counts as 1 */
+} mlxn_row_norm_params;
+
+typedef struct mlxn_norm_multi_params {
+    float eps; /* > 0, as in mlxn_rms_norm_params */
+} mlxn_norm_multi_params;
+
+typedef struct mlxn_moe_sum_norm_params {
+    float eps;          /* > 0, as in mlxn_rms_norm_params */
+    uint32_t norm_base; /* 0: base is added as it is; 1: rms_norm(base, base_w) is */
+} mlxn_moe_sum_norm_params;
+
+typedef struct mlxn_norm_gate_params {
+    float eps;           /* > 0, as in mlxn_rms_norm_params */
+    uint32_t gate_first; /* 0: the normed row is gated; 1: the gated row is normed */
+    uint32_t groups;     /* as in mlxn_row_norm_params */
+} mlxn_norm_gate_params;
+
+typedef struct mlxn_group_norm_params {
+    uint32_t groups; /* 1 to C; groups of ceil(C / groups) channels, the last with what is left */
+    float eps;       /* > 0, added to the variance */
+} mlxn_group_norm_params;
+
 #endif

@@ -102,6 +102,40 @@ MLXN_API mlxn_status mlxn_gelu(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor
 MLXN_API mlxn_status mlxn_norm_rope(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor positions,
                                     mlxn_tensor factors, mlxn_tensor out, const mlxn_norm_rope_params *params);
 
+/* t = x + residual; out = (norm(t) * (w + weight_offset) + bias + add) * scale; sum_out = t. The norm of each row (or
+ * of each of its groups) is RMS, layer (mean and biased variance), or L2 with eps in the sum or as the least length.
+ * x, residual, add, sum_out, out: same dims and dtype (f32, f16, bf16); w, bias: [D]; scale: [1], [D] or x's dims;
+ * all but x and out optional. t is kept in f32: sum_out is rounded, what is normed is not. out may be x, residual or
+ * add. */
+MLXN_API mlxn_status mlxn_row_norm(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor residual, mlxn_tensor w,
+                                   mlxn_tensor bias, mlxn_tensor add, mlxn_tensor scale, mlxn_tensor sum_out,
+                                   mlxn_tensor out, const mlxn_row_norm_params *params);
+
+/* out[j] = rms_norm(r, w[j]) for every j, where r = residual + rms_norm(x, post_w), or x where both are absent;
+ * sum_out = r. x, residual, sum_out: same dims and dtype, up to rank 3; w: [N, D]; out: [N, dims of x]. r is kept in
+ * f32. */
+MLXN_API mlxn_status mlxn_norm_multi(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor post_w, mlxn_tensor residual,
+                                     mlxn_tensor w, mlxn_tensor sum_out, mlxn_tensor out,
+                                     const mlxn_norm_multi_params *params);
+
+/* y = sum over j of experts[r, j, :] * weights[r, j]; out = base + rms_norm(y, w), or rms_norm(base, base_w) +
+ * rms_norm(y, w) where norm_base is set: then base itself is not added. experts: [R, K, D]; weights: [R, K] f32;
+ * base, out: [R, D] of the dtype of experts; w, base_w: optional [D]. out may be base. */
+MLXN_API mlxn_status mlxn_moe_sum_norm(mlxn_encoder *encoder, mlxn_tensor experts, mlxn_tensor weights, mlxn_tensor w,
+                                       mlxn_tensor base, mlxn_tensor base_w, mlxn_tensor out,
+                                       const mlxn_moe_sum_norm_params *params);
+
+/* out = rms_norm(x, w) * silu(z), or rms_norm(x * silu(z), w) where gate_first is set, over rows or groups of a row.
+ * x, z, out: same dims and dtype; w: optional [D]. out may be x or z. */
+MLXN_API mlxn_status mlxn_ssm_norm_gate(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor z,
+                                        mlxn_tensor out, const mlxn_norm_gate_params *params);
+
+/* Group norm (Wu & He 2018): (x - mean) / sqrt(variance + eps) * w[c] + bias[c], mean and biased variance over the
+ * channels of a group and all positions. x, out: [N, C, P], same dtype (f32, f16, bf16); w, bias: optional [C]. out
+ * may be x. */
+MLXN_API mlxn_status mlxn_group_norm(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor bias,
+                                     mlxn_tensor out, const mlxn_group_norm_params *params);
+
 /* The generic form that all of the above end in: `args` in the order of the operation's argument table
  * (`mlxn ops --json`), `params` of exactly `params_size` bytes (NULL and 0 if the operation has none). */
 typedef struct mlxn_arg {

@@ -115,3 +115,37 @@ mlxn_status mlxn_norm_rope(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, 
     const mlxn_arg args[] = {arg(&x), opt(&w), arg(&positions), opt(&factors), arg(&out)};
     return mlxn_encode(encoder, MLXN_OP_norm_rope, args, 5, params, params ? sizeof *params : 0);
 }
+
+mlxn_status mlxn_row_norm(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor residual, mlxn_tensor w, mlxn_tensor bias,
+                          mlxn_tensor add, mlxn_tensor scale, mlxn_tensor sum_out, mlxn_tensor out,
+                          const mlxn_row_norm_params *params) {
+    const mlxn_arg args[] = {arg(&x), opt(&residual), opt(&w), opt(&bias), opt(&add), opt(&scale), opt(&sum_out),
+                             arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_row_norm, args, 8, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_norm_multi(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor post_w, mlxn_tensor residual,
+                            mlxn_tensor w, mlxn_tensor sum_out, mlxn_tensor out,
+                            const mlxn_norm_multi_params *params) {
+    const mlxn_arg args[] = {arg(&x), opt(&post_w), opt(&residual), arg(&w), opt(&sum_out), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_norm_multi, args, 6, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_moe_sum_norm(mlxn_encoder *encoder, mlxn_tensor experts, mlxn_tensor weights, mlxn_tensor w,
+                              mlxn_tensor base, mlxn_tensor base_w, mlxn_tensor out,
+                              const mlxn_moe_sum_norm_params *params) {
+    const mlxn_arg args[] = {arg(&experts), arg(&weights), opt(&w), arg(&base), opt(&base_w), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_moe_sum_norm, args, 6, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_ssm_norm_gate(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor z, mlxn_tensor out,
+                               const mlxn_norm_gate_params *params) {
+    const mlxn_arg args[] = {arg(&x), opt(&w), arg(&z), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_ssm_norm_gate, args, 4, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_group_norm(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor bias, mlxn_tensor out,
+                            const mlxn_group_norm_params *params) {
+    const mlxn_arg args[] = {arg(&x), opt(&w), opt(&bias), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_group_norm, args, 4, params, params ? sizeof *params : 0);
+}

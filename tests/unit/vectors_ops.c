@@ -1,7 +1,8 @@
 /* vectors_ops.c: the references of the operations, with which all kernels are compared, give what MLX, PyTorch, numpy
- * and gguf-py give. tests/vectors/ops/make.py holds the cases and describes the file. */
+ * and gguf-py give. The scripts in tests/vectors/ops hold the cases, a file each; make.py describes the format. */
 #include "../test.h"
 
+#include <dirent.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -146,20 +147,34 @@ static void run_case(unsigned *seen) {
     for (int i = 0; i < MLXN_MAX_ARGS * 2; i++) mlxn_free_aligned(operands[i].copy);
 }
 
-int main(void) {
+/* Every case of one file. */
+static void run_file(const char *folder, const char *name, unsigned *seen) {
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
     mlxn_mapping map;
     mlxn_error error;
-    if (mlxn_map_file("tests/vectors/ops/ops.bin", &map, &error)) {
-        fprintf(stderr, "%s\n", error.message);
-        return 1;
-    }
-    unsigned seen[MLXN_OP_COUNT] = {0};
+    mlxn_status status = mlxn_map_file(path, &map, &error);
+    CHECK(!status, "%s", error.message);
+    if (status) return;
+    short_file = false;
     cursor = map.data;
     end = map.data + map.size;
     const uint8_t *magic = take(8);
-    CHECK(magic && !memcmp(magic, "MLXNVEC1", 8), "ops.bin: another kind of file");
+    CHECK(magic && !memcmp(magic, "MLXNVEC1", 8), "%s: another kind of file", name);
     while (!short_file && cursor < end) run_case(seen);
-    for (uint32_t i = 0; i < MLXN_OP_COUNT; i++) CHECK(seen[i], "%s has no case", mlxn_op_get(i)->name);
     mlxn_unmap_file(&map);
+}
+
+int main(void) {
+    static const char folder[] = "tests/vectors/ops";
+    unsigned seen[MLXN_OP_COUNT] = {0};
+    DIR *dir = opendir(folder);
+    CHECK(dir, "%s cannot be opened", folder);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        size_t length = strlen(entry->d_name);
+        if (length > 4 && !strcmp(entry->d_name + length - 4, ".bin")) run_file(folder, entry->d_name, seen);
+    }
+    if (dir) closedir(dir);
+    for (uint32_t i = 0; i < MLXN_OP_COUNT; i++) CHECK(seen[i], "%s has no case", mlxn_op_get(i)->name);
     return TEST_DONE();
 }

@@ -3,7 +3,7 @@
 #include "backend/cpu/device.h"
 
 #define CPU_KERNEL_FILES(X) \
-    X(elementwise) X(copy) X(gather) X(reduce) X(activation) X(norm) X(rope) X(kv) X(attention) X(matmul)
+    X(elementwise) X(copy) X(gather) X(reduce) X(activation) X(norm) X(rope) X(kv) X(attention) X(matmul) X(norm_rows)
 
 #define DECLARE_BASE(file) extern const cpu_kernel cpu_kernels_##file##_base[];
 CPU_KERNEL_FILES(DECLARE_BASE)
