@@ -160,7 +160,7 @@ typedef struct mlxn_device_roofs {
     double int8_ops;         /* the same of 8-bit products; 0 if the device has none */
 } mlxn_device_roofs;
 /* Measures; some tenths of a second, in which the device does nothing else. Set out->struct_size first. Errors:
- * UNSUPPORTED (the device computes nothing), MEMORY, ARGUMENT. */
+ * UNSUPPORTED (the device computes nothing), MEMORY, LIMIT (it needs 256 MiB for as long as it takes), ARGUMENT. */
 MLXN_API mlxn_status mlxn_device_measure(mlxn_device *device, mlxn_device_roofs *out, mlxn_error *error);
 
 #ifdef __cplusplus

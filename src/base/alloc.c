@@ -1,7 +1,7 @@
 /* alloc.c: all memory of the library. Zeroed, checked, and countable: a test can make the k-th allocation fail.
  *
- * The hook costs one relaxed atomic addition per allocation. Each library that contains this file (libmlxn and
- * libmlxn-lm) has its own counter; the tests link both parts statically and so see one. */
+ * The hooks cost one relaxed atomic addition per allocation and two per block. Each library that contains this file
+ * (libmlxn and libmlxn-lm) has its own counter; the tests link both parts statically and so see one. */
 #include "base/base.h"
 
 #include <stdatomic.h>
@@ -28,6 +28,7 @@
 
 static atomic_uint_least64_t alloc_count;
 static atomic_uint_least64_t alloc_fails; /* the number of the allocation that fails; 0 = none */
+static atomic_uint_least64_t alloc_live;  /* blocks */
 
 /* Counts one allocation of `bytes` bytes. */
 static bool must_fail(size_t bytes) {
@@ -42,8 +43,23 @@ uint64_t mlxn_alloc_fail_at(uint64_t k) {
 }
 
 uint64_t mlxn_alloc_count(void) { return atomic_load_explicit(&alloc_count, memory_order_relaxed); }
+uint64_t mlxn_alloc_live(void) { return atomic_load_explicit(&alloc_live, memory_order_relaxed); }
 
-void *mlxn_alloc(size_t bytes) { return must_fail(bytes) ? NULL : calloc(1, bytes ? bytes : 1); }
+void mlxn_alloc_give(void) { atomic_fetch_sub_explicit(&alloc_live, 1, memory_order_relaxed); }
+
+bool mlxn_alloc_take(size_t bytes) {
+    if (must_fail(bytes)) return false;
+    atomic_fetch_add_explicit(&alloc_live, 1, memory_order_relaxed);
+    return true;
+}
+
+/* A block that was taken, as the system gave it, or did not. */
+static void *taken(void *block) {
+    if (!block) mlxn_alloc_give();
+    return block;
+}
+
+void *mlxn_alloc(size_t bytes) { return mlxn_alloc_take(bytes) ? taken(calloc(1, bytes ? bytes : 1)) : NULL; }
 
 void *mlxn_alloc_array(size_t count, size_t size) {
     size_t bytes;
@@ -53,8 +69,9 @@ void *mlxn_alloc_array(size_t count, size_t size) {
 
 void *mlxn_realloc_array(void *old, size_t count, size_t size) {
     size_t bytes;
-    if (__builtin_mul_overflow(count, size, &bytes) || must_fail(bytes)) return NULL;
-    return realloc(old, bytes ? bytes : 1);
+    if (__builtin_mul_overflow(count, size, &bytes)) return NULL;
+    if (old) return must_fail(bytes) ? NULL : realloc(old, bytes ? bytes : 1);
+    return mlxn_alloc_take(bytes) ? taken(malloc(bytes ? bytes : 1)) : NULL;
 }
 
 char *mlxn_strndup(const char *text, size_t length) {
@@ -66,18 +83,22 @@ char *mlxn_strndup(const char *text, size_t length) {
 
 char *mlxn_strdup(const char *text) { return mlxn_strndup(text, strlen(text)); }
 
-void mlxn_free(void *memory) { free(memory); }
+void mlxn_free(void *memory) {
+    if (memory) mlxn_alloc_give();
+    free(memory);
+}
 
 #if ALLOC_ASAN
 
 /* Under the address sanitizer the block must end where the caller thinks it ends. */
 void *mlxn_alloc_aligned(size_t bytes) {
-    void *memory;
-    if (must_fail(bytes) || posix_memalign(&memory, 64, bytes ? bytes : 1)) return NULL;
+    void *memory = NULL;
+    if (!mlxn_alloc_take(bytes)) return NULL;
+    if (posix_memalign(&memory, 64, bytes ? bytes : 1)) return taken(NULL);
     return memset(memory, 0, bytes ? bytes : 1);
 }
 
-void mlxn_free_aligned(void *memory) { free(memory); }
+void mlxn_free_aligned(void *memory) { mlxn_free(memory); }
 
 #else
 
@@ -111,15 +132,16 @@ static void *alloc_large(size_t bytes) {
 }
 
 void *mlxn_alloc_aligned(size_t bytes) {
-    if (must_fail(bytes)) return NULL;
-    if (bytes >= LARGE_BLOCK) return alloc_large(bytes);
-    void *base = calloc(1, bytes + HEADER_BYTES + 63);
+    if (!mlxn_alloc_take(bytes)) return NULL;
+    if (bytes >= LARGE_BLOCK) return taken(alloc_large(bytes));
+    void *base = taken(calloc(1, bytes + HEADER_BYTES + 63));
     if (!base) return NULL;
     return finish_aligned(((uintptr_t)base + HEADER_BYTES + 63) & ~(uintptr_t)63, base, 0);
 }
 
 void mlxn_free_aligned(void *memory) {
     if (!memory) return;
+    mlxn_alloc_give();
     aligned_header header;
     memcpy(&header, (const char *)memory - HEADER_BYTES, sizeof header);
     if (header.map_bytes)

@@ -63,6 +63,12 @@ void mlxn_free_aligned(void *memory);
 /* Test hook: the k-th allocation from now fails (1 = the next); 0 = off. Returns the number of allocations so far. */
 uint64_t mlxn_alloc_fail_at(uint64_t k);
 uint64_t mlxn_alloc_count(void);
+/* Blocks that are allocated now: what does not come back to where it was has leaked. */
+uint64_t mlxn_alloc_live(void);
+/* For memory that comes from the system itself (maps): take before it is asked for, which counts one allocation and
+ * answers false if that one is to fail; give when it is given back, or was refused. */
+bool mlxn_alloc_take(size_t bytes);
+void mlxn_alloc_give(void);
 
 /* IEEE binary16 and bfloat16. Decoding is exact; encoding rounds to nearest even, overflow becomes infinity. */
 float mlxn_f16_to_f32(uint16_t bits);

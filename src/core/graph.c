@@ -154,24 +154,23 @@ mlxn_status mlxn_graph_take(mlxn_encoder *encoder, const mlxn_graph_desc *given,
         return mlxn_fail(error, MLXN_ERR_MEMORY, "graph: out of memory for its record");
     }
     graph->device = mlxn_device_retain(encoder->device);
-    status = make(encoder, graph, &desc, program, error);
+    /* What follows is ordered against what the open command buffer held before the capture by a barrier. It comes
+     * first, and goes again if the graph cannot be made: so a failure leaves the capture as it was. */
+    mlxn_node_list *open = encoder->open && encoder->open->has_dispatch ? &encoder->open->list : NULL;
+    mlxn_node *barrier = open ? mlxn_list_add(open, MLXN_NODE_BARRIER) : NULL;
+    if (barrier) barrier->u.asked = false;
+    if (open && !barrier)
+        status = mlxn_fail(error, MLXN_ERR_MEMORY, "graph: out of memory for a barrier");
+    else
+        status = make(encoder, graph, &desc, program, error);
     if (status) {
+        if (barrier) open->count--;
         mlxn_graph_destroy(graph);
         return status;
     }
     encoder->capturing = false;
     encoder->n_temporaries = 0;
-    /* What follows is ordered against what the open command buffer held before the capture by a barrier. */
     mlxn_encoder_restart_stats(encoder);
-    mlxn_node *barrier = NULL;
-    if (encoder->open && encoder->open->has_dispatch) {
-        barrier = mlxn_list_add(&encoder->open->list, MLXN_NODE_BARRIER);
-        if (!barrier) {
-            mlxn_graph_destroy(graph);
-            return mlxn_fail(error, MLXN_ERR_MEMORY, "graph: out of memory");
-        }
-        barrier->u.asked = false;
-    }
     *out = graph;
     return mlxn_succeed(error);
 }

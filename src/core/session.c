@@ -128,17 +128,25 @@ mlxn_status mlxn_session_begin_stage(mlxn_session *session, const char *label) {
 
 mlxn_encoder *mlxn_session_encoder(mlxn_session *session) { return session ? session->encoder : NULL; }
 
-/* Submits the open command buffer and remembers it. */
+static bool reserve_stage(mlxn_session *session) {
+    if (session->n_stages < session->capacity) return true;
+    size_t capacity = session->capacity ? session->capacity * 2 : 8;
+    mlxn_stage *grown = mlxn_realloc_array(session->stages, capacity, sizeof *grown);
+    if (!grown) return false;
+    session->stages = grown;
+    session->capacity = capacity;
+    return true;
+}
+
+/* Submits the open command buffer and remembers it. A stage that cannot be submitted has failed, and with it the
+ * session: whoever waits for its fence is told so. */
 static mlxn_status submit(mlxn_session *session, uint64_t value, mlxn_error *error) {
-    if (session->n_stages == session->capacity) {
-        size_t capacity = session->capacity ? session->capacity * 2 : 8;
-        mlxn_stage *grown = mlxn_realloc_array(session->stages, capacity, sizeof *grown);
-        if (!grown) return mlxn_fail(error, MLXN_ERR_MEMORY, "session: out of memory for a stage");
-        session->stages = grown;
-        session->capacity = capacity;
-    }
     mlxn_error failure;
-    mlxn_status status = mlxn_encoder_submit(session->encoder, session->label, false, &failure);
+    mlxn_status status = reserve_stage(session) ? MLXN_OK : mlxn_encoder_stick_memory(session->encoder, "stage");
+    if (!status)
+        status = mlxn_encoder_submit(session->encoder, session->label, false, &failure);
+    else
+        mlxn_encoder_status(session->encoder, &failure);
     if (status) {
         session->error = failure;
         session->failed_value = value;

@@ -1,138 +1,98 @@
-/* Promise: whichever allocation or backend call fails, the core reports it, leaks nothing and goes on working. The
- * scenario below is run with the k-th one failing, for every k; leaks show under the address sanitizer. A failed
- * execution reaches the caller with the label of its stage, and its fences advance. */
-#include <mlxn/mlxn.h>
+/* Promise: whichever allocation or backend call fails, from the opening of a device to the release of its last
+ * object, the core reports it, leaks nothing and goes on working. A thread that the system refuses is told with its
+ * number and the system's code. */
+#if defined(__linux__)
+#define _GNU_SOURCE
+#endif
+#include <pthread.h>
 
-#include "backend/fault/backend.h"
-#include "base/base.h"
-#include "test.h"
+#include "torture/torture.h"
 
-/* Every object of the runtime once. MLXN_OK if all went well; every failure must say MEMORY or LIMIT. */
-static mlxn_status scenario(const char *backend) {
+static const char *backend;
+
+/* Every object of the runtime once, the device included. */
+static mlxn_status work(mlxn_device *unused, uint8_t *out, mlxn_error *error) {
     mlxn_device *device = NULL;
-    mlxn_buffer *a = NULL, *b = NULL, *pooled = NULL;
-    mlxn_pool *pool = NULL;
-    mlxn_encoder *e = NULL;
-    mlxn_graph *graph = NULL;
-    mlxn_session *s = NULL;
+    mlxn_buffer *a = NULL, *b = NULL, *large = NULL, *wrapped = NULL;
     mlxn_weight *w = NULL;
-    mlxn_error error;
-    mlxn_device_desc desc = {.struct_size = sizeof desc, .backend = backend, .threads = 2};
-    mlxn_status status = mlxn_device_create(&desc, &device, &error);
-#define STEP(call)            \
-    do {                      \
-        if (status) goto out; \
-        status = (call);      \
-    } while (0)
-    STEP(mlxn_buffer_create(device, 4096, &a, &error));
-    STEP(mlxn_buffer_create(device, 4096, &b, &error));
-    STEP(mlxn_pool_create(device, &pool, &error));
-    STEP(mlxn_pool_alloc(pool, 100, &pooled, &error));
-    STEP(mlxn_encoder_create(device, &e, &error));
+    mlxn_encoder *e = NULL;
+    mlxn_timeline *t = NULL;
+    static float memory[16];
+    float values[1024];
+    for (int i = 0; i < 1024; i++) values[i] = (float)(i % 37) - 18;
+    mlxn_device_desc desc = {.struct_size = sizeof desc, .backend = backend, .threads = 3};
+    mlxn_status status = mlxn_device_create(&desc, &device, error);
+    STEP(mlxn_buffer_create(device, 4096, &a, error));
+    STEP(mlxn_buffer_create(device, 4096, &b, error));
+    STEP(mlxn_buffer_create(device, 1 << 20, &large, error)); /* pages of the system */
+    STEP(mlxn_buffer_wrap(device, memory, sizeof memory, NULL, NULL, &wrapped, error));
+    STEP(mlxn_buffer_write(a, 0, values, 4096, error));
+    mlxn_weight_desc wd = {.struct_size = sizeof wd, .format = MLXN_FORMAT_F32, .rows = 16, .cols = 64, .data = a};
+    STEP(mlxn_weight_create(device, &wd, &w, error));
+    STEP(mlxn_timeline_create(device, &t, error));
+    STEP(mlxn_encoder_create(device, &e, error));
     if (!status) {
         mlxn_tensor ta = mlxn_tensor_2d(a, 0, MLXN_F32, 16, 64), tb = mlxn_tensor_2d(b, 0, MLXN_F32, 16, 64);
-        mlxn_weight_desc wd = {
-            .struct_size = sizeof wd, .format = MLXN_FORMAT_F32, .rows = 16, .cols = 64, .data = a};
-        STEP(mlxn_weight_create(device, &wd, &w, &error));
-        STEP(mlxn_elementwise_add(e, ta, tb, tb));
-        STEP(mlxn_encoder_commit_and_wait(e, "one", &error));
-        STEP(mlxn_encoder_start_capture(e, &error));
-        STEP(mlxn_elementwise_add(e, ta, tb, tb));
-        STEP(mlxn_matmul(e, ta, w, (mlxn_tensor){0}, (mlxn_tensor){0}, mlxn_tensor_2d(b, 0, MLXN_F32, 16, 16)));
-        STEP(mlxn_encoder_take_capture(e, &graph, &error));
-        STEP(mlxn_encoder_launch(e, graph));
-        STEP(mlxn_encoder_commit(e, "two", &error));
-        STEP(mlxn_session_create(device, &s, &error));
-        for (int i = 0; i < 3; i++) {
-            STEP(mlxn_session_begin_stage(s, "stage"));
-            STEP(mlxn_elementwise_mul(mlxn_session_encoder(s), ta, tb, tb));
-            STEP(mlxn_encoder_copy(mlxn_session_encoder(s), a, 0, b, 0, 64));
-            STEP(mlxn_session_fence_stage(s, NULL, &error));
-            STEP(mlxn_session_reset_for_next_stage(s, &error));
-        }
-        STEP(mlxn_session_commit_and_wait(s, &error));
+        mlxn_tensor product = mlxn_tensor_2d(large, 0, MLXN_F32, 16, 16);
+        RECORD(e, mlxn_elementwise_add(e, ta, tb, tb));
+        RECORD(e, mlxn_matmul(e, ta, w, (mlxn_tensor){0}, (mlxn_tensor){0}, product));
+        RECORD(e, mlxn_encoder_fill(e, wrapped, 0, 64, 7));
+        RECORD(e, mlxn_encoder_signal(e, t, 1));
+        STEP(mlxn_encoder_commit(e, "one", error));
+        RECORD(e, mlxn_encoder_wait(e, t, 1));
+        RECORD(e, mlxn_encoder_copy(e, large, 0, b, 1024, 1024));
+        STEP(mlxn_encoder_commit_and_wait(e, "two", error));
+        STEP(mlxn_buffer_read(b, 0, out, 4096, error));
     }
-out:
-    mlxn_session_destroy(s);
-    mlxn_graph_destroy(graph);
     mlxn_encoder_destroy(e);
+    mlxn_timeline_release(&t);
     mlxn_weight_release(&w);
-    mlxn_buffer_release(&pooled);
-    mlxn_pool_destroy(pool);
+    mlxn_buffer_release(&wrapped);
+    mlxn_buffer_release(&large);
     mlxn_buffer_release(&a);
     mlxn_buffer_release(&b);
+    if (device) mlxn_device_wait_idle(device, UINT64_MAX, NULL);
     mlxn_device_release(&device);
     return status;
 }
 
-typedef uint64_t (*fail_at_fn)(uint64_t k);
-
-static void torture(const char *backend, const char *what, fail_at_fn fail_at) {
-    CHECK(scenario(backend) == MLXN_OK, "the scenario works");
-    uint64_t before = fail_at(0);
-    CHECK(scenario(backend) == MLXN_OK, "and again");
-    uint64_t total = fail_at(0) - before;
-    int failed = 0;
-    for (uint64_t k = 1; k <= total; k++) {
-        fail_at(k);
-        mlxn_status status = scenario(backend);
-        fail_at(0);
-        CHECK(status == MLXN_OK || status == MLXN_ERR_MEMORY || status == MLXN_ERR_DEVICE ||
-                  status == MLXN_ERR_EXECUTION,
-              "%s: %s %d fails: %s", backend, what, (int)k, mlxn_status_name(status));
-        failed += status != MLXN_OK;
-        CHECK(scenario(backend) == MLXN_OK, "%s: the process goes on after %s %d failed", backend, what, (int)k);
+#if defined(__GLIBC__)
+/* Stacks that no address space holds: from the first thread that is asked for, the system refuses. */
+static void test_refused_threads(void) {
+    const char *backends[] = {"cpu", "null"};
+    const char *texts[] = {"worker thread 1 of 2 could not be started", "its thread could not be started"};
+    pthread_attr_t usual, huge;
+    CHECK(!pthread_getattr_default_np(&usual), "the default of the system");
+    pthread_attr_init(&huge);
+    pthread_attr_setstacksize(&huge, (size_t)1 << 46);
+    for (int i = 0; i < 2; i++) {
+        uint64_t blocks = mlxn_alloc_live();
+        mlxn_device *device = NULL;
+        mlxn_error error = {0};
+        mlxn_device_desc desc = {.struct_size = sizeof desc, .backend = backends[i], .threads = 3};
+        CHECK(!pthread_setattr_default_np(&huge), "stacks of 2^46 bytes");
+        mlxn_status status = mlxn_device_create(&desc, &device, &error);
+        CHECK(!pthread_setattr_default_np(&usual), "as before");
+        CHECK(status == MLXN_ERR_DEVICE && !device, "%s: %s", backends[i], mlxn_status_name(status));
+        CHECK(error.driver_code && strstr(error.message, texts[i]), "%s: code %d, %s", backends[i], error.driver_code,
+              error.message);
+        CHECK(mlxn_alloc_live() == blocks, "%s: %d blocks are left", backends[i], (int)(mlxn_alloc_live() - blocks));
+        CHECK(mlxn_device_create(&desc, &device, &error) == MLXN_OK, "%s: afterwards: %s", backends[i],
+              error.message);
+        mlxn_device_release(&device);
     }
-    fprintf(stderr, "%s: %d of %d runs failed, one %s each\n", backend, failed, (int)total, what);
-    CHECK(failed > 10, "failures were injected: %d", failed);
+    pthread_attr_destroy(&huge);
+    pthread_attr_destroy(&usual);
 }
-
-/* Stage 2 of 3 is accepted and fails while it executes. */
-static void test_failed_execution(void) {
-    mlxn_device_desc desc = {.struct_size = sizeof desc, .backend = "fault"};
-    mlxn_device *device = NULL;
-    mlxn_session *s = NULL;
-    mlxn_buffer *a = NULL;
-    mlxn_error error;
-    CHECK(mlxn_device_create(&desc, &device, &error) == MLXN_OK, "%s", error.message);
-    CHECK(mlxn_buffer_create(device, 64, &a, &error) == MLXN_OK, "%s", error.message);
-    CHECK(mlxn_session_create(device, &s, &error) == MLXN_OK, "%s", error.message);
-    mlxn_tensor t = mlxn_tensor_1d(a, 0, MLXN_F32, 16);
-    mlxn_status status = MLXN_OK;
-    for (int i = 1; i <= 3 && !status; i++) {
-        char label[16];
-        snprintf(label, sizeof label, "stage %d", i);
-        if (i == 2) {
-            mlxn_session_wait_all(s, UINT64_MAX, NULL); /* so that the fault does not meet stage 1 */
-            mlxn_fault_at(3);                           /* program_create, submit, execution */
-        }
-        mlxn_elementwise_add(mlxn_session_encoder(s), t, t, t);
-        status = mlxn_session_fence_stage(s, label, &error);
-        if (!status) status = mlxn_session_reset_for_next_stage(s, &error);
-    }
-    mlxn_fault_at(0);
-    status = mlxn_session_wait_all(s, UINT64_MAX, &error);
-    CHECK(status == MLXN_ERR_EXECUTION, "status %s", mlxn_status_name(status));
-    CHECK(strstr(error.message, "\"stage 2\""), "the failed stage is named: %s", error.message);
-    mlxn_error later;
-    CHECK(mlxn_session_commit_and_wait(s, &later) == status && !strcmp(later.message, error.message), "sticky");
-    mlxn_cb_state state;
-    CHECK(mlxn_session_stage_state(s, 1, &state, &error) == MLXN_OK && state == MLXN_CB_COMPLETED, "stage 1 is good");
-    CHECK(mlxn_session_wait_fence(s, 2, UINT64_MAX, &error) == MLXN_ERR_EXECUTION, "fence 2 is marked failed");
-    CHECK(mlxn_timeline_value(mlxn_session_timeline(s)) >= 2, "and has advanced");
-    if (mlxn_session_fence_value(s) >= 3)
-        CHECK(mlxn_session_wait_fence(s, 3, UINT64_MAX, &error) == MLXN_ERR_EXECUTION,
-              "stage 3 waited for stage 2, so it failed too");
-    mlxn_session_destroy(s);
-    mlxn_buffer_release(&a);
-    mlxn_device_release(&device);
-}
+#endif
 
 int main(void) {
-    mlxn_backend_extra = &mlxn_backend_fault;
-    torture("cpu", "allocation", mlxn_alloc_fail_at);
-    torture("null", "allocation", mlxn_alloc_fail_at);
-    torture("fault", "backend call", mlxn_fault_at);
-    test_failed_execution();
+    for (size_t i = 0; i < sizeof torture_kinds / sizeof *torture_kinds; i++) {
+        backend = torture_kinds[i].backend;
+        torture_one_kind(&torture_kinds[i], "core", work, NULL, 12);
+    }
+#if defined(__GLIBC__)
+    test_refused_threads();
+#endif
     return TEST_DONE();
 }

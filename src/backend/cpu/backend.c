@@ -13,8 +13,7 @@ static uint32_t device_count(mlxn_error *error) {
     return 1;
 }
 
-/* Runs segments until the end or an unreached wait. */
-static mlxn_run_result run(void *impl, mlxn_command_buffer *cb, mlxn_timeline **timeline, mlxn_error *error) {
+mlxn_run_result cpu_queue_run(void *impl, mlxn_command_buffer *cb, mlxn_timeline **timeline, mlxn_error *error) {
     cpu_device *device = impl;
     cpu_program *program = cb->program;
     while (cb->cursor < program->n_segments) {
@@ -166,7 +165,7 @@ static mlxn_status measure(void *impl, double *bytes_per_second, double *f32_flo
 }
 
 static mlxn_status queue_create(void *impl, void **queue, mlxn_error *error) {
-    return mlxn_host_queue_create(run, impl, queue, error);
+    return mlxn_host_queue_create(cpu_queue_run, impl, queue, error);
 }
 
 const mlxn_backend mlxn_backend_cpu = {

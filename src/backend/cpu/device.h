@@ -80,6 +80,9 @@ struct cpu_device {
     cpu_slab *slab; /* the one that has room */
 };
 
+/* backend.c: the function of the device's queues. Runs segments until the end or an unreached wait. */
+mlxn_run_result cpu_queue_run(void *impl, mlxn_command_buffer *cb, mlxn_timeline **timeline, mlxn_error *error);
+
 /* threads.c */
 mlxn_status cpu_threads_start(cpu_device *device, mlxn_error *error);
 void cpu_threads_stop(cpu_device *device);
@@ -114,7 +117,7 @@ uint32_t cpu_available_cores(void);
 const mlxn_kernel_row *cpu_kernel_rows(size_t *count);
 
 /* peak.c: what all threads of the device reach together, for profiles. Both hold the device's queue while they
- * measure: work submitted meanwhile waits. On failure the figures are 0. Errors: MEMORY. */
+ * measure: work submitted meanwhile waits. On failure the figures are 0. Errors: MEMORY, LIMIT. */
 /* Operations in registers, a multiply-add counting as two; some 60 ms. */
 mlxn_status cpu_measure_peak(cpu_device *device, double *f32_flops, double *int8_ops, mlxn_error *error);
 /* Reading 256 MB, which is pages of the system for as long as it takes (some tenths of a second). */

@@ -116,10 +116,14 @@ static void read_chunk(void *arg, uint64_t chunk) {
 mlxn_status cpu_measure_bandwidth(cpu_device *device, double *bytes_per_second, mlxn_error *error) {
     const uint64_t bytes = (uint64_t)READ_CHUNK * READ_CHUNKS;
     *bytes_per_second = 0;
+    mlxn_status status = mlxn_device_account_as(device->owner, MLXN_MEMORY_SCRATCH, bytes, "bandwidth", error);
+    if (status) return status;
     read_pass pass = {.data = cpu_pages_alloc(bytes, true)};
-    if (!pass.data)
+    if (!pass.data) {
+        mlxn_device_unaccount_as(device->owner, MLXN_MEMORY_SCRATCH, bytes);
         return mlxn_fail(error, MLXN_ERR_MEMORY, "bandwidth: out of memory for %llu bytes",
                          (unsigned long long)bytes);
+    }
     cpu_parallel(device, READ_CHUNKS, write_chunk, &pass);
     for (int i = 0; i < 2 * READ_PASSES; i++) {
         pass.streams = i % 2 == 1;
@@ -129,5 +133,6 @@ mlxn_status cpu_measure_bandwidth(cpu_device *device, double *bytes_per_second, 
         if (rate > *bytes_per_second) *bytes_per_second = rate;
     }
     cpu_pages_free(pass.data, bytes);
+    mlxn_device_unaccount_as(device->owner, MLXN_MEMORY_SCRATCH, bytes);
     return mlxn_succeed(error);
 }

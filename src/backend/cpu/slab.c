@@ -11,9 +11,8 @@ struct cpu_slab {
     uint64_t live; /* allocations not yet freed, plus one while the device offers it for more */
 };
 
-void *cpu_pages_alloc(uint64_t bytes, bool huge) {
-    uint64_t total;
-    if (!mlxn_add_u64(bytes, huge ? HUGE_PAGE : 0, &total) || total > SIZE_MAX) return NULL;
+/* Whole pages; with `huge`, so that the first byte lies on a huge page. */
+static uint8_t *map_pages(uint64_t bytes, uint64_t total, bool huge) {
     uint8_t *memory = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) return NULL;
     if (!huge) return memory;
@@ -29,8 +28,19 @@ void *cpu_pages_alloc(uint64_t bytes, bool huge) {
     return start;
 }
 
+void *cpu_pages_alloc(uint64_t bytes, bool huge) {
+    uint64_t total;
+    if (!mlxn_add_u64(bytes, huge ? HUGE_PAGE : 0, &total) || total > SIZE_MAX || !mlxn_alloc_take((size_t)total))
+        return NULL;
+    void *memory = map_pages(bytes, total, huge);
+    if (!memory) mlxn_alloc_give();
+    return memory;
+}
+
 void cpu_pages_free(void *memory, uint64_t bytes) {
-    if (memory) munmap(memory, (size_t)bytes);
+    if (!memory) return;
+    munmap(memory, (size_t)bytes);
+    mlxn_alloc_give();
 }
 
 static void drop(cpu_slab *slab) {

@@ -206,21 +206,27 @@ mlxn_status cpu_threads_start(cpu_device *device, mlxn_error *error) {
     uint32_t n = device->n_threads - 1;
     device->workers = mlxn_alloc_array(n ? n : 1, sizeof *device->workers);
     if (!device->workers) return mlxn_fail(error, MLXN_ERR_MEMORY, "device: out of memory for %u workers", n);
-    for (; device->n_workers < n; device->n_workers++) {
+    while (device->n_workers < n) {
+        const uint32_t number = device->n_workers + 1;
+        mlxn_status status = MLXN_OK;
         worker_start *start = mlxn_alloc(sizeof *start);
-        int rc = ENOMEM;
-        if (start) {
-            *start = (worker_start){device, device->n_workers + 1};
-            rc = pthread_create(&device->workers[device->n_workers], NULL, worker, start);
+        if (!start) {
+            status = mlxn_fail(error, MLXN_ERR_MEMORY, "device: out of memory for worker thread %u of %u", number, n);
+        } else {
+            *start = (worker_start){device, number};
+            int rc = pthread_create(&device->workers[number - 1], NULL, worker, start);
+            if (rc) {
+                mlxn_free(start);
+                status =
+                    mlxn_fail_code(error, MLXN_ERR_DEVICE, rc,
+                                   "device: worker thread %u of %u could not be started (error %d)", number, n, rc);
+            }
         }
-        if (rc) {
-            mlxn_free(start);
-            mlxn_fail_code(error, MLXN_ERR_DEVICE, rc,
-                           "device: worker thread %u of %u could not be started (error %d)", device->n_workers + 1, n,
-                           rc);
+        if (status) {
             cpu_threads_stop(device);
-            return MLXN_ERR_DEVICE;
+            return status;
         }
+        device->n_workers = number;
     }
     return MLXN_OK;
 }

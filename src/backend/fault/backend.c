@@ -7,9 +7,11 @@
 #include "backend/cpu/device.h"
 
 static _Atomic uint64_t calls, fails_at;
+static mlxn_command_buffer *_Atomic doomed; /* accepted, to fail when it executes; never looked into, may be gone */
 
 uint64_t mlxn_fault_at(uint64_t k) {
     uint64_t now = atomic_load(&calls);
+    atomic_store(&doomed, NULL);
     atomic_store(&fails_at, k ? now + k : 0);
     return now;
 }
@@ -69,14 +71,22 @@ static void program_destroy(void *impl, void *program) { mlxn_backend_cpu.progra
 static bool program_update(void *impl, void *program, const mlxn_node *node, size_t i) {
     return !fails() && mlxn_backend_cpu.program_update(impl, program, node, i);
 }
+static mlxn_run_result run(void *impl, mlxn_command_buffer *cb, mlxn_timeline **timeline, mlxn_error *error) {
+    mlxn_command_buffer *this_one = cb;
+    if (atomic_compare_exchange_strong(&doomed, &this_one, NULL)) {
+        mlxn_fail(error, MLXN_ERR_EXECUTION, "fault: execution fails as asked");
+        return MLXN_RUN_FAILED;
+    }
+    return cpu_queue_run(impl, cb, timeline, error);
+}
 static mlxn_status queue_create(void *impl, void **queue, mlxn_error *error) {
     FAIL_HERE("queue_create");
-    return mlxn_backend_cpu.queue_create(impl, queue, error);
+    return mlxn_host_queue_create(run, impl, queue, error);
 }
 static void queue_destroy(void *impl, void *queue) { mlxn_backend_cpu.queue_destroy(impl, queue); }
 static mlxn_status submit(void *impl, void *queue, mlxn_command_buffer *cb, bool will_wait, mlxn_error *error) {
     FAIL_HERE("submit");
-    if (fails()) atomic_store(&((cpu_device *)impl)->failure, MLXN_ERR_DEVICE);
+    if (fails()) atomic_store(&doomed, cb);
     return mlxn_backend_cpu.submit(impl, queue, cb, will_wait, error);
 }
 static bool wait_for(void *impl, void *queue, mlxn_command_buffer *cb, uint64_t timeout_ns) {

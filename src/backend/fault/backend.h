@@ -8,7 +8,8 @@
 extern const mlxn_backend mlxn_backend_fault;
 
 /* The k-th call from now fails with MLXN_ERR_DEVICE (1 = the next, 0 = none). Returns the number of calls so far. A
- * submission counts twice: as a call, and as an execution that fails after its work was accepted. */
+ * submission counts twice: as a call, and as the execution of that command buffer, which fails after its work was
+ * accepted. */
 uint64_t mlxn_fault_at(uint64_t k);
 
 #endif
