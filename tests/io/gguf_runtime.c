@@ -210,6 +210,33 @@ static void test_raw(void) {
     }
 }
 
+/* Loaded for a pool: exact sizes, a member of the residency set once, not the pool's to count or to end. */
+static void test_into_pool(void) {
+    static const uint8_t data[1028];
+    for (uint64_t elements = 256; elements <= 257; elements++) {
+        gw w = {0};
+        mlxn_gguf *file = open_one(&w, 0, 1, (uint64_t[]){elements}, data, (size_t)(4 * elements));
+        mlxn_buffer *buffer = NULL;
+        mlxn_pool *pool = NULL;
+        mlxn_pool_stats stats;
+        mlxn_error error;
+        CHECK(mlxn_pool_create(device, &pool, &error) == MLXN_OK, "%s", error.message);
+        mlxn_residency_reset_counters();
+        CHECK(mlxn_gguf_load_tensor(file, "t", device, &buffer, &error) == MLXN_OK, "%s", error.message);
+        CHECK(mlxn_pool_register_existing(pool, buffer, &error) == MLXN_OK, "%s", error.message);
+        mlxn_pool_get_stats(pool, &stats);
+        CHECK(mlxn_buffer_size(buffer) == 4 * elements && mlxn_residency_allocation_count() == 1, "one member of %d",
+              (int)mlxn_buffer_size(buffer));
+        CHECK(stats.in_use_count == 0 && stats.free_count == 0, "not the pool's");
+        mlxn_pool_destroy(pool);
+        CHECK(!memcmp(mlxn_buffer_contents(buffer), data, (size_t)(4 * elements)), "it outlives the pool");
+        mlxn_buffer_release(&buffer);
+        CHECK(mlxn_residency_allocation_count() == 0, "the last handle counts");
+        mlxn_gguf_close(file);
+        gw_free(&w);
+    }
+}
+
 static void test_refused(void) {
     gw w = {0};
     static const uint8_t zeros[74];
@@ -274,6 +301,7 @@ int main(void) {
     test_q5_k_independent();
     test_integers();
     test_raw();
+    test_into_pool();
     test_refused();
     test_allocations();
     CHECK(used() == 0, "nothing is left");
