@@ -118,6 +118,8 @@ static inline bool torture_once(const torture_kind *kind, const char *name, tort
     else
         CHECK(!memcmp(out, good, sizeof out), "%s, %s: %s %d could be done without, but the result is another", name,
               kind->backend, kind->what, (int)k);
+    mlxn_device_wait_idle(device, UINT64_MAX, NULL);
+    mlxn_queue_clear_status(mlxn_device_queue(device)); /* a failure that nobody waited for stays there */
     memset(out, 0, sizeof out);
     status = work(device, out, &error);
     CHECK(status == MLXN_OK, "%s, %s: the same work after %s %d failed: %s", name, kind->backend, kind->what, (int)k,
@@ -160,6 +162,13 @@ static inline void torture_one_kind(const torture_kind *kind, const char *name, 
 static inline void torture_all(const char *name, torture_work work, const mlxn_device_desc *desc, int least) {
     for (size_t i = 0; i < sizeof torture_kinds / sizeof *torture_kinds; i++)
         torture_one_kind(&torture_kinds[i], name, work, desc, least);
+}
+
+/* What failed on the default queue without anybody waiting for it. */
+static inline mlxn_status torture_queue_status(mlxn_device *device, mlxn_error *error) {
+    mlxn_queue *queue = mlxn_device_queue(device);
+    mlxn_status status = mlxn_queue_wait_idle(queue, UINT64_MAX, error);
+    return status ? status : mlxn_queue_status(queue, error);
 }
 
 /* ---- for the works: the first failure ends them, and its text is what they return ---- */
