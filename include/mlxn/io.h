@@ -114,8 +114,13 @@ MLXN_API mlxn_status mlxn_gguf_wrap(mlxn_gguf *file, uint32_t part, mlxn_device 
  * file may be closed. Errors: NOT_FOUND, UNSUPPORTED (a type of unknown size), MEMORY, LIMIT. */
 MLXN_API mlxn_status mlxn_gguf_load_tensor(mlxn_gguf *file, const char *name, mlxn_device *device, mlxn_buffer **out,
                                            mlxn_error *error);
-/* The same decoded to F32, elements in the same order: formats by mlxn_dequantize_row, I8 to I64 and F64 by
- * conversion (rounded to nearest). Type ids are those of the published list: 25 is I16, 17 is IQ2_XS, which is
+/* The same, and the pool makes the buffer a member of its device's residency set (mlxn_pool_register_existing). It is
+ * the caller's: of exactly the tensor's bytes, neither counted nor recycled by the pool, which it may outlive.
+ * Errors: as above, and ARGUMENT (the pool is of another device: "cannot mix residency-enabled devices"). */
+MLXN_API mlxn_status mlxn_gguf_load_tensor_into_pool(mlxn_gguf *file, const char *name, mlxn_device *device,
+                                                     mlxn_pool *pool, mlxn_buffer **out, mlxn_error *error);
+/* As mlxn_gguf_load_tensor, decoded to F32, elements in the same order: formats by mlxn_dequantize_row, I8 to I64 and
+ * F64 by conversion (rounded to nearest). Type ids are those of the published list: 25 is I16, 17 is IQ2_XS, which is
  * refused. */
 MLXN_API mlxn_status mlxn_gguf_load_tensor_f32(mlxn_gguf *file, const char *name, mlxn_device *device,
                                                mlxn_buffer **out, mlxn_error *error);

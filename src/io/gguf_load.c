@@ -41,6 +41,16 @@ mlxn_status mlxn_gguf_load_tensor(mlxn_gguf *file, const char *name, mlxn_device
     return finish(status, file, &tensor, out, error);
 }
 
+mlxn_status mlxn_gguf_load_tensor_into_pool(mlxn_gguf *file, const char *name, mlxn_device *device, mlxn_pool *pool,
+                                            mlxn_buffer **out, mlxn_error *error) {
+    mlxn_gguf_tensor tensor;
+    *out = NULL;
+    if (!pool) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "%s: pool is NULL", file->parts[0].name);
+    mlxn_status status = mlxn_gguf_load_tensor(file, name, device, out, error);
+    if (status || !mlxn_gguf_find_tensor(file, name, &tensor)) return status;
+    return finish(mlxn_pool_register_existing(pool, *out, error), file, &tensor, out, error);
+}
+
 static float plain_value(uint32_t type, const uint8_t *p) {
     switch (type) {
         case MLXN_GG_I8:

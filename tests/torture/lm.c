@@ -1,112 +1,132 @@
-/* Promise: whichever allocation fails while a model is loaded, a context made, text decoded and generated: the call
- * returns an error with a message, nothing is left of it, and the same call succeeds afterwards. */
+/* Promise: whichever allocation or backend call fails while a model is loaded, a context made, a prompt taken in and
+ * tokens generated: the call returns an error with a text, nothing is left of it, and the same calls then give the
+ * same logits and the same tokens on the same device and model. */
 #include "../unit/lm_tiny.h"
+#include "torture/torture.h"
 
-#include "base/base.h"
-
-static mlxn_device *device;
 static const char *path;
+static mlxn_model *model;
 
-/* But for the threads' work memory, which stays with the device. */
-static uint64_t memory_used(void) {
-    mlxn_device_info info = {.struct_size = sizeof info};
-    mlxn_device_get_info(device, &info);
-    return info.memory_used - info.memory_scratch;
+/* Everything that was computed, as one number. */
+static uint64_t digest(uint64_t hash, const void *data, size_t bytes) {
+    for (size_t i = 0; i < bytes; i++) hash = (hash ^ ((const uint8_t *)data)[i]) * 0x100000001b3ull;
+    return hash;
 }
 
-typedef struct state {
-    mlxn_model *model;
-    mlxn_context *context;
-    mlxn_sampler *sampler;
-} state;
-
-static mlxn_status load(state *s, mlxn_error *error) { return mlxn_model_load(device, path, NULL, &s->model, error); }
-
-static mlxn_status make_context(state *s, mlxn_error *error) {
-    mlxn_context_desc desc = {.struct_size = sizeof desc, .n_ctx = 100, .n_batch = 8, .n_sequences = 2};
-    return mlxn_context_create(s->model, &desc, &s->context, error);
+static mlxn_status load(mlxn_device *device, uint8_t *out, mlxn_error *error) {
+    mlxn_model *m = NULL;
+    mlxn_token *ids = NULL;
+    char *text = NULL;
+    size_t n = 0, bytes = 0;
+    mlxn_status status = mlxn_model_load(device, path, NULL, &m, error);
+    STEP(mlxn_tokenize(m, "torture", 7, 0, &ids, &n, error));
+    STEP(mlxn_detokenize(m, ids, n, true, &text, &bytes, error));
+    if (!status) memcpy(out, text, mlxn_min_u64(bytes, TORTURE_BYTES));
+    mlxn_free_memory(text);
+    mlxn_free_memory(ids);
+    mlxn_model_release(&m);
+    return status;
 }
 
-static mlxn_status make_sampler(state *s, mlxn_error *error) {
-    mlxn_sampler_desc desc = {.struct_size = sizeof desc, .temp = 1, .repeat_penalty = 1.1f};
-    return mlxn_sampler_create(&desc, TINY_VOCAB, &s->sampler, error);
+static void open_model(mlxn_device *device) {
+    mlxn_error error;
+    CHECK(mlxn_model_load(device, path, NULL, &model, &error) == MLXN_OK, "%s", error.message);
 }
+static void close_model(mlxn_device *device) { mlxn_model_release(&model); }
 
-static mlxn_status prefill(state *s, mlxn_error *error) {
+/* Rows of two sequences in several steps, some of them with logits. */
+static mlxn_status decode(mlxn_context *c, int n, uint64_t *hash, mlxn_error *error) {
     mlxn_batch_row rows[20];
-    for (int i = 0; i < 20; i++) rows[i] = (mlxn_batch_row){i, (uint32_t)i % 2, i % 3 == 0};
-    const float *logits;
-    mlxn_status status = mlxn_context_decode(s->context, rows, 20, NULL, NULL, &logits, error);
-    /* Steps that were complete stay: back to empty, so that every try does the same. */
-    for (uint32_t seq = 0; seq < 2; seq++) mlxn_context_truncate(s->context, seq, 0, NULL);
-    return status;
-}
-
-static mlxn_status step(state *s, mlxn_error *error) {
-    mlxn_batch_row rows[2] = {{3, 0, true}, {4, 1, true}};
-    const float *logits;
-    mlxn_status status = mlxn_context_decode(s->context, rows, 2, NULL, NULL, &logits, error);
-    for (uint32_t seq = 0; seq < 2; seq++) mlxn_context_truncate(s->context, seq, 0, NULL);
-    return status;
-}
-
-static bool hear(void *user, mlxn_token token, const char *text, size_t bytes) { return true; }
-
-static mlxn_status generate(state *s, mlxn_error *error) {
-    const mlxn_token prompt[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
-    mlxn_generate_desc desc = {.struct_size = sizeof desc, .n_predict = 5, .ignore_eos = true, .on_token = hear};
-    mlxn_generate_result result;
-    mlxn_status status = mlxn_generate(s->context, prompt, 11, s->sampler, &desc, &result, error);
-    mlxn_context_truncate(s->context, 0, 0, NULL);
-    CHECK(status == MLXN_OK || !result.ids, "an error leaves no ids");
-    mlxn_free_memory(result.ids);
-    return status;
-}
-
-/* Lets allocation 1, 2, 3, ... of one call fail until the call no longer reaches the failing one. */
-static void torture(state *s, const char *what, mlxn_status (*call)(state *, mlxn_error *), bool keeps) {
-    uint64_t before = memory_used();
-    for (uint64_t k = 1;; k++) {
-        mlxn_error error = {0};
-        uint64_t start = mlxn_alloc_count();
-        mlxn_alloc_fail_at(k);
-        mlxn_status status = call(s, &error);
-        mlxn_alloc_fail_at(0);
-        uint64_t made = mlxn_alloc_count() - start;
-        if (status == MLXN_OK && made < k) return; /* the failing allocation was not reached */
-        if (status == MLXN_OK) continue;           /* it could be done without */
-        CHECK(error.status == status && error.message[0], "%s: allocation %d: status %s, message \"%s\"", what,
-              (int)k, mlxn_status_name(status), error.message);
-        if (keeps) {
-            CHECK(memory_used() == before, "%s: allocation %d: %lld bytes of device memory leak", what, (int)k,
-                  (long long)(memory_used() - before));
-        }
-        if (k > 100000) {
-            CHECK(0, "%s: no end", what);
-            return;
-        }
+    const float *logits = NULL;
+    size_t wanted = 0;
+    for (int i = 0; i < n; i++) {
+        rows[i] = (mlxn_batch_row){i, (uint32_t)i % 2, i % 3 == 0};
+        wanted += rows[i].logits;
     }
+    mlxn_status status = mlxn_context_decode(c, rows, (size_t)n, NULL, NULL, &logits, error);
+    if (!status) *hash = digest(*hash, logits, wanted * TINY_VOCAB * sizeof *logits);
+    return status;
+}
+
+static mlxn_status generate(mlxn_context *c, uint64_t *hash, mlxn_error *error) {
+    const mlxn_token prompt[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+    mlxn_sampler *sampler = NULL;
+    mlxn_sampler_desc how = {.struct_size = sizeof how, .temp = 1, .repeat_penalty = 1.1f, .seed = 5};
+    mlxn_generate_desc desc = {.struct_size = sizeof desc, .n_predict = 5, .ignore_eos = true};
+    mlxn_generate_result result = {0};
+    mlxn_status status = mlxn_sampler_create(&how, TINY_VOCAB, &sampler, error);
+    STEP(mlxn_generate(c, prompt, 11, sampler, &desc, &result, error));
+    CHECK(status == MLXN_OK || !result.ids, "an error leaves no ids");
+    if (!status) *hash = digest(*hash, result.ids, result.n_ids * sizeof *result.ids);
+    mlxn_free_memory(result.ids);
+    mlxn_sampler_destroy(sampler);
+    return status;
+}
+
+static mlxn_status talk(mlxn_device *device, uint8_t *out, mlxn_error *error) {
+    mlxn_context *c = NULL;
+    uint64_t hash = 0xcbf29ce484222325ull;
+    mlxn_context_desc desc = {.struct_size = sizeof desc, .n_ctx = 100, .n_batch = 8, .n_sequences = 2};
+    mlxn_status status = mlxn_context_create(model, &desc, &c, error);
+    STEP(decode(c, 20, &hash, error));
+    STEP(decode(c, 2, &hash, error));
+    for (uint32_t seq = 0; seq < 2; seq++) STEP(mlxn_context_truncate(c, seq, 0, error));
+    STEP(generate(c, &hash, error));
+    mlxn_context_destroy(c);
+    if (!status) memcpy(out, &hash, sizeof hash);
+    return status;
+}
+
+/* A context that an error met goes on: what it had computed is kept, and the same step then succeeds. */
+static void test_goes_on(void) {
+    mlxn_device *device = torture_open("fault", NULL);
+    open_model(device);
+    mlxn_context *c = NULL;
+    mlxn_error error;
+    uint64_t good = 0, hash = 0;
+    CHECK(mlxn_context_create(model, NULL, &c, &error) == MLXN_OK, "%s", error.message);
+    mlxn_batch_row row = {7, 0, true};
+    const float *logits = NULL;
+    for (uint64_t k = 0; k < 40; k++) {
+        torture_watch("a context goes on", "backend call", k);
+        if (k) {
+            mlxn_fault_at(k);
+            mlxn_status status = mlxn_context_decode(c, &row, 1, NULL, NULL, &logits, &error);
+            mlxn_fault_at(0);
+            if (status) CHECK(torture_is_clean(&torture_kinds[2], status, &error), "%s", error.message);
+            CHECK(mlxn_context_truncate(c, 0, 0, &error) == MLXN_OK, "%s", error.message);
+        }
+        mlxn_status status = mlxn_context_decode(c, &row, 1, NULL, NULL, &logits, &error);
+        CHECK(status == MLXN_OK, "after backend call %d failed: %s", (int)k, error.message);
+        if (status) break;
+        hash = digest(0, logits, TINY_VOCAB * sizeof *logits);
+        if (!k) good = hash;
+        CHECK(hash == good, "other logits after backend call %d failed", (int)k);
+        CHECK(mlxn_context_truncate(c, 0, 0, &error) == MLXN_OK, "%s", error.message);
+    }
+    torture_unwatch();
+    mlxn_context_destroy(c);
+    close_model(device);
+    mlxn_device_release(&device);
 }
 
 int main(void) {
     const char *archs[] = {"llama", "gemma3"};
-    device = tiny_device(MLXN_PRECISION_FAST, 2);
-    for (size_t i = 0; i < sizeof archs / sizeof *archs; i++) {
-        state s = {0};
+    mlxn_backend_extra = &mlxn_backend_fault;
+    for (size_t i = 0; i < 2; i++) {
+        char name[64];
         path = tiny_file(&(tiny){.arch = archs[i]});
-        torture(&s, "load", load, true);
-        torture(&s, "context", make_context, true);
-        torture(&s, "sampler", make_sampler, true);
-        torture(&s, "prefill", prefill, false); /* what grows with the calls may stay */
-        torture(&s, "step", step, false);
-        torture(&s, "generate", generate, false);
-        mlxn_sampler_destroy(s.sampler);
-        mlxn_context_destroy(s.context);
-        mlxn_model_release(&s.model);
-        CHECK(memory_used() == 0, "%s: %llu bytes of device memory are left", archs[i],
-              (unsigned long long)memory_used());
+        for (size_t kind = 0; kind < 3; kind += 2) { /* null has no logits */
+            snprintf(name, sizeof name, "load %s", archs[i]);
+            torture_one_kind(&torture_kinds[kind], name, load, NULL, 20);
+            torture_prepare = open_model;
+            torture_cleanup = close_model;
+            snprintf(name, sizeof name, "talk to %s", archs[i]);
+            torture_one_kind(&torture_kinds[kind], name, talk, NULL, 20);
+            torture_prepare = torture_cleanup = NULL;
+        }
+        if (i == 0) test_goes_on();
         unlink(path);
     }
-    mlxn_device_release(&device);
     return TEST_DONE();
 }

@@ -82,6 +82,9 @@ static inline void torture_check_idle(mlxn_device *device, const char *name, con
 
 /* ---- the work, with a failure and without ---- */
 
+/* Around each pair of runs, without failures: what the work finds and leaves. */
+static void (*torture_prepare)(mlxn_device *device), (*torture_cleanup)(mlxn_device *device);
+
 static inline mlxn_device *torture_open(const char *backend, const mlxn_device_desc *more) {
     mlxn_device_desc desc = more ? *more : (mlxn_device_desc){0};
     desc.struct_size = sizeof desc;
@@ -107,6 +110,8 @@ static inline bool torture_once(const torture_kind *kind, const char *name, tort
     uint64_t blocks = mlxn_alloc_live();
     mlxn_device *device = torture_open(kind->backend, desc);
     torture_watch(name, kind->what, k);
+    if (torture_prepare) torture_prepare(device);
+    uint64_t bytes = torture_bytes(device);
     memset(out, 0, sizeof out);
     uint64_t start = kind->fail_at(k);
     mlxn_status status = work(device, out, &error);
@@ -119,6 +124,8 @@ static inline bool torture_once(const torture_kind *kind, const char *name, tort
         CHECK(!memcmp(out, good, sizeof out), "%s, %s: %s %d could be done without, but the result is another", name,
               kind->backend, kind->what, (int)k);
     mlxn_device_wait_idle(device, UINT64_MAX, NULL);
+    CHECK(torture_bytes(device) == bytes, "%s, %s: %s %d: %lld bytes of device memory are left", name, kind->backend,
+          kind->what, (int)k, (long long)(torture_bytes(device) - bytes));
     mlxn_queue_clear_status(mlxn_device_queue(device)); /* a failure that nobody waited for stays there */
     memset(out, 0, sizeof out);
     status = work(device, out, &error);
@@ -126,6 +133,7 @@ static inline bool torture_once(const torture_kind *kind, const char *name, tort
           error.message);
     CHECK(!memcmp(out, good, sizeof out), "%s, %s: another result after %s %d failed", name, kind->backend,
           kind->what, (int)k);
+    if (torture_cleanup) torture_cleanup(device);
     torture_check_idle(device, name, kind->what, k);
     mlxn_device_release(&device);
     CHECK(torture_settled(blocks), "%s, %s: %s %d: %lld blocks of memory are left", name, kind->backend, kind->what,
@@ -144,7 +152,9 @@ static inline void torture_one_kind(const torture_kind *kind, const char *name, 
     mlxn_device *device = torture_open(kind->backend, desc);
     memset(good, 0, sizeof good);
     torture_watch(name, "without a failure", 0);
+    if (torture_prepare) torture_prepare(device);
     mlxn_status status = work(device, good, &error);
+    if (torture_cleanup) torture_cleanup(device);
     CHECK(status == MLXN_OK, "%s, %s: the work itself: %s", name, kind->backend, error.message);
     mlxn_device_release(&device);
     CHECK(torture_settled(blocks), "%s, %s: the work itself leaves blocks of memory", name, kind->backend);
