@@ -16,6 +16,9 @@
  * Without `timing` the last commit is a blocking one and moves the counter of blocking commits; with it the commit
  * and the wait are apart, and the counter stays. In a direct session fuse, reorder and dual have no effect.
  *
+ * With MLX_METAL_CAPTURE and METAL_CAPTURE_ENABLED=1 the first session of the process is a capture scope (profile.h):
+ * from its beginning to its end, whatever that is.
+ *
  * Thread rule: an executor may be used by any thread; a session by one at a time. */
 #ifndef MLXN_EXECUTOR_H
 #define MLXN_EXECUTOR_H
