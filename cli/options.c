@@ -53,7 +53,7 @@ static const row rows[] = {
     {CMD_PROFILE, 0, "trace", NULL, TEXT, AT(trace_file), "FILE", NULL, NULL, 0, 0, NULL,
      "write a trace that ui.perfetto.dev and chrome://tracing open"},
     {CMD_PROFILE, 0, "html", NULL, TEXT, AT(html_file), "FILE", NULL, NULL, 0, 0, NULL,
-     "write a page with the timeline and a roofline plot; it needs no network"},
+     "write a page with the timeline, a roofline plot and the tables; it needs no network"},
     {CMD_BENCH, 'p', "prompt", NULL, LIST, AT(prompts), "N,...", "512", NULL, 0, COUNT_MAX, NULL,
      "prompt tokens to process; 0 = no such test"},
     {CMD_BENCH, 'n', "n-predict", "max-tokens", LIST, AT(generated), "N,...", "128", NULL, 0, COUNT_MAX, NULL,

@@ -2,10 +2,12 @@
  *
  * Both phases run once to warm up; then the prompt is processed and -n tokens are decoded greedily with a profiler
  * that listens. The schedule is that of any other run. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "profile.h"
 
@@ -96,6 +98,28 @@ static int measure(profile_result *result, const mlxn_token *ids, size_t n) {
     return code;
 }
 
+/* Found out before the work, not after it. The file that is there is kept until then. */
+static int check_path(const char *option, const char *path) {
+    if (!path) return EXIT_GOOD;
+    if (!*path) return cli_fail(EXIT_USAGE, "%s: the path is empty; give the name of a file to write", option);
+    bool is_new = access(path, F_OK) != 0;
+    FILE *file = fopen(path, "ab");
+    if (!file)
+        return cli_fail(EXIT_FAILED, "%s: \"%s\": %s; give a path that can be written", option, path, strerror(errno));
+    fclose(file);
+    if (is_new) remove(path);
+    return EXIT_GOOD;
+}
+
+static int check_options(const cli_options *options) {
+    if (options->prompt && !*options->prompt)
+        return cli_fail(EXIT_USAGE, "the prompt is empty; give some text after -p or in the file of -f");
+    if (options->trace_file && options->html_file && !strcmp(options->trace_file, options->html_file))
+        return cli_fail(EXIT_USAGE, "--trace and --html: both are \"%s\"; give two names", options->html_file);
+    int code = check_path("--trace", options->trace_file);
+    return code ? code : check_path("--html", options->html_file);
+}
+
 static int write_files(const profile_result *result) {
     const cli_options *options = result->options;
     mlxn_error error = {0};
@@ -147,8 +171,8 @@ static int profile(profile_result *result) {
 
 int cmd_profile(const cli_options *options) {
     cli_runtime runtime = {0};
-    if (options->prompt && !*options->prompt)
-        return cli_fail(EXIT_USAGE, "the prompt is empty; give some text after -p or in the file of -f");
+    int code = check_options(options);
+    if (code) return code;
     profile_result *result = calloc(1, sizeof *result);
     if (!result) return cli_fail(EXIT_FAILED, "profile: out of memory; close other programs");
     result->options = options;
@@ -156,7 +180,7 @@ int cmd_profile(const cli_options *options) {
     time_t now = time(NULL);
     struct tm utc;
     if (gmtime_r(&now, &utc)) strftime(result->date, sizeof result->date, "%Y-%m-%d %H:%M UTC", &utc);
-    int code = cli_open_model(options, false, &runtime);
+    code = cli_open_model(options, false, &runtime);
     if (!code) {
         result->device.struct_size = sizeof result->device;
         mlxn_device_get_info(runtime.device, &result->device);

@@ -12,7 +12,8 @@ static const char page[] = {
     , 0};
 static const char mark[] = "@DATA@";
 
-/* The timeline shows whole command buffers: all of a prompt, the first few steps of decoding, up to a bound. */
+/* The timeline shows whole command buffers: all of a prompt, the first few steps of decoding, up to a bound, which
+ * cuts only the first of them. So a page stays below a megabyte or so. */
 enum { MOST_SHOWN = 8000, STEPS_SHOWN = 6 };
 
 /* [kind, row of ops or label of a command buffer, queue, start, length, busy, command buffer], ns from the beginning
@@ -33,8 +34,8 @@ static json_t *events_json(const profile_phase *phase, bool decode) {
     uint64_t steps = 0, n = 0;
     for (uint64_t i = 0; array && i < phase->n_events; i++) {
         const mlxn_profile_event *e = &phase->events[i];
-        if (e->kind == MLXN_PROFILE_COMMAND_BUFFER && ((decode && steps == STEPS_SHOWN) || n + e->index > MOST_SHOWN))
-            break;
+        bool next = e->kind == MLXN_PROFILE_COMMAND_BUFFER && n;
+        if (n == MOST_SHOWN || (next && ((decode && steps == STEPS_SHOWN) || n + e->index >= MOST_SHOWN))) break;
         steps += e->kind == MLXN_PROFILE_COMMAND_BUFFER;
         n++;
         json_array_append_new(array, event_json(phase, e));
