@@ -105,7 +105,8 @@ static int check_path(const char *option, const char *path) {
     bool is_new = access(path, F_OK) != 0;
     FILE *file = fopen(path, "ab");
     if (!file)
-        return cli_fail(EXIT_FAILED, "%s: \"%s\": %s; give a path that can be written", option, path, strerror(errno));
+        return cli_fail(EXIT_FAILED, "%s: \"%s\": %s; give a path that can be written", option, path,
+                        strerror(errno));
     fclose(file);
     if (is_new) remove(path);
     return EXIT_GOOD;
