@@ -22,7 +22,9 @@ typedef struct mlxn_rms_norm_params {
 
 typedef enum mlxn_rope_pairing {
     MLXN_ROPE_INTERLEAVED = 0, /* pairs (2i, 2i+1) */
-    MLXN_ROPE_HALF = 1         /* pairs (i, i + rope_dims/2), "NeoX" */
+    MLXN_ROPE_HALF = 1,        /* pairs (i, i + rope_dims/2), "NeoX" */
+    MLXN_ROPE_HEAD_HALF = 2,   /* pairs (i, i + D/2), i < rope_dims/2: "proportional" rope */
+    MLXN_ROPE_QUARTER = 3      /* rope_multi only: each half of the channels as HALF, by axis 0 and by axis 1 */
 } mlxn_rope_pairing;
 
 typedef struct mlxn_rope_params {
@@ -31,6 +33,29 @@ typedef struct mlxn_rope_params {
     float base;         /* > 0 */
     float freq_scale;   /* multiplies positions; 0 counts as 1 */
 } mlxn_rope_params;
+
+/* Which axis of `positions` turns pair i; `sector` is i modulo the sum of the sections (1 if that is 0). */
+typedef enum mlxn_rope_axes {
+    MLXN_ROPE_AXES_ONE = 0,         /* axis 0 */
+    MLXN_ROPE_AXES_SECTIONS = 1,    /* the section that sector lies in ("mrope") */
+    MLXN_ROPE_AXES_INTERLEAVED = 2, /* sector mod 3 while sector < 3 * sections[sector mod 3], else 3 ("imrope") */
+    MLXN_ROPE_AXES_VISION = 3       /* axis 0 in section 0, axis 1 in section 1; frequencies start anew at section 1 */
+} mlxn_rope_axes;
+
+typedef struct mlxn_rope_multi_params {
+    uint32_t pairing;           /* mlxn_rope_pairing */
+    uint32_t rope_dims, offset; /* channels [offset, offset + rope_dims) turn; even; rope_dims 0 = D */
+    uint32_t freq_dims;         /* pair i: base^(-2i/freq_dims); 0 = rope_dims (half of it: QUARTER, VISION) */
+    float base, freq_scale;     /* as in mlxn_rope_params */
+    uint32_t axes;              /* mlxn_rope_axes */
+    uint32_t sections[4];
+    /* YaRN, where ext_factor is not 0: mix = ext_factor * (1 - clamp((i - ramp_low) / max(0.001, ramp_high - ramp_low),
+     * 0, 1)); frequencies are multiplied by freq_scale * (1 - mix) + mix, sines and cosines by attn_factor *
+     * (1 + 0.1 ln(1/freq_scale)); without YaRN by attn_factor alone. */
+    float ext_factor, attn_factor; /* attn_factor: 0 counts as 1 */
+    float ramp_low, ramp_high;     /* pairs; mlxn_rope_yarn_ramp computes them */
+    uint32_t inverse;              /* 1: turns back */
+} mlxn_rope_multi_params;
 
 typedef struct mlxn_norm_rope_params {
     float eps; /* as in mlxn_rms_norm_params */

@@ -66,7 +66,8 @@ MLXN_API mlxn_status mlxn_norm_add(mlxn_encoder *encoder, mlxn_tensor x, mlxn_te
 /* Rotary position embedding (Su et al. 2021). x, out: [T, H, D] f32/f16/bf16; positions: [T] u32; factors: optional
  * [rope_dims/2] f32, divides the angle of each pair. Pair i turns by position * f[i], one f32 product, with f[i] =
  * freq_scale * base^(-2i/rope_dims) / factors[i] computed in double and rounded to f32; elements beyond rope_dims
- * pass through. out may be x. */
+ * pass through. Pairing HEAD_HALF turns (i, i + D/2), i < rope_dims/2, by frequencies of base^(-2i/D). out may be
+ * x. */
 MLXN_API mlxn_status mlxn_rope(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor positions, mlxn_tensor factors,
                                mlxn_tensor out, const mlxn_rope_params *params);
 
@@ -136,6 +137,14 @@ MLXN_API mlxn_status mlxn_ssm_norm_gate(mlxn_encoder *encoder, mlxn_tensor x, ml
 MLXN_API mlxn_status mlxn_group_norm(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor bias,
                                      mlxn_tensor out, const mlxn_group_norm_params *params);
 
+/* Rotary position embedding in all its forms: rope with several position axes, a range of channels, any length of the
+ * row of frequencies, YaRN (Peng et al. 2023) and the inverse rotation, which is also the gradient. x, out: [T, H, D]
+ * f32/f16/bf16; positions: [T], or [A, T] with an axis per row, u32 or i32; factors: optional [rope_dims/2] f32,
+ * divides the angle of each pair (Llama 3, LongRoPE; 1e30 stops a pair). The frequency of a pair is computed in
+ * double and rounded to f32, the angle is one f32 product. out may be x. */
+MLXN_API mlxn_status mlxn_rope_multi(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor positions, mlxn_tensor factors,
+                                     mlxn_tensor out, const mlxn_rope_multi_params *params);
+
 /* The generic form that all of the above end in: `args` in the order of the operation's argument table
  * (`mlxn ops --json`), `params` of exactly `params_size` bytes (NULL and 0 if the operation has none). */
 typedef struct mlxn_arg {
@@ -177,6 +186,14 @@ typedef struct mlxn_op_alias_info {
 } mlxn_op_alias_info;
 /* Row i of the table of other names; false past the last. */
 MLXN_API bool mlxn_op_alias(uint32_t i, mlxn_op_alias_info *out);
+
+/* For mlxn_rope_multi_params: between which pairs YaRN's ramp lies, for a model trained on `context` positions:
+ * c(beta) = dims ln(context / (2 pi beta)) / (2 ln base), low = c(beta_fast), high = c(beta_slow), rounded down and
+ * up where `whole` is set, kept within [0, dims - 1]. Usual betas: 32 and 1. */
+MLXN_API void mlxn_rope_yarn_ramp(uint32_t dims, double base, double context, double beta_fast, double beta_slow,
+                                  bool whole, float *low, float *high);
+/* The base of NTK scaling by `scale`: base * scale^(dims / (dims - 2)); dims > 2. */
+MLXN_API double mlxn_rope_ntk_base(uint32_t dims, double base, double scale);
 
 typedef struct mlxn_kernel_info {
     const char *op, *backend, *kernel, *needs; /* needs: "" or instruction sets, "avx512+vnni" */

@@ -149,3 +149,9 @@ mlxn_status mlxn_group_norm(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w,
     const mlxn_arg args[] = {arg(&x), opt(&w), opt(&bias), arg(&out)};
     return mlxn_encode(encoder, MLXN_OP_group_norm, args, 4, params, params ? sizeof *params : 0);
 }
+
+mlxn_status mlxn_rope_multi(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor positions, mlxn_tensor factors,
+                            mlxn_tensor out, const mlxn_rope_multi_params *params) {
+    const mlxn_arg args[] = {arg(&x), arg(&positions), opt(&factors), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_rope_multi, args, 4, params, params ? sizeof *params : 0);
+}

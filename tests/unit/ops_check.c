@@ -2,6 +2,8 @@
  * and both values; and accepts the first case of its own harness. Other names lead to operations. */
 #include "../test.h"
 
+#include <math.h>
+
 #include <stdlib.h>
 
 #include "ops/case.h"
@@ -146,9 +148,22 @@ static void relations(void) {
     mlxn_view q = tensor(MLXN_F32, 3, 2, 9, 64, 0), n = tensor(MLXN_U32, 1, 2, 0, 0, 0);
     mlxn_rope_params rope = {MLXN_ROLE_IN + 6, 0, 1e4f, 0}, odd = {MLXN_ROPE_HALF, 33, 1e4f, 0};
     says(&mlxn_opdef_rope, (mlxn_view[]){q, n, absent, q}, &rope,
-         "rope: params: pairing is 7, want 0 (interleaved) or 1 (half)");
+         "rope: params: pairing is 7, want 0 (interleaved), 1 (half) or 2 (half a head)");
     says(&mlxn_opdef_rope, (mlxn_view[]){q, n, absent, q}, &odd,
          "rope: params: rope_dims is 33, want an even number up to 64 (last dim of x)");
+    mlxn_rope_multi_params sections = {
+        .pairing = MLXN_ROPE_HALF, .base = 1e4f, .axes = 1, .sections = {8, 12, 12, 0}};
+    says(&mlxn_opdef_rope_multi, (mlxn_view[]){q, n, absent, q}, &sections,
+         "rope_multi: positions: has 1 axes, want 3 or more (axes is 1)");
+    /* dims ln(4096 / 64 pi) / (2 ln 10000) is 20.9, and with 2 pi 45.0 */
+    float low, high;
+    mlxn_rope_yarn_ramp(128, 10000, 4096, 32, 1, true, &low, &high);
+    CHECK(low == 20 && high == 46, "the ramp goes from %g to %g, want 20 to 46", (double)low, (double)high);
+    mlxn_rope_yarn_ramp(128, 10000, 4096, 32, 1, false, &low, &high);
+    CHECK(fabsf(low - 20.944f) < 1e-3f && fabsf(high - 45.027f) < 1e-3f, "the ramp goes from %g to %g", (double)low,
+          (double)high);
+    double base = mlxn_rope_ntk_base(66, 10000, 64);
+    CHECK(fabs(base - 10000 * 64 * pow(64, 2.0 / 64)) < 1e-6, "the stretched base is %g", base);
     mlxn_view cache = tensor(MLXN_F16, 4, 1, 2, 128, 64), wide = tensor(MLXN_F16, 4, 1, 2, 128, 65);
     says(&mlxn_opdef_attention, (mlxn_view[]){q, cache, cache, n, n, q}, &(mlxn_attention_params){0.125f, 0, 0},
          "attention: q: dim[1] is 9, want a multiple of 2 (heads of k_cache)");
