@@ -39,7 +39,7 @@ typedef enum mlxn_rope_axes {
     MLXN_ROPE_AXES_ONE = 0,         /* axis 0 */
     MLXN_ROPE_AXES_SECTIONS = 1,    /* the section that sector lies in ("mrope") */
     MLXN_ROPE_AXES_INTERLEAVED = 2, /* sector mod 3 while sector < 3 * sections[sector mod 3], else 3 ("imrope") */
-    MLXN_ROPE_AXES_VISION = 3       /* axis 0 in section 0, axis 1 in section 1; frequencies start anew at section 1 */
+    MLXN_ROPE_AXES_VISION = 3       /* section 0 by axis 0, section 1 by axis 1, where frequencies start anew */
 } mlxn_rope_axes;
 
 typedef struct mlxn_rope_multi_params {
@@ -49,9 +49,9 @@ typedef struct mlxn_rope_multi_params {
     float base, freq_scale;     /* as in mlxn_rope_params */
     uint32_t axes;              /* mlxn_rope_axes */
     uint32_t sections[4];
-    /* YaRN, where ext_factor is not 0: mix = ext_factor * (1 - clamp((i - ramp_low) / max(0.001, ramp_high - ramp_low),
-     * 0, 1)); frequencies are multiplied by freq_scale * (1 - mix) + mix, sines and cosines by attn_factor *
-     * (1 + 0.1 ln(1/freq_scale)); without YaRN by attn_factor alone. */
+    /* YaRN, where ext_factor is not 0: mix = ext_factor * (1 - clamp((i - ramp_low) / max(0.001, ramp_high -
+     * ramp_low), 0, 1)); frequencies are multiplied by freq_scale * (1 - mix) + mix, sines and cosines by
+     * attn_factor * (1 + 0.1 ln(1/freq_scale)); without YaRN by attn_factor alone. */
     float ext_factor, attn_factor; /* attn_factor: 0 counts as 1 */
     float ramp_low, ramp_high;     /* pairs; mlxn_rope_yarn_ramp computes them */
     uint32_t inverse;              /* 1: turns back */
