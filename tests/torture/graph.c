@@ -163,7 +163,43 @@ static mlxn_status work(mlxn_device *device, uint8_t *out, mlxn_error *error) {
     return status;
 }
 
+/* However full the open command buffer is: a capture that cannot be taken goes on, and is taken whole later. */
+static void test_full_list(void) {
+    mlxn_error error;
+    for (int n = 1; n <= 70; n++) {
+        mlxn_status status = MLXN_ERR_MEMORY;
+        for (uint64_t k = 1; status && k < 100; k++) {
+            mlxn_device *device = torture_open("null", NULL); /* no command buffer lies ready for reuse */
+            mlxn_buffer *b = NULL;
+            mlxn_encoder *e = NULL;
+            mlxn_graph *graph = NULL;
+            CHECK(mlxn_buffer_create(device, 128, &b, &error) == MLXN_OK, "%s", error.message);
+            CHECK(mlxn_encoder_create(device, &e, &error) == MLXN_OK, "%s", error.message);
+            for (int i = 0; i < n; i++) mlxn_encoder_fill(e, b, (uint64_t)i, 1, 1); /* no barrier between: n nodes */
+            CHECK(mlxn_encoder_start_capture(e, &error) == MLXN_OK, "%s", error.message);
+            mlxn_encoder_fill(e, b, 0, 64, 2);
+            mlxn_alloc_fail_at(k);
+            status = mlxn_encoder_take_capture(e, &graph, &error);
+            mlxn_alloc_fail_at(0);
+            if (status) {
+                CHECK(!graph && mlxn_encoder_is_capturing(e), "%d before, allocation %d: the capture goes on", n,
+                      (int)k);
+                CHECK(mlxn_encoder_take_capture(e, &graph, &error) == MLXN_OK, "taken later: %s", error.message);
+            }
+            CHECK(mlxn_graph_node_count(graph) == 1, "%d before, allocation %d: %d nodes", n, (int)k,
+                  (int)mlxn_graph_node_count(graph));
+            mlxn_encoder_launch(e, graph);
+            CHECK(mlxn_encoder_commit_and_wait(e, NULL, &error) == MLXN_OK, "%s", error.message);
+            mlxn_graph_destroy(graph);
+            mlxn_encoder_destroy(e);
+            mlxn_buffer_release(&b);
+            mlxn_device_release(&device);
+        }
+    }
+}
+
 int main(void) {
     torture_all("graph", work, NULL, 40);
+    test_full_list();
     return TEST_DONE();
 }
