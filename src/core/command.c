@@ -29,7 +29,7 @@ mlxn_command_buffer *mlxn_cb_begin(mlxn_queue *queue) {
     cb->dispatches = cb->barriers = cb->hazard_barriers = 0;
     cb->next = NULL;
     cb->cursor = 0;
-    cb->started = cb->timed = false;
+    cb->started = cb->timed = cb->retired = false;
     cb->ran_ns[0] = cb->ran_ns[1] = 0;
     mlxn_live_add(device, cb);
     return cb;
@@ -123,10 +123,11 @@ void mlxn_cb_finish(mlxn_command_buffer *cb, const mlxn_error *failure) {
         mlxn_device_log(cb->device, "mlxn: %s", cb->error.message);
     }
     if (cb->samples) mlxn_profile_collect(cb);
-    mlxn_live_remove(cb->device, cb);
+    mlxn_live_retire(cb->device, cb);
     mlxn_list_clear(&cb->list);
     mlxn_residency_settle(cb->device);
     atomic_store_explicit(&cb->state, failure ? MLXN_CB_FAILED : MLXN_CB_COMPLETED, memory_order_release);
+    mlxn_live_remove(cb->device, cb); /* behind the state: who waits for all that live misses nothing */
 }
 
 void mlxn_cb_discard(mlxn_command_buffer *cb) {

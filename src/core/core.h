@@ -206,6 +206,7 @@ struct mlxn_command_buffer {
     /* owned by device->live */
     uint64_t serial;
     struct mlxn_command_buffer *live_before, *live_after;
+    bool retired;        /* its work is done, its nodes go: host access passes it by */
     uint64_t use_serial; /* unretained mode; 0 while it names no buffer */
     struct mlxn_command_buffer *use_before, *use_after;
     /* owned by the queue while in flight */
@@ -337,6 +338,8 @@ void mlxn_queue_note_failure(mlxn_queue *queue, const mlxn_error *failure);
 
 /* live.c: the live list */
 void mlxn_live_add(mlxn_device *device, mlxn_command_buffer *cb);
+/* Its work is done: nothing that it names is in use by it any more. It stays in the list until its state says so. */
+void mlxn_live_retire(mlxn_device *device, mlxn_command_buffer *cb);
 void mlxn_live_remove(mlxn_device *device, mlxn_command_buffer *cb);
 /* Unretained mode: cb is about to name its first buffer. */
 void mlxn_live_begin_use(mlxn_device *device, mlxn_command_buffer *cb);

@@ -46,14 +46,14 @@ static bool find_in_nodes(const mlxn_node *nodes, size_t n, const mlxn_mapping_r
     return false;
 }
 
-/* With the lock of the live list held: nodes of committed command buffers do not change, and live as long as those
- * are in the list. */
+/* With the lock of the live list held: nodes of committed command buffers do not change, and live until those
+ * are retired. */
 static mlxn_status meet_work(const mlxn_device *device, const mlxn_mapping_record *r, const char *verb,
                              mlxn_error *error) {
     for (const mlxn_command_buffer *cb = device->live.first; cb; cb = cb->live_after) {
         const mlxn_node *node;
         mlxn_access access;
-        if (mlxn_command_buffer_state(cb) != MLXN_CB_COMMITTED ||
+        if (cb->retired || mlxn_command_buffer_state(cb) != MLXN_CB_COMMITTED ||
             !find_in_nodes(cb->list.nodes, cb->list.count, r, &node, &access))
             continue;
         return mlxn_fail(error, MLXN_ERR_STATE,

@@ -68,9 +68,33 @@ static mlxn_buffer *take_idle(mlxn_live_list *live) {
     return idle;
 }
 
+/* With the lock held: unretained mode, cb names nothing any more. Returns the buffers that die with that. */
+static mlxn_buffer *drop_uses(mlxn_live_list *live, mlxn_command_buffer *cb) {
+    if (!cb->use_serial) return NULL;
+    end_use(live, cb);
+    return take_idle(live);
+}
+
+/* Without the lock: callbacks of wrapped memory are the user's. */
+static void destroy_all(mlxn_buffer *idle) {
+    while (idle) {
+        mlxn_buffer *next = idle->deferred_after;
+        mlxn_buffer_destroy(idle);
+        idle = next;
+    }
+}
+
+void mlxn_live_retire(mlxn_device *device, mlxn_command_buffer *cb) {
+    if (!device->checked && !cb->use_serial) return;
+    pthread_mutex_lock(&device->live.lock);
+    cb->retired = true;
+    mlxn_buffer *idle = drop_uses(&device->live, cb);
+    pthread_mutex_unlock(&device->live.lock);
+    destroy_all(idle);
+}
+
 void mlxn_live_remove(mlxn_device *device, mlxn_command_buffer *cb) {
     mlxn_live_list *live = &device->live;
-    mlxn_buffer *idle = NULL;
     pthread_mutex_lock(&live->lock);
     if (cb->serial) {
         if (cb->live_before)
@@ -83,16 +107,9 @@ void mlxn_live_remove(mlxn_device *device, mlxn_command_buffer *cb) {
             live->last = cb->live_before;
         cb->serial = 0;
     }
-    if (cb->use_serial) {
-        end_use(live, cb);
-        idle = take_idle(live);
-    }
+    mlxn_buffer *idle = drop_uses(live, cb);
     pthread_mutex_unlock(&live->lock);
-    while (idle) { /* outside the lock: callbacks of wrapped memory are the user's */
-        mlxn_buffer *next = idle->deferred_after;
-        mlxn_buffer_destroy(idle);
-        idle = next;
-    }
+    destroy_all(idle);
 }
 
 bool mlxn_live_uses(mlxn_device *device, uint64_t last_use) {

@@ -4,6 +4,7 @@
  *
  * Usage: queues [cpu|null] */
 #include <pthread.h>
+#include <stdatomic.h>
 #include <time.h>
 
 #include "session/common.h"
@@ -208,6 +209,38 @@ static void test_drop_queues_in_flight(void) {
     }
 }
 
+/* Memory of the caller's that takes its time to go. */
+static _Atomic bool going, gone;
+static void go_slowly(void *user, void *memory, uint64_t bytes) {
+    atomic_store(&going, true);
+    nanosleep(&(struct timespec){0, 20000000}, NULL);
+    atomic_store(&gone, true);
+}
+
+/* Idle means that the work has let go of what it used, too. */
+static void test_idle_is_done(bool unretained) {
+    mlxn_device_desc desc = {
+        .struct_size = sizeof desc, .backend = device_name, .checked = unretained, .unretained = unretained};
+    mlxn_device *device = NULL;
+    mlxn_encoder *e = NULL;
+    mlxn_buffer *b = NULL;
+    static float memory[4];
+    OK(mlxn_device_create(&desc, &device, NULL));
+    OK(mlxn_buffer_wrap(device, memory, sizeof memory, go_slowly, NULL, &b, NULL));
+    OK(mlxn_encoder_create(device, &e, NULL));
+    OK(mlxn_encoder_fill(e, b, 0, sizeof memory, 1));
+    mlxn_buffer_release(&b); /* what is recorded keeps it */
+    atomic_store(&going, false);
+    atomic_store(&gone, false);
+    OK(mlxn_encoder_commit(e, NULL, NULL));
+    while (!atomic_load(&going)) nanosleep(&(struct timespec){0, 100000}, NULL);
+    OK(mlxn_device_wait_idle(device, UINT64_MAX, NULL));
+    CHECK(atomic_load(&gone), "the memory has gone");
+    CHECK(mlxn_command_buffer_state(mlxn_encoder_command_buffer(e)) == MLXN_CB_COMPLETED, "and the state says so");
+    mlxn_encoder_destroy(e);
+    mlxn_device_release(&device);
+}
+
 int main(int argc, char **argv) {
     const char *devices[] = {"cpu", "null"};
     for (int i = 0; i < 2; i++) {
@@ -218,6 +251,8 @@ int main(int argc, char **argv) {
         test_values_are_reached_in_order();
         test_failure_crosses_devices();
         test_drop_queues_in_flight();
+        test_idle_is_done(false);
+        test_idle_is_done(true);
     }
     return TEST_DONE();
 }
