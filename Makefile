@@ -27,7 +27,8 @@ demo: build/build.ninja
 test: setup
 	@tools/run-tests
 
-test-all: setup
+test-all:
+	@tools/setup --browser
 	@tools/run-tests --all
 
 bench: all
