@@ -90,8 +90,10 @@ static void run_items(cpu_device *device, const cpu_task *task, uint32_t thread)
         if (task->phase < task->items[i].plan.phases) run_item(device, task, &task->items[i], thread);
 }
 
-/* The same, timed. A thread that finds nothing left of an item leaves no trace in its sample. */
+/* The same, timed. A thread that finds nothing left of an item leaves no trace in its sample. What follows an item at
+ * once begins when that ended: one look at the clock for both. */
 static void run_items_sampled(cpu_device *device, const cpu_task *task, uint32_t thread) {
+    uint64_t now = 0;
     for (size_t i = 0; i < task->count; i++) {
         cpu_item *item = &task->items[i];
         mlxn_sample *sample = &task->samples[i];
@@ -99,12 +101,12 @@ static void run_items_sampled(cpu_device *device, const cpu_task *task, uint32_t
         uint64_t seen = __atomic_load_n(&sample->start_ns, __ATOMIC_RELAXED);
         uint64_t taken = atomic_load_explicit(&item->next[task->phase], memory_order_relaxed);
         if (seen && taken >= item->plan.chunks[task->phase]) continue;
-        const uint64_t begun = mlxn_now_ns();
+        const uint64_t begun = now ? now : mlxn_now_ns();
         while ((!seen || begun < seen) && !__atomic_compare_exchange_n(&sample->start_ns, &seen, begun, true,
                                                                        __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
         }
         run_item(device, task, item, thread);
-        const uint64_t ended = mlxn_now_ns();
+        const uint64_t ended = now = mlxn_now_ns();
         uint64_t last = __atomic_load_n(&sample->end_ns, __ATOMIC_RELAXED);
         while (last < ended && !__atomic_compare_exchange_n(&sample->end_ns, &last, ended, true, __ATOMIC_RELAXED,
                                                             __ATOMIC_RELAXED)) {
