@@ -100,7 +100,7 @@ static void fill_costs(const bench *b, test *t) {
 }
 
 static int run_test(bench *b, test *t, double *rates, mlxn_batch_row *rows) {
-    int code = cli_open_context(t->depth + t->tokens, t->batch, b->runtime);
+    int code = cli_open_context(b->options, t->depth + t->tokens, t->batch, b->runtime);
     if (code) return code;
     cli_interrupt_arm(b->runtime->context);
     double ignored = 0;

@@ -272,7 +272,7 @@ int cmd_chat(const cli_options *options) {
     if (!code && !runtime.info.has_chat_template)
         code =
             cli_fail(EXIT_FAILED, "the model has no chat template; use `mlxn generate --raw`, or an instruct model");
-    if (!code) code = cli_open_context(cli_ctx_size(options), 1, &runtime);
+    if (!code) code = cli_open_context(options, cli_ctx_size(options), 1, &runtime);
     if (!code) code = cli_open_sampler(options, &runtime, &c.sampler, &seed);
     if (!code && !start(&c)) code = cli_fail(EXIT_FAILED, "out of memory; close other programs");
     if (!code) {

@@ -46,6 +46,7 @@ typedef struct cli_options {
     const char *model;
     const char *device;
     const char *precision;
+    const char *kv_type;
     int64_t threads;
     uint64_t memory_limit;
     int64_t ctx_size; /* -1: not given */
@@ -188,7 +189,7 @@ typedef struct cli_runtime {
  * cli_runtime_close is still to be called. A zeroed runtime is empty. */
 int cli_open_device(const cli_options *options, cli_runtime *runtime);
 int cli_open_model(const cli_options *options, bool vocab_only, cli_runtime *runtime);
-int cli_open_context(uint32_t n_ctx, uint32_t n_sequences, cli_runtime *runtime);
+int cli_open_context(const cli_options *options, uint32_t n_ctx, uint32_t n_sequences, cli_runtime *runtime);
 void cli_runtime_close(cli_runtime *runtime);
 /* n_ctx of lm.h for the option -c. */
 uint32_t cli_ctx_size(const cli_options *options);

@@ -149,7 +149,7 @@ int cmd_generate(const cli_options *options) {
         code = cli_fail(EXIT_USAGE, "the prompt is empty; give some text after -p or in the file of -f");
     if (!code) code = cli_open_model(options, false, &runtime);
     if (!code) code = cli_prompt_ids(options, &runtime, !options->raw, &prompt, &n_prompt);
-    if (!code) code = cli_open_context(cli_ctx_size(options), 1, &runtime);
+    if (!code) code = cli_open_context(options, cli_ctx_size(options), 1, &runtime);
     if (!code && n_prompt > mlxn_context_size(runtime.context)) code = cli_fail_too_long(&runtime, n_prompt);
     if (!code) code = generate(options, &runtime, prompt, n_prompt);
     free(prompt);

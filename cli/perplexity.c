@@ -130,7 +130,7 @@ int cmd_perplexity(const cli_options *options) {
     free(text);
     uint32_t trained = runtime.info.n_ctx_train;
     uint32_t usual = trained && trained < 2048 ? trained : 2048;
-    if (!code) code = cli_open_context(options->ctx_size < 0 ? usual : cli_ctx_size(options), 1, &runtime);
+    if (!code) code = cli_open_context(options, options->ctx_size < 0 ? usual : cli_ctx_size(options), 1, &runtime);
     if (!code) code = run(options, &runtime, ids, n);
     mlxn_free_memory(ids);
     cli_runtime_close(&runtime);

@@ -143,7 +143,7 @@ static int profile(profile_result *result) {
     uint64_t need = n + (uint64_t)(options->n_predict > WARM_TOKENS ? options->n_predict : WARM_TOKENS);
     if (!code && need > INT32_MAX)
         code = cli_fail(EXIT_FAILED, "profile: %llu tokens; give a smaller -n", (unsigned long long)need);
-    if (!code) code = cli_open_context((uint32_t)need, 1, (cli_runtime *)result->runtime);
+    if (!code) code = cli_open_context(options, (uint32_t)need, 1, (cli_runtime *)result->runtime);
     mlxn_profiler_desc desc = {.struct_size = sizeof desc, .max_events = MAX_EVENTS};
     if (!code && mlxn_profiler_create(runtime->device, &desc, &result->profiler, &error))
         code = cli_fail(EXIT_FAILED, "profile: %s; close other programs", error.message);

@@ -124,14 +124,37 @@ uint32_t cli_ctx_size(const cli_options *options) {
     return options->ctx_size == 0 ? MLXN_CTX_MODEL : (uint32_t)options->ctx_size;
 }
 
-int cli_open_context(uint32_t n_ctx, uint32_t n_sequences, cli_runtime *runtime) {
+/* "q8_0", or "k=q8_0,v=tq4" in any order; NULL leaves both as they are. */
+static int parse_kv_type(const char *text, mlxn_kv_type *k, mlxn_kv_type *v) {
+    mlxn_error error = {0};
+    if (!text) return EXIT_GOOD;
+    for (const char *at = text;;) {
+        const char *end = at + strcspn(at, ",");
+        bool key = end - at > 2 && (at[0] == 'k' || at[0] == 'v') && at[1] == '=';
+        const char *name = key ? at + 2 : at;
+        mlxn_kv_type type;
+        if (mlxn_kv_type_parse(name, (size_t)(end - name), &type, &error))
+            return cli_fail(EXIT_USAGE, "--kv-type: %s; give one of them, or two as k=q8_0,v=tq4", error.message);
+        if (!key && (at != text || *end))
+            return cli_fail(EXIT_USAGE, "--kv-type: \"%s\" has several types; give two as k=q8_0,v=tq4", text);
+        if (!key || at[0] == 'k') *k = type;
+        if (!key || at[0] == 'v') *v = type;
+        if (!*end) return EXIT_GOOD;
+        at = end + 1;
+    }
+}
+
+int cli_open_context(const cli_options *options, uint32_t n_ctx, uint32_t n_sequences, cli_runtime *runtime) {
     mlxn_error error = {0};
     mlxn_context_desc desc = {.struct_size = sizeof desc, .n_ctx = n_ctx, .n_sequences = n_sequences};
+    int code = parse_kv_type(options->kv_type, &desc.k_type, &desc.v_type);
+    if (code) return code;
     mlxn_status status = mlxn_context_create(runtime->model, &desc, &runtime->context, &error);
     if (!status) return EXIT_GOOD;
     const char *cure = status == MLXN_ERR_LIMIT || status == MLXN_ERR_MEMORY
                            ? "give a smaller -c, or raise --memory-limit"
-                           : "give a smaller -c";
+                       : options->kv_type ? "give another --kv-type, or a smaller -c"
+                                          : "give a smaller -c";
     return cli_fail(EXIT_FAILED, "the context could not be made: %s; %s", error.message, cure);
 }
 

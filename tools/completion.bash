@@ -8,6 +8,10 @@ _mlxn() {
     fi
     case $previous in
         --precision) mapfile -t COMPREPLY < <(compgen -W "fast f32" -- "$word"); return ;;
+        --kv-type)
+            mapfile -t COMPREPLY < <(compgen -W "f32 f16 bf16 q8_0 q5_1 q5_0 q4_1 q4_0 tq8 tq6 tq5 tq4" -- "$word")
+            return
+            ;;
         --device) mapfile -t COMPREPLY < <(compgen -W "cpu" -- "$word"); return ;;
         -o | --output) mapfile -t COMPREPLY < <(compgen -W "md csv json jsonl" -- "$word"); return ;;
     esac

@@ -3,6 +3,7 @@
 #define MLXN_LM_H
 
 #include <mlxn/device.h>
+#include <mlxn/kv.h>
 #include <mlxn/session.h>
 
 #ifdef __cplusplus
@@ -105,8 +106,9 @@ typedef struct mlxn_context_desc {
     uint32_t n_ctx;       /* tokens per sequence; 0 = min(the model's, 4096); MLXN_CTX_MODEL = the model's */
     uint32_t n_sequences; /* 0 = 1 */
     uint32_t n_batch;     /* largest number of rows of one step; 0 = 512 */
-    mlxn_dtype kv_dtype;  /* with kv_dtype_set: F16, BF16 or F32 */
-    bool kv_dtype_set;    /* default: F16 on a `fast` device, F32 on an `f32` one */
+    /* How the cache stores keys and values; DEFAULT: F16 on a `fast` device, F32 on an `f32` one. The size of heads
+     * must fit (kv.h). docs/KV-CACHES.md has what each costs in quality. */
+    mlxn_kv_type k_type, v_type;
     uint32_t graph_flags; /* MLXN_LM_GRAPH_*; 0 = FUSE | REORDER. The logits have the same bits whatever they are */
 } mlxn_context_desc;
 #define MLXN_CTX_MODEL UINT32_MAX

@@ -9,6 +9,7 @@
 #include <mlxn/executor.h>
 #include <mlxn/graph.h>
 #include <mlxn/kernel.h>
+#include <mlxn/kv.h>
 #include <mlxn/ops.h>
 #include <mlxn/profile.h>
 #include <mlxn/quant.h>

@@ -62,10 +62,21 @@ typedef struct mlxn_norm_rope_params {
     mlxn_rope_params rope;
 } mlxn_norm_rope_params;
 
+typedef enum mlxn_attention_mask {
+    MLXN_MASK_CAUSAL = 0,    /* p <= position and, if window > 0, p > position - window */
+    MLXN_MASK_NONE = 1,      /* every slot of the cache; position and window do not count */
+    MLXN_MASK_SYMMETRIC = 2, /* |p - position| <= window / 2, slots 0 to C - 1 hold positions 0 to C - 1 */
+    MLXN_MASK_CHUNKED = 3    /* causal, and p / window == position / window in whole numbers */
+} mlxn_attention_mask;
+
 typedef struct mlxn_attention_params {
     float scale;     /* multiplies q.k */
     float softcap;   /* 0 = none */
     uint32_t window; /* keys that a row sees, its own included; 0 = all */
+    /* mlxn_kv_type (kv.h); 0 = the caches are f32, f16 or bf16 as their dtype says */
+    uint32_t k_type, v_type;
+    uint32_t visible;     /* mlxn_attention_mask */
+    float alibi_max_bias; /* 0 = none, else the largest slope's exponent, usually 8 */
 } mlxn_attention_params;
 
 /* How a row is brought to unit size; t is a row of n values. */
@@ -102,5 +113,23 @@ typedef struct mlxn_group_norm_params {
     uint32_t groups; /* 1 to C; groups of ceil(C / groups) channels, the last with what is left */
     float eps;       /* > 0, added to the variance */
 } mlxn_group_norm_params;
+typedef struct mlxn_kv_write_params {
+    uint32_t k_type, v_type; /* mlxn_kv_type (kv.h); 0 = as the dtype of the cache */
+} mlxn_kv_write_params;
+
+typedef struct mlxn_kv_read_params {
+    uint32_t type;    /* mlxn_kv_type (kv.h); 0 = as the dtype of the cache */
+    uint32_t rotated; /* of TQ types: not 0 leaves the values rotated */
+} mlxn_kv_read_params;
+
+typedef enum mlxn_hadamard_signs {
+    MLXN_HADAMARD_PLAIN = 0,       /* H x */
+    MLXN_HADAMARD_SIGNS_FIRST = 1, /* H (s x): what a query goes through */
+    MLXN_HADAMARD_SIGNS_LAST = 2   /* s (H x): its inverse */
+} mlxn_hadamard_signs;
+
+typedef struct mlxn_hadamard_params {
+    uint32_t signs; /* mlxn_hadamard_signs */
+} mlxn_hadamard_params;
 
 #endif

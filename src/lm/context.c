@@ -55,10 +55,11 @@ static mlxn_status make_work(mlxn_context *c, mlxn_error *error) {
 }
 
 /* Refuses a context that the device's memory limit has no room for before anything is made. */
-static mlxn_status admit(mlxn_context *c, mlxn_dtype kv_dtype, mlxn_error *error) {
+static mlxn_status admit(mlxn_context *c, mlxn_kv_type k_type, mlxn_kv_type v_type, mlxn_error *error) {
     work_buffer list[WORK_BUFFERS];
     uint64_t sum = 0, bytes = 0;
-    mlxn_status status = mlxn_lm_kv_bytes(c->model, c->n_ctx, c->n_sequences, c->n_batch, kv_dtype, &sum, error);
+    mlxn_status status =
+        mlxn_lm_kv_bytes(c->model, c->n_ctx, c->n_sequences, c->n_batch, k_type, v_type, &sum, error);
     if (status != MLXN_OK) return status;
     list_work(c, list);
     for (int i = 0; i < WORK_BUFFERS; i++) {
@@ -95,19 +96,15 @@ static mlxn_status fill(mlxn_context *c, const mlxn_context_desc *d, mlxn_error 
     mlxn_device_info info = {.struct_size = sizeof info};
     mlxn_status status = mlxn_device_get_info(c->device, &info);
     if (status != MLXN_OK) return mlxn_fail(error, status, "context: the device does not answer");
-    mlxn_dtype dtype = info.precision == MLXN_PRECISION_F32 ? MLXN_F32 : MLXN_F16;
-    if (d->kv_dtype_set) dtype = d->kv_dtype;
-    if (dtype != MLXN_F32 && dtype != MLXN_F16 && dtype != MLXN_BF16) {
-        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "context: kv_dtype is %s, want f16, bf16 or f32",
-                         mlxn_dtype_name(dtype));
-    }
-    status = admit(c, dtype, error);
+    mlxn_kv_type usual = info.precision == MLXN_PRECISION_F32 ? MLXN_KV_F32 : MLXN_KV_F16;
+    mlxn_kv_type k_type = d->k_type ? d->k_type : usual, v_type = d->v_type ? d->v_type : usual;
+    status = admit(c, k_type, v_type, error);
     if (status != MLXN_OK) return status;
     c->sequences = mlxn_alloc_array(c->n_sequences, sizeof *c->sequences);
     if (!c->sequences) {
         return mlxn_fail(error, MLXN_ERR_MEMORY, "context: no memory for %u sequences", c->n_sequences);
     }
-    status = mlxn_lm_kv_create(c->model, c->n_ctx, c->n_sequences, c->n_batch, dtype, &c->kv, error);
+    status = mlxn_lm_kv_create(c->model, c->n_ctx, c->n_sequences, c->n_batch, k_type, v_type, &c->kv, error);
     if (status == MLXN_OK) status = make_work(c, error);
     if (status == MLXN_OK) status = mlxn_session_create(c->device, &c->session, error);
     c->graph_flags = d->graph_flags ? d->graph_flags : MLXN_LM_GRAPH_FUSE | MLXN_LM_GRAPH_REORDER;

@@ -7,6 +7,7 @@
 
 #include <mlxn/executor.h>
 #include <mlxn/io.h>
+#include <mlxn/kv.h>
 #include <mlxn/lm.h>
 #include <mlxn/ops.h>
 #include <stdatomic.h>
@@ -131,26 +132,24 @@ static inline bool mlxn_lm_copy_desc(void *to, size_t size, const void *from) {
 /* ---- KV cache ---- */
 
 typedef struct mlxn_lm_kv_layer {
-    mlxn_buffer *k, *v; /* [n_sequences, n_kv_heads, capacity, head_dim] */
+    mlxn_buffer *k, *v; /* [n_sequences, n_kv_heads, capacity] rows of head_dim values, as the types store them */
     uint32_t capacity;  /* positions p live in slot p mod capacity */
 } mlxn_lm_kv_layer;
 
 typedef struct mlxn_lm_kv {
     mlxn_lm_kv_layer *layers;
     uint32_t n_layers, n_sequences;
-    mlxn_dtype dtype;
+    mlxn_kv_type k_type, v_type;
     uint64_t bytes;
 } mlxn_lm_kv;
 
 /* Sliding layers keep a ring of window + n_batch positions, which is what a step of n_batch rows can look back on. */
 mlxn_status mlxn_lm_kv_create(const mlxn_model *model, uint32_t n_ctx, uint32_t n_sequences, uint32_t n_batch,
-                              mlxn_dtype dtype, mlxn_lm_kv *out, mlxn_error *error);
+                              mlxn_kv_type k_type, mlxn_kv_type v_type, mlxn_lm_kv *out, mlxn_error *error);
 /* What create will take of the device. */
 mlxn_status mlxn_lm_kv_bytes(const mlxn_model *model, uint32_t n_ctx, uint32_t n_sequences, uint32_t n_batch,
-                             mlxn_dtype dtype, uint64_t *out, mlxn_error *error);
+                             mlxn_kv_type k_type, mlxn_kv_type v_type, uint64_t *out, mlxn_error *error);
 void mlxn_lm_kv_destroy(mlxn_lm_kv *kv);
-mlxn_tensor mlxn_lm_kv_keys(const mlxn_lm_kv *kv, const mlxn_lm_shape *shape, uint32_t layer);
-mlxn_tensor mlxn_lm_kv_values(const mlxn_lm_kv *kv, const mlxn_lm_shape *shape, uint32_t layer);
 /* True if a row at position `length` still finds all that its window needs, when positions below `written` have been
  * stored. */
 bool mlxn_lm_kv_holds(const mlxn_lm_kv *kv, const mlxn_model *model, uint32_t length, uint32_t written);
@@ -177,6 +176,10 @@ struct mlxn_lm_forward {
 
 /* The same rows of `t` seen as [n, heads, head_dim]. */
 mlxn_tensor mlxn_lm_heads(const mlxn_lm_forward *f, mlxn_tensor t, uint32_t heads);
+/* Stores the keys and values of layer `layer`, in f->k and f->v, in the cache. */
+void mlxn_lm_store(const mlxn_lm_forward *f, uint32_t layer);
+/* Queries in f->q attend to the cache of the layer; the result goes to f->att. Of `params` the types are filled in. */
+void mlxn_lm_attend(const mlxn_lm_forward *f, uint32_t layer, const mlxn_attention_params *params);
 /* Called in the last layer once keys and values are stored: goes on with the rows that want logits alone, in f->x and
  * f->q. false if there are none: then the pass is complete. */
 bool mlxn_lm_keep_outputs(mlxn_lm_forward *f);

@@ -1,115 +1,214 @@
-/* attention.c: causal attention over ring caches with grouped heads, sliding window and score softcap. */
+/* attention.c: attention over ring caches with grouped heads: causal, windowed or open, with soft cap, additive
+ * masks, linear biases and sinks, over plain and quantized caches. */
+#include "ops/attention.h"
+
 #include <math.h>
 
 #include "ops/bound.h"
-#include "ops/case.h"
 
-enum { Q, K_CACHE, V_CACHE, SEQUENCES, POSITIONS, OUT };
+enum { Q = MLXN_ATT_Q, K_CACHE, V_CACHE, SEQUENCES, POSITIONS, SINKS, MASK, OUT };
 
-static mlxn_status check_attention(const mlxn_view *args, const void *params, mlxn_error *error) {
-    const mlxn_attention_params *p = params;
-    const mlxn_view *q = &args[Q], *cache = &args[K_CACHE];
-    mlxn_status status = mlxn_want_same_dims(error, "v_cache", &args[V_CACHE], "k_cache", cache);
-    if (!status) status = mlxn_want_same_dtype(error, "v_cache", &args[V_CACHE], "k_cache", cache);
-    if (!status) status = mlxn_want_dim(error, "k_cache", 3, cache->dims[3], q->dims[2], "last dim of q");
-    if (!status) status = mlxn_want_dim(error, "sequences", 0, args[SEQUENCES].dims[0], q->dims[0], "dim[0] of q");
-    if (!status) status = mlxn_want_dim(error, "positions", 0, args[POSITIONS].dims[0], q->dims[0], "dim[0] of q");
-    if (!status) status = mlxn_want_same_dims(error, "out", &args[OUT], "q", q);
-    if (status) return status;
-    if (q->dims[1] % cache->dims[1])
-        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "q: dim[1] is %llu, want a multiple of %llu (heads of k_cache)",
-                         (unsigned long long)q->dims[1], (unsigned long long)cache->dims[1]);
+static mlxn_status check_params(const mlxn_attention_params *p, mlxn_error *error) {
     if (!isfinite(p->scale))
         return mlxn_fail(error, MLXN_ERR_ARGUMENT, "params: scale is %g, want a number", (double)p->scale);
     if (!(p->softcap >= 0 && isfinite(p->softcap)))
         return mlxn_fail(error, MLXN_ERR_ARGUMENT, "params: softcap is %g, want 0 (none) or a number above 0",
                          (double)p->softcap);
+    if (p->visible > MLXN_MASK_CHUNKED)
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "params: visible is %u, want 0 to %d", p->visible,
+                         MLXN_MASK_CHUNKED);
+    if (p->visible >= MLXN_MASK_SYMMETRIC && p->window == 0)
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "params: window is 0, want at least 1 for visible = %u",
+                         p->visible);
+    if (!(p->alibi_max_bias >= 0 && isfinite(p->alibi_max_bias)))
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "params: alibi_max_bias is %g, want 0 (none) or a number above 0",
+                         (double)p->alibi_max_bias);
     return MLXN_OK;
 }
 
-/* The first position that row t attends to; the last is its own. */
-static uint64_t first_position(const mlxn_view *args, const mlxn_attention_params *p, uint64_t position) {
-    uint64_t span = args[K_CACHE].dims[2];
-    if (p->window && p->window < span) span = p->window;
-    return position + 1 > span ? position + 1 - span : 0;
+static mlxn_status check_mask(const mlxn_view *args, mlxn_error *error) {
+    const mlxn_view *mask = &args[MASK], *q = &args[Q];
+    if (!mask->present) return MLXN_OK;
+    uint32_t last = mask->rank - 1;
+    mlxn_status status = mlxn_want_dim(error, "mask", 0, mask->dims[0], q->dims[0], "dim[0] of q");
+    if (!status && last == 2) status = mlxn_want_dim(error, "mask", 1, mask->dims[1], q->dims[1], "heads of q");
+    if (!status)
+        status = mlxn_want_dim(error, "mask", last, mask->dims[last], args[K_CACHE].dims[2], "slots of k_cache");
+    return status;
 }
 
-/* Scores of row t, head h, in `s` and, for the bound, the sum of |q k| of each key in `size` (may be NULL). */
-static void scores(const mlxn_view *args, const mlxn_attention_params *p, uint64_t t, uint64_t h, uint64_t first,
-                   uint64_t count, const double *q, double *s, double *size) {
-    const mlxn_view *cache = &args[K_CACHE];
-    uint64_t sequence = mlxn_view_u32(&args[SEQUENCES], t), d = cache->dims[3];
-    uint64_t head = h / (args[Q].dims[1] / cache->dims[1]);
-    for (uint64_t j = 0; j < count; j++) {
-        uint64_t at[] = {sequence, head, (first + j) % cache->dims[2], 0};
-        double dot = 0, sum = 0;
-        for (at[3] = 0; at[3] < d; at[3]++) {
-            double term = q[at[3]] * mlxn_view_get(cache, at);
-            dot += term;
-            sum += fabs(term);
+static mlxn_status check_attention(const mlxn_view *args, const void *params, mlxn_error *error) {
+    const mlxn_attention_params *p = params;
+    const mlxn_view *q = &args[Q], *cache = &args[K_CACHE], *v = &args[V_CACHE], *out = &args[OUT];
+    mlxn_kv_type type;
+    mlxn_status status = MLXN_OK;
+    for (uint32_t i = 0; i < 3 && !status; i++)
+        status = mlxn_want_dim(error, "v_cache", i, v->dims[i], cache->dims[i], "as k_cache");
+    if (!status) status = mlxn_want_dim(error, "sequences", 0, args[SEQUENCES].dims[0], q->dims[0], "dim[0] of q");
+    if (!status) status = mlxn_want_dim(error, "positions", 0, args[POSITIONS].dims[0], q->dims[0], "dim[0] of q");
+    for (uint32_t i = 0; i < 2 && !status; i++)
+        status = mlxn_want_dim(error, "out", i, out->dims[i], q->dims[i], "as q");
+    if (!status && args[SINKS].present)
+        status = mlxn_want_dim(error, "sinks", 0, args[SINKS].dims[0], q->dims[1], "heads of q");
+    if (!status) status = check_mask(args, error);
+    if (!status) status = mlxn_want_same_dtype(error, "out", out, "q", q);
+    if (status) return status;
+    if (q->dims[1] % cache->dims[1])
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "q: dim[1] is %llu, want a multiple of %llu (heads of k_cache)",
+                         (unsigned long long)q->dims[1], (unsigned long long)cache->dims[1]);
+    status = check_params(p, error);
+    if (!status) status = mlxn_want_cache(error, "k_cache", cache, p->k_type, q->dims[2], &type);
+    if (!status) status = mlxn_want_cache(error, "v_cache", v, p->v_type, out->dims[2], &type);
+    return status;
+}
+
+mlxn_att_range mlxn_att_sees(const mlxn_view *args, const mlxn_attention_params *p, uint64_t position) {
+    uint64_t slots = args[K_CACHE].dims[2], end = position + 1, span = slots;
+    switch (p->visible) {
+        case MLXN_MASK_NONE:
+            return (mlxn_att_range){0, slots};
+        case MLXN_MASK_SYMMETRIC: {
+            uint64_t half = p->window / 2, first = position > half ? position - half : 0;
+            end = mlxn_min_u64(position + half + 1, slots);
+            return (mlxn_att_range){mlxn_min_u64(first, end), end};
         }
-        s[j] = (double)p->scale * dot;
-        if (p->softcap > 0) s[j] = (double)p->softcap * tanh(s[j] / (double)p->softcap);
-        if (size) size[j] = fabs((double)p->scale) * sum;
+        case MLXN_MASK_CHUNKED:
+            span = mlxn_min_u64(slots, position % p->window + 1);
+            break;
+        default:
+            if (p->window) span = mlxn_min_u64(slots, p->window);
+    }
+    return (mlxn_att_range){end > span ? end - span : 0, end};
+}
+
+static double slope_of(float max_bias, uint64_t heads, uint64_t h) {
+    uint64_t n = 1;
+    while (2 * n <= heads) n *= 2;
+    if (h < n) return pow(2, -(double)max_bias / (double)n * (double)(h + 1));
+    return pow(2, -(double)max_bias / (2 * (double)n) * (double)(2 * (h - n) + 1));
+}
+
+/* What is added to a score; -infinity: the key is not seen. */
+static double mask_at(const mlxn_view *mask, uint64_t t, uint64_t h, uint64_t slot) {
+    if (!mask->present) return 0;
+    double m = mlxn_view_get(mask, mask->rank == 3 ? (uint64_t[]){t, h, slot} : (uint64_t[]){t, slot, 0});
+    return mask->dtype == MLXN_U8 ? (m != 0 ? 0 : -INFINITY) : m;
+}
+
+/* Work space of a row: a query, a cache row, and for each key its score, the size of its error, and its weight. */
+typedef struct work {
+    double *q, *row, *s, *off;
+    mlxn_kv_type k_type, v_type;
+} work;
+
+static double *make_work(const mlxn_view *args, const mlxn_attention_params *p, work *w) {
+    uint64_t dk = args[Q].dims[2], dv = args[OUT].dims[2], d = mlxn_max_u64(dk, dv), slots = args[K_CACHE].dims[2];
+    double *base = mlxn_alloc_array(2 * d + 2 * slots, sizeof *base);
+    if (!base) return NULL;
+    w->q = base;
+    w->row = w->q + d;
+    w->s = w->row + d;
+    w->off = w->s + slots;
+    w->k_type = mlxn_kv_resolve(p->k_type, args[K_CACHE].dtype);
+    w->v_type = mlxn_kv_resolve(p->v_type, args[V_CACHE].dtype);
+    return base;
+}
+
+static double length_of(const double *x, uint64_t d) {
+    double sum = 0;
+    for (uint64_t i = 0; i < d; i++) sum += x[i] * x[i];
+    return sqrt(sum);
+}
+
+/* Scores of row t, head h, and how far a binary32 kernel's may be: a sum of D terms, the transform of the query where
+ * keys are rotated, soft cap, bias and mask. */
+static void scores(const mlxn_view *args, const mlxn_attention_params *p, uint64_t t, uint64_t h,
+                   mlxn_att_range range, work *w) {
+    const mlxn_view *cache = &args[K_CACHE];
+    uint64_t sequence = mlxn_view_u32(&args[SEQUENCES], t), position = mlxn_view_u32(&args[POSITIONS], t);
+    uint64_t d = args[Q].dims[2], head = h / (args[Q].dims[1] / cache->dims[1]);
+    for (uint64_t i = 0; i < d; i++) w->q[i] = mlxn_view_get(&args[Q], (uint64_t[]){t, h, i});
+    bool rotated = mlxn_kv_type_rotated(w->k_type);
+    if (rotated) mlxn_cache_rotate(w->q, d);
+    double turn = rotated ? (log2((double)d) + 2) * length_of(w->q, d) : 0;
+    double slope = p->alibi_max_bias > 0 ? slope_of(p->alibi_max_bias, args[Q].dims[1], h) : 0;
+    for (uint64_t j = 0; j < range.end - range.first; j++) {
+        uint64_t key = range.first + j;
+        mlxn_cache_get(cache, w->k_type, sequence, head, key % cache->dims[2], d, w->row);
+        double dot = 0, sum = 0;
+        for (uint64_t i = 0; i < d; i++) {
+            dot += w->q[i] * w->row[i];
+            sum += fabs(w->q[i] * w->row[i]);
+        }
+        double s = (double)p->scale * dot, size = mlxn_bound_sum(d) * sum + turn * length_of(w->row, d);
+        if (p->softcap > 0) s = (double)p->softcap * tanh(s / (double)p->softcap);
+        double bias = slope * (key > position ? (double)(key - position) : (double)(position - key));
+        double m = mask_at(&args[MASK], t, h, key % cache->dims[2]);
+        w->s[j] = m == -INFINITY ? m : s - bias + m;
+        w->off[j] = MLXN_EPS * (fabs((double)p->scale) * size + 8 * (double)p->softcap + 4 * bias +
+                                (m == -INFINITY ? 0 : 4 * fabs(m)));
     }
 }
 
-/* Both the result and, if bound is not NULL, its error bound. out: d values of row t, head h. */
-static void attend(const mlxn_view *args, const mlxn_attention_params *p, uint64_t t, uint64_t h, double *work,
+/* The result of row t, head h, and its error bound if that is not NULL: dv values each. */
+static void attend(const mlxn_view *args, const mlxn_attention_params *p, uint64_t t, uint64_t h, work *w,
                    double *out, double *bound) {
     const mlxn_view *v = &args[V_CACHE];
-    uint64_t d = v->dims[3], slots = v->dims[2], sequence = mlxn_view_u32(&args[SEQUENCES], t);
-    uint64_t position = mlxn_view_u32(&args[POSITIONS], t);
-    for (uint64_t i = 0; i < d; i++) out[i] = 0;
-    if (bound)
-        for (uint64_t i = 0; i < d; i++) bound[i] = 0;
+    uint64_t dv = args[OUT].dims[2], sequence = mlxn_view_u32(&args[SEQUENCES], t);
+    for (uint64_t i = 0; i < dv; i++) out[i] = 0;
+    for (uint64_t i = 0; bound && i < dv; i++) bound[i] = 0;
     if (sequence >= v->dims[0]) return;
-    uint64_t first = first_position(args, p, position), count = position - first + 1;
-    double *q = work, *s = q + d, *size = s + slots;
-    for (uint64_t i = 0; i < d; i++) q[i] = mlxn_view_get(&args[Q], (uint64_t[]){t, h, i});
-    scores(args, p, t, h, first, count, q, s, bound ? size : NULL);
-    double top = s[0], total = 0, spread = 0;
-    for (uint64_t j = 1; j < count; j++) top = fmax(top, s[j]);
-    /* A score is off by the error of a sum of D terms and of softcap; an exponential of s - top by that difference
-     * and a few units. */
-    for (uint64_t j = 0; bound && j < count; j++) {
-        double off = MLXN_EPS * (mlxn_bound_sum(d) * size[j] + 8 * (double)p->softcap + 2 * fabs(s[j] - top) + 8);
-        spread = fmax(spread, off);
-    }
+    mlxn_att_range range = mlxn_att_sees(args, p, mlxn_view_u32(&args[POSITIONS], t));
+    uint64_t count = range.end - range.first, head = h / (args[Q].dims[1] / v->dims[1]);
+    scores(args, p, t, h, range, w);
+    double sink = args[SINKS].present ? mlxn_view_get(&args[SINKS], (uint64_t[]){h}) : -INFINITY;
+    double top = sink, total = 0, mean_off = 0;
+    for (uint64_t j = 0; j < count; j++) top = fmax(top, w->s[j]);
+    if (top == -INFINITY) return; /* no key is seen */
     for (uint64_t j = 0; j < count; j++) {
-        s[j] = exp(s[j] - top);
-        total += s[j];
+        /* an exponential is off by the error of its argument and a few units, and so is each rescaling */
+        w->off[j] += w->s[j] == -INFINITY ? 0 : MLXN_EPS * (2 * fabs(w->s[j] - top) + 8);
+        w->s[j] = exp(w->s[j] - top);
+        total += w->s[j];
     }
-    uint64_t head = h / (args[Q].dims[1] / v->dims[1]);
+    if (sink != -INFINITY) total += exp(sink - top);
+    for (uint64_t j = 0; j < count; j++) mean_off += w->s[j] / total * w->off[j];
+    if (sink != -INFINITY) mean_off += MLXN_EPS * (2 * fabs(sink - top) + 8) * exp(sink - top) / total;
     for (uint64_t j = 0; j < count; j++) {
-        double weight = s[j] / total;
-        uint64_t at[] = {sequence, head, (first + j) % slots, 0};
-        for (at[3] = 0; at[3] < d; at[3]++) {
-            double term = weight * mlxn_view_get(v, at);
-            out[at[3]] += term;
-            if (bound) bound[at[3]] += fabs(term);
+        if (w->s[j] == 0) continue; /* values of keys that are not seen may be anything */
+        double weight = w->s[j] / total, off = w->off[j] + mean_off + MLXN_EPS * (8 + mlxn_bound_sum(count));
+        mlxn_cache_get(v, w->v_type, sequence, head, (range.first + j) % v->dims[2], dv, w->row);
+        for (uint64_t i = 0; i < dv; i++) {
+            out[i] += weight * w->row[i];
+            if (bound) bound[i] += off * fabs(weight * w->row[i]);
         }
     }
-    for (uint64_t i = 0; bound && i < d; i++)
-        bound[i] = bound[i] * (2 * spread + MLXN_EPS * (8 + mlxn_bound_sum(count))) + 1e-37;
-}
-
-static double *work_space(const mlxn_view *args) {
-    return mlxn_alloc_array(args[K_CACHE].dims[3] * 2 + args[K_CACHE].dims[2] * 2, sizeof(double));
+    bool rotated = mlxn_kv_type_rotated(w->v_type);
+    if (rotated) mlxn_cache_unrotate(out, dv);
+    if (!bound) return;
+    double sum = 0, turn = 0;
+    for (uint64_t i = 0; i < dv; i++) sum += bound[i] * bound[i];
+    if (rotated) turn = sqrt(sum) + MLXN_EPS * (log2((double)dv) + 2) * length_of(out, dv);
+    for (uint64_t i = 0; i < dv; i++) {
+        double unit = args[OUT].dtype == MLXN_F32 ? 0 : mlxn_bound_unit(args[OUT].dtype, out[i]);
+        bound[i] = (rotated ? turn : bound[i]) + unit + 1e-37;
+    }
 }
 
 static mlxn_status ref_attention(const mlxn_view *args, const void *params) {
     const mlxn_view *out = &args[OUT];
     uint64_t d = out->dims[2];
-    double *work = work_space(args);
-    if (!work) return MLXN_ERR_MEMORY;
-    for (uint64_t t = 0; t < out->dims[0]; t++)
+    work w;
+    double *base = make_work(args, params, &w), *row = mlxn_alloc_array(d, sizeof *row);
+    mlxn_status status = base && row ? MLXN_OK : MLXN_ERR_MEMORY;
+    for (uint64_t t = 0; !status && t < out->dims[0]; t++)
         for (uint64_t h = 0; h < out->dims[1]; h++) {
-            attend(args, params, t, h, work + d, work, NULL);
-            for (uint64_t i = 0; i < d; i++) mlxn_view_set(out, (uint64_t[]){t, h, i}, work[i]);
+            attend(args, params, t, h, &w, row, NULL);
+            for (uint64_t i = 0; i < d; i++) mlxn_view_set(out, (uint64_t[]){t, h, i}, row[i]);
         }
-    mlxn_free(work);
-    return MLXN_OK;
+    mlxn_free(row);
+    mlxn_free(base);
+    return status;
 }
 
 static mlxn_status bound_attention(const mlxn_view *args, const void *params, bool fast, uint32_t arg,
@@ -117,139 +216,64 @@ static mlxn_status bound_attention(const mlxn_view *args, const void *params, bo
     (void)fast;
     const mlxn_view *out = &args[arg];
     uint64_t d = out->dims[2];
-    double *work = work_space(args);
-    if (!work) return MLXN_ERR_MEMORY;
-    for (uint64_t t = 0; t < out->dims[0]; t++)
+    work w;
+    double *base = make_work(args, params, &w), *row = mlxn_alloc_array(d, sizeof *row);
+    mlxn_status status = base && row ? MLXN_OK : MLXN_ERR_MEMORY;
+    for (uint64_t t = 0; !status && t < out->dims[0]; t++)
         for (uint64_t h = 0; h < out->dims[1]; h++)
-            attend(args, params, t, h, work + d, work, bound + (t * out->dims[1] + h) * d);
-    mlxn_free(work);
-    return MLXN_OK;
+            attend(args, params, t, h, &w, row, bound + (t * out->dims[1] + h) * d);
+    mlxn_free(row);
+    mlxn_free(base);
+    return status;
 }
 
 /* Positions lie in device memory and are not known here: every slot of every row's sequence counts once, which is the
  * upper bound. */
 static mlxn_cost cost_attention(const mlxn_view *args, const void *params) {
     const mlxn_attention_params *p = params;
-    double rows = (double)args[Q].dims[0], slots = (double)args[K_CACHE].dims[2];
-    if (p->window && (double)p->window < slots) slots = p->window;
-    double sequences = fmin(rows, (double)args[K_CACHE].dims[0]);
-    double row = (double)args[K_CACHE].dims[1] * (double)args[K_CACHE].dims[3];
-    double caches = 2 * sequences * slots * row * (double)mlxn_dtype_size(args[K_CACHE].dtype);
-    return (mlxn_cost){2 * (double)mlxn_view_bytes(&args[Q]) + caches,
-                       4 * rows * slots * (double)args[Q].dims[1] * (double)args[Q].dims[2]};
-}
-
-/* Slots that no row attends to hold NaN: nothing of them may reach an output. */
-static void poison(const mlxn_view *args, const void *params) {
-    const mlxn_view *cache = &args[K_CACHE];
-    for (uint64_t s = 0; s < cache->dims[0]; s++)
-        for (uint64_t c = 0; c < cache->dims[2]; c++) {
-            bool read = false;
-            for (uint64_t t = 0; t < args[Q].dims[0] && !read; t++) {
-                if (mlxn_view_u32(&args[SEQUENCES], t) != s) continue;
-                uint64_t last = mlxn_view_u32(&args[POSITIONS], t), first = first_position(args, params, last);
-                uint64_t at = first / cache->dims[2] * cache->dims[2] + c;
-                read = (at >= first && at <= last) || (at + cache->dims[2] >= first && at + cache->dims[2] <= last);
-            }
-            for (uint64_t h = 0; !read && h < cache->dims[1]; h++)
-                for (uint64_t i = 0; i < cache->dims[3]; i++) {
-                    uint64_t at[] = {s, h, c, i};
-                    mlxn_view_set(cache, at, NAN);
-                    mlxn_view_set(&args[V_CACHE], at, NAN);
-                }
-        }
-}
-
-static const struct {
-    uint64_t t, heads, kv_heads, d, slots;
-    uint32_t n, sequences; /* rows name n sequences in turn, the cache has `sequences` */
-    double start;
-    uint32_t window;
-    float softcap;
-    bool slow;
-} shapes[] = {
-    {1, 9, 3, 64, 64, 1, 1, 0, 0, 0, false},       {1, 9, 3, 64, 256, 1, 1, 200, 0, 0, false},
-    {1, 4, 1, 256, 128, 1, 1, 100, 0, 0, false},   {1, 12, 2, 128, 96, 1, 2, 95, 0, 0, false},
-    {1, 4, 1, 256, 64, 1, 1, 1000, 0, 0, false},   {7, 9, 3, 64, 64, 1, 1, 0, 0, 0, false},
-    {33, 9, 3, 64, 64, 1, 1, 0, 0, 0, false},      {64, 3, 1, 64, 128, 1, 1, 17, 0, 0, false},
-    {16, 4, 1, 256, 128, 1, 1, 90, 32, 0, false},  {5, 4, 4, 64, 31, 1, 1, 24, 7, 30, false},
-    {4, 4, 2, 128, 48, 4, 4, 40, 0, 0, false},     {12, 6, 2, 64, 40, 3, 4, 60, 0, 0, false},
-    {9, 6, 1, 80, 33, 3, 2, 12, 16, 0, false},     {3, 2, 2, 31, 5, 1, 1, 2, 0, 0, false},
-    {8, 8, 2, 96, 65, 2, 2, 31, 1, 0, false},      {2, 3, 3, 16, 1, 2, 2, 5, 0, 50, false},
-    {17, 12, 2, 128, 64, 1, 1, 47, 0, 0, false},   {1, 9, 3, 64, 1024, 1, 1, 1000, 0, 0, false},
-    {1, 4, 1, 256, 512, 1, 1, 511, 512, 0, false}, {1, 12, 2, 128, 2048, 1, 1, 2047, 0, 0, true},
-    {128, 9, 3, 64, 256, 1, 1, 100, 0, 0, true},   {100, 4, 1, 256, 160, 1, 1, 0, 64, 0, true},
-    {8, 9, 3, 64, 512, 8, 8, 300, 0, 0, true},     {65, 12, 2, 128, 65, 1, 1, 0, 0, 0, true},
-};
-
-static bool case_attention(uint32_t i, mlxn_case *out) {
-    *out = (mlxn_case){0};
-    uint32_t dtype = mlxn_case_digit(&i, 3), s = mlxn_case_digit(&i, sizeof shapes / sizeof shapes[0]);
-    uint32_t layout = mlxn_case_digit(&i, 3);
-    if (i) return false;
-    out->args[Q] = mlxn_case_tensor(MLXN_F32, 3, (uint64_t[]){shapes[s].t, shapes[s].heads, shapes[s].d});
-    out->args[Q].hi = layout == 1 ? 6 : 1; /* peaked weights */
-    out->args[K_CACHE] =
-        mlxn_case_tensor(mlxn_case_float(dtype), 4,
-                         (uint64_t[]){shapes[s].sequences, shapes[s].kv_heads, shapes[s].slots, shapes[s].d});
-    out->args[V_CACHE] = out->args[K_CACHE];
-    out->args[SEQUENCES] = mlxn_case_tensor(MLXN_U32, 1, &shapes[s].t);
-    out->args[SEQUENCES].fill = MLXN_FILL_SEQUENCE;
-    out->args[SEQUENCES].n = shapes[s].n;
-    out->args[POSITIONS] = out->args[SEQUENCES];
-    out->args[POSITIONS].fill = MLXN_FILL_POSITION;
-    out->args[POSITIONS].lo = shapes[s].start;
-    out->args[POSITIONS].hi = 3;
-    out->args[OUT] = out->args[Q];
-    if (layout == 1) {
-        out->args[K_CACHE].layout = out->args[V_CACHE].layout = MLXN_LAYOUT_GAPS;
-        out->args[Q].layout = MLXN_LAYOUT_GAPS;
-    } else if (layout == 2) {
-        out->args[Q].shift = 1;
-        out->args[K_CACHE].shift = 1;
-        out->args[V_CACHE].shift = 3;
-        out->args[V_CACHE].layout = MLXN_LAYOUT_OUTER;
-        out->args[OUT].layout = MLXN_LAYOUT_OUTER;
-        out->args[OUT].shift = 2;
-        out->args[SEQUENCES].layout = MLXN_LAYOUT_INNER;
-    }
-    mlxn_attention_params p = {s % 4 == 2 ? 0.0625f : 1 / sqrtf((float)shapes[s].d), shapes[s].softcap,
-                               shapes[s].window};
-    memcpy(out->params, &p, sizeof p);
-    out->prepare = poison;
-    out->slow = shapes[s].slow || (layout == 1 && shapes[s].t > 32);
-    mlxn_case_name_arg(out, "q", Q);
-    mlxn_case_name_arg(out, "k_cache", K_CACHE);
-    mlxn_case_name(out, ", %u sequences from %g", shapes[s].n, shapes[s].start);
-    if (p.window) mlxn_case_name(out, ", window %u", p.window);
-    if (p.softcap > 0) mlxn_case_name(out, ", softcap");
-    if (layout) mlxn_case_name_arg(out, "out", OUT);
-    return true;
+    const mlxn_view *k = &args[K_CACHE], *v = &args[V_CACHE];
+    double rows = (double)args[Q].dims[0], slots = (double)k->dims[2];
+    if (p->window && (double)p->window < slots && p->visible != MLXN_MASK_NONE) slots = p->window;
+    double sequences = fmin(rows, (double)k->dims[0]);
+    double row = (double)(k->dims[3] * mlxn_dtype_size(k->dtype) + v->dims[3] * mlxn_dtype_size(v->dtype));
+    double caches = sequences * slots * (double)k->dims[1] * row;
+    double sizes = (double)(args[Q].dims[2] + args[OUT].dims[2]);
+    return (mlxn_cost){(double)mlxn_view_bytes(&args[Q]) + (double)mlxn_view_bytes(&args[OUT]) + caches,
+                       2 * rows * slots * (double)args[Q].dims[1] * sizes};
 }
 
 const mlxn_op_def mlxn_opdef_attention = {
     .name = "attention",
     .family = "attention",
     .doc =
-        "Causal attention over caches, grouped heads: head h reads cache head h / (H / Hk). Row t attends to "
-        "positions "
-        "p of its sequence with p <= positions[t], p > positions[t] - window (if window > 0) and p > positions[t] - "
-        "C, "
-        "which lie in slot p mod C. s = scale * q.k; if softcap > 0: s = softcap * tanh(s / softcap); out = "
-        "softmax(s) v. q, out: [T, H, D] f32; caches as in kv_write. Rows whose sequence is >= S give zeros. Slots "
-        "that no row attends to may hold anything.",
-    .n_args = 6,
-    .args = {{"q", MLXN_ROLE_IN, false, false, 1u << MLXN_F32, 3, 3},
-             {"k_cache", MLXN_ROLE_IN, false, false, MLXN_FLOATS, 4, 4},
-             {"v_cache", MLXN_ROLE_IN, false, false, MLXN_FLOATS, 4, 4},
+        "Attention over caches, grouped heads: head h reads cache head h / (H / Hk). Row t sees the positions p of "
+        "its "
+        "sequence that params.visible and params.window say; causal: p <= positions[t], p > positions[t] - window "
+        "(if "
+        "window > 0) and p > positions[t] - C. They lie in slot p mod C. s = scale * q.k; if softcap > 0: s = "
+        "softcap "
+        "* tanh(s / softcap); if alibi_max_bias > 0: s -= slope_h * |positions[t] - p| (Press et al. 2022); s += "
+        "mask; out = softmax(s) v, with exp(sinks[h]) as one more term of the denominator. q: [T, H, Dk] f32, f16 or "
+        "bf16; out: [T, H, Dv], the same dtype; caches: as in kv_write, of the types in params; mask: optional [T, "
+        "C] "
+        "or [T, H, C] by slot, f32, f16, bf16, or u8 where 0 hides; sinks: optional [H] f32. Rows that see no key, "
+        "and "
+        "rows whose sequence is >= S, give zeros. Slots that no row sees may hold anything. v_cache may be a view of "
+        "k_cache.",
+    .n_args = 8,
+    .args = {{"q", MLXN_ROLE_IN, false, false, MLXN_FLOATS, 3, 3},
+             {"k_cache", MLXN_ROLE_IN, false, false, MLXN_CACHE_DTYPES, 4, 4},
+             {"v_cache", MLXN_ROLE_IN, false, false, MLXN_CACHE_DTYPES, 4, 4},
              {"sequences", MLXN_ROLE_IN, false, false, 1u << MLXN_U32, 1, 1},
              {"positions", MLXN_ROLE_IN, false, false, 1u << MLXN_U32, 1, 1},
-             {"out", MLXN_ROLE_OUT, false, false, 1u << MLXN_F32, 3, 3}},
+             {"sinks", MLXN_ROLE_IN, false, true, 1u << MLXN_F32, 1, 1},
+             {"mask", MLXN_ROLE_IN, false, true, MLXN_CACHE_DTYPES, 2, 3},
+             {"out", MLXN_ROLE_OUT, false, false, MLXN_FLOATS, 3, 3}},
     .params_size = sizeof(mlxn_attention_params),
     .params_type = "mlxn_attention_params",
     .check = check_attention,
     .ref = ref_attention,
     .bound = bound_attention,
     .cost = cost_attention,
-    .make_case = case_attention,
+    .make_case = mlxn_case_attention,
 };

@@ -256,7 +256,7 @@ static void test_limits(mlxn_model *model) {
     free(b);
     mlxn_context_destroy(c);
     mlxn_context *out = NULL;
-    mlxn_context_desc desc = {.struct_size = sizeof desc, .kv_dtype = MLXN_U8, .kv_dtype_set = true};
+    mlxn_context_desc desc = {.struct_size = sizeof desc, .k_type = MLXN_KV_TQ4};
     CHECK(mlxn_context_create(model, &desc, &out, &error) == MLXN_ERR_ARGUMENT && !out, "%s", error.message);
     desc = (mlxn_context_desc){.struct_size = sizeof desc, .n_ctx = MLXN_CTX_MODEL};
     CHECK(mlxn_context_create(model, &desc, &out, &error) == MLXN_OK, "%s", error.message);

@@ -243,7 +243,9 @@ static bool ask_kv(world *w, step *s) {
     v = mlxn_tensor_3d(v.buffer, v.offset, MLXN_F32, T, 1, D);
     k_cache = mlxn_tensor_4d(k_cache.buffer, k_cache.offset, MLXN_F16, 1, 1, C, D);
     v_cache = mlxn_tensor_4d(v_cache.buffer, v_cache.offset, MLXN_F16, 1, 1, C, D);
-    CHECK(!mlxn_kv_write(w->e, k, v, sequences, positions, k_cache, v_cache), "encode");
+    CHECK(!mlxn_kv_write(w->e, k, v, sequences, positions, k_cache, v_cache,
+                         &(mlxn_kv_write_params){0, 0}),
+          "encode");
     return true;
 }
 

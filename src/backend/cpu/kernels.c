@@ -1,38 +1,46 @@
 /* kernels.c: gathers the kernel tables of all files and instruction-set levels into the rows that core chooses from.
- * To add a kernel file: one line in CPU_KERNEL_FILES. */
+ * To add a kernel file: one line in kernels/files.def. */
+#include <assert.h>
+
 #include "backend/cpu/device.h"
 
-#define CPU_KERNEL_FILES(X) \
-    X(elementwise) X(copy) X(gather) X(reduce) X(activation) X(norm) X(rope) X(kv) X(attention) X(matmul) X(norm_rows)
-
-#define DECLARE_BASE(file) extern const cpu_kernel cpu_kernels_##file##_base[];
-CPU_KERNEL_FILES(DECLARE_BASE)
 #if defined(__x86_64__)
-#define DECLARE_X86(file) extern const cpu_kernel cpu_kernels_##file##_avx2[], cpu_kernels_##file##_avx512[];
-CPU_KERNEL_FILES(DECLARE_X86)
+#define CPU_KERNEL_FILE(file) \
+    extern const cpu_kernel cpu_kernels_##file##_base[], cpu_kernels_##file##_avx2[], cpu_kernels_##file##_avx512[];
+#include "backend/cpu/kernels/files.def"
+#undef CPU_KERNEL_FILE
 extern const cpu_kernel cpu_kernels_matmul_vnni[];
+#else
+#define CPU_KERNEL_FILE(file) extern const cpu_kernel cpu_kernels_##file##_base[];
+#include "backend/cpu/kernels/files.def"
+#undef CPU_KERNEL_FILE
 #endif
 
 /* Fastest level first. */
 static const cpu_kernel *const tables[] = {
 #if defined(__x86_64__)
     cpu_kernels_matmul_vnni,
-#define ROW_AVX512(file) cpu_kernels_##file##_avx512,
-    CPU_KERNEL_FILES(ROW_AVX512)
-#define ROW_AVX2(file) cpu_kernels_##file##_avx2,
-        CPU_KERNEL_FILES(ROW_AVX2)
+#define CPU_KERNEL_FILE(file) cpu_kernels_##file##_avx512,
+#include "backend/cpu/kernels/files.def"
+#undef CPU_KERNEL_FILE
+#define CPU_KERNEL_FILE(file) cpu_kernels_##file##_avx2,
+#include "backend/cpu/kernels/files.def"
+#undef CPU_KERNEL_FILE
 #endif
-#define ROW_BASE(file) cpu_kernels_##file##_base,
-            CPU_KERNEL_FILES(ROW_BASE)};
+#define CPU_KERNEL_FILE(file) cpu_kernels_##file##_base,
+#include "backend/cpu/kernels/files.def"
+#undef CPU_KERNEL_FILE
+};
 
-enum { MAX_ROWS = 512 };
+enum { MAX_ROWS = 4096 };
 static mlxn_kernel_row rows[MAX_ROWS];
 static size_t n_rows;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void gather(void) {
     for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
-        for (const cpu_kernel *k = tables[t]; k->name && n_rows < MAX_ROWS; k++) {
+        for (const cpu_kernel *k = tables[t]; k->name; k++) {
+            assert(n_rows < MAX_ROWS);
             uint32_t precision = 0;
             if (k->precision & CPU_FAST) precision |= 1u << MLXN_PRECISION_FAST;
             if (k->precision & CPU_F32) precision |= 1u << MLXN_PRECISION_F32;

@@ -83,9 +83,8 @@ static void forward(mlxn_lm_forward *f) {
         const mlxn_lm_layer *l = &f->model->layers[i];
         const mlxn_rope_params *rope = l->sliding ? &rope_window : &rope_global;
         const mlxn_attention_params attention = {.scale = s->attention_scale, .window = l->sliding ? s->window : 0};
-        mlxn_tensor keys = mlxn_lm_kv_keys(f->kv, s, i), values = mlxn_lm_kv_values(f->kv, s, i);
         mlxn_tensor q = mlxn_lm_heads(f, f->q, s->n_heads);
-        mlxn_tensor k = mlxn_lm_heads(f, f->k, s->n_kv_heads), v = mlxn_lm_heads(f, f->v, s->n_kv_heads);
+        mlxn_tensor k = mlxn_lm_heads(f, f->k, s->n_kv_heads);
 
         mlxn_rms_norm(e, f->x, l->attn_norm, f->h, &norm);
         mlxn_matmul(e, f->h, l->q, none, none, f->q);
@@ -95,10 +94,9 @@ static void forward(mlxn_lm_forward *f) {
         mlxn_rms_norm(e, k, l->k_norm, k, &norm);
         mlxn_rope(e, q, f->positions, none, q, rope);
         mlxn_rope(e, k, f->positions, none, k, rope);
-        mlxn_kv_write(e, k, v, f->sequences, f->positions, keys, values);
+        mlxn_lm_store(f, i);
         if (i + 1 == s->n_layers && !mlxn_lm_keep_outputs(f)) return;
-        mlxn_attention(e, mlxn_lm_heads(f, f->q, s->n_heads), keys, values, f->sequences, f->positions,
-                       mlxn_lm_heads(f, f->att, s->n_heads), &attention);
+        mlxn_lm_attend(f, i, &attention);
         mlxn_matmul(e, f->att, l->o, none, none, f->h);
         mlxn_norm_add(e, f->h, l->post_attn_norm, f->x, f->x, &norm);
 

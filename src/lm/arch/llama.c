@@ -35,9 +35,8 @@ static void forward(mlxn_lm_forward *f) {
     mlxn_embedding(e, f->tokens, f->model->token_embd, f->x, &embedding);
     for (uint32_t i = 0; i < s->n_layers; i++) {
         const mlxn_lm_layer *l = &f->model->layers[i];
-        mlxn_tensor keys = mlxn_lm_kv_keys(f->kv, s, i), values = mlxn_lm_kv_values(f->kv, s, i);
         mlxn_tensor q = mlxn_lm_heads(f, f->q, s->n_heads);
-        mlxn_tensor k = mlxn_lm_heads(f, f->k, s->n_kv_heads), v = mlxn_lm_heads(f, f->v, s->n_kv_heads);
+        mlxn_tensor k = mlxn_lm_heads(f, f->k, s->n_kv_heads);
 
         mlxn_rms_norm(e, f->x, l->attn_norm, f->h, &norm);
         mlxn_matmul(e, f->h, l->q, l->q_bias, none, f->q);
@@ -45,10 +44,9 @@ static void forward(mlxn_lm_forward *f) {
         mlxn_matmul(e, f->h, l->v, l->v_bias, none, f->v);
         mlxn_rope(e, q, f->positions, f->model->rope_factors, q, &rope);
         mlxn_rope(e, k, f->positions, f->model->rope_factors, k, &rope);
-        mlxn_kv_write(e, k, v, f->sequences, f->positions, keys, values);
+        mlxn_lm_store(f, i);
         if (i + 1 == s->n_layers && !mlxn_lm_keep_outputs(f)) return;
-        mlxn_attention(e, mlxn_lm_heads(f, f->q, s->n_heads), keys, values, f->sequences, f->positions,
-                       mlxn_lm_heads(f, f->att, s->n_heads), &attention);
+        mlxn_lm_attend(f, i, &attention);
         mlxn_matmul(e, f->att, l->o, none, f->x, f->x);
 
         mlxn_rms_norm(e, f->x, l->ffn_norm, f->h, &norm);

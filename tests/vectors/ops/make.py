@@ -372,8 +372,8 @@ def attentions():
             "attention",
             MLX if use_mlx else TORCH,
             name,
-            [q, *caches, sequences, positions, want],
-            struct.pack("<ffI", scale, 0, window),
+            [q, *caches, sequences, positions, None, None, want],
+            struct.pack("<ffIIIIf", scale, 0, window, 0, 0, 0, 0),
             2e-6 if use_mlx else 1e-9,
             2e-6 if use_mlx else 3e-7,
         )
@@ -397,8 +397,8 @@ def attentions():
         "attention",
         TORCH,
         "softcap",
-        [q, ring(k, 9)[None], ring(v, 9)[None], np.zeros(2, np.uint32), positions, want],
-        struct.pack("<ffI", 0.5, 20, 0),
+        [q, ring(k, 9)[None], ring(v, 9)[None], np.zeros(2, np.uint32), positions, None, None, want],
+        struct.pack("<ffIIIIf", 0.5, 20, 0, 0, 0, 0, 0),
         1e-9,
         3e-7,
     )
@@ -413,7 +413,7 @@ def kv():
         if sequences[t] < 2:
             after[0][sequences[t], :, positions[t] % 4] = k[t]
             after[1][sequences[t], :, positions[t] % 4] = v[t]
-    case("kv_write", NUMPY, "two sequences, one row skipped", [k, v, sequences, positions, *before, *after])
+    case("kv_write", NUMPY, "two sequences, one row skipped", [k, v, sequences, positions, *before, *after], bytes(8))
 
 
 def fusion_parts():

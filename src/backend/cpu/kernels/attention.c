@@ -1,5 +1,6 @@
-/* attention.c (CPU kernels): causal attention over caches of several sequences, with grouped heads, sliding window,
- * ring slots and soft-capped scores. One kernel serves prompts and single tokens.
+/* attention.c (CPU kernels): attention over caches of several sequences, with grouped heads, windows, ring slots,
+ * soft-capped scores, biases, masks and sinks, over numbers or quantized rows. One kernel serves prompts and single
+ * tokens.
  *
  * Consecutive rows of one sequence at consecutive positions form a run (of at most `block` rows). For a run and a
  * cache head, all query heads of the group are rows of one small matrix product, so that keys and values are read and
@@ -14,10 +15,15 @@
 
 enum { ATT_TARGET_ROWS = 96, ATT_PARTIAL_LIMIT = 32 << 20 };
 
+enum { ATT_Q, ATT_K, ATT_V, ATT_SEQUENCES, ATT_POSITIONS, ATT_SINKS, ATT_MASK, ATT_OUT };
+
 typedef struct att_shape {
-    uint64_t rows, heads, kv_heads, group, d, dp, slots, sequences;
-    uint64_t visible; /* positions that a row may see at most, its own included */
-    uint64_t block;   /* rows per run at most */
+    uint64_t rows, heads, kv_heads, group, slots, sequences;
+    uint64_t dk, dv, dp; /* dp: dv rounded up to whole vectors */
+    uint32_t kind;       /* mlxn_attention_mask */
+    uint64_t window;     /* of the parameters */
+    uint64_t visible;    /* positions that a row may see at most, its own included */
+    uint64_t block;      /* rows per run at most */
     uint64_t blocks;
     uint64_t max_rows; /* of the product: block * group, rounded up to whole tiles */
     uint64_t splits;   /* splits that a run may touch at most */
@@ -26,13 +32,18 @@ typedef struct att_shape {
 } att_shape;
 
 static att_shape att_shape_of(const mlxn_view *args, const mlxn_attention_params *p, uint32_t n_threads) {
-    const mlxn_view *q = &args[0], *k = &args[1];
-    att_shape s = {.rows = q->dims[0], .heads = q->dims[1], .kv_heads = k->dims[1], .d = q->dims[2]};
+    const mlxn_view *q = &args[ATT_Q], *k = &args[ATT_K];
+    att_shape s = {.rows = q->dims[0], .heads = q->dims[1], .kv_heads = k->dims[1], .dk = q->dims[2]};
     s.group = s.heads / s.kv_heads;
-    s.dp = (s.d + 15) & ~(uint64_t)15;
+    s.dv = args[ATT_OUT].dims[2];
+    s.dp = (s.dv + 15) & ~(uint64_t)15;
     s.sequences = k->dims[0];
     s.slots = k->dims[2];
-    s.visible = p->window ? mlxn_min_u64(p->window, s.slots) : s.slots;
+    s.kind = p->visible;
+    s.window = p->window;
+    s.visible = s.slots;
+    if (p->window && s.kind != MLXN_MASK_NONE)
+        s.visible = mlxn_min_u64(s.kind == MLXN_MASK_SYMMETRIC ? s.window | 1 : s.window, s.slots);
     s.block = mlxn_min_u64(mlxn_max_u64(ATT_TARGET_ROWS / s.group, 1), 64);
     s.blocks = (s.rows + s.block - 1) / s.block;
     s.max_rows = (mlxn_min_u64(s.block, s.rows) * s.group + ATT_ROWS - 1) / ATT_ROWS * ATT_ROWS;
@@ -56,22 +67,26 @@ typedef struct att_scratch {
     float *l;       /* [row][16]: sums by key mod 16 */
     float *m;       /* [row] */
     float *total;   /* [row][partial], wide only */
+    float *decoded; /* [16][dk], of quantized keys */
+    float *row;     /* a query or a result while it is turned */
 } att_scratch;
 
 static uint64_t att_carve(const att_shape *s, float *base, att_scratch *out) {
-    uint64_t sizes[9] = {s->d * ATT_KEYS,
-                         ATT_KEYS * s->dp,
-                         ATT_ROWS * ATT_KEYS,
-                         16,
-                         s->max_rows * s->d,
-                         s->max_rows * s->dp,
-                         s->max_rows * 16,
-                         s->max_rows,
-                         (s->wide ? s->max_rows : 1) * s->partial};
-    float **parts[9] = {&out->keys, &out->values, &out->scores, &out->alpha, &out->queries,
-                        &out->o,    &out->l,      &out->m,      &out->total};
+    uint64_t sizes[11] = {s->dk * ATT_KEYS,
+                          ATT_KEYS * s->dp,
+                          ATT_ROWS * ATT_KEYS,
+                          16,
+                          s->max_rows * s->dk,
+                          s->max_rows * s->dp,
+                          s->max_rows * 16,
+                          s->max_rows,
+                          (s->wide ? s->max_rows : 1) * s->partial,
+                          16 * s->dk,
+                          mlxn_max_u64(s->dk, s->dp) + 16};
+    float **parts[11] = {&out->keys, &out->values, &out->scores, &out->alpha,   &out->queries, &out->o,
+                         &out->l,    &out->m,      &out->total,  &out->decoded, &out->row};
     uint64_t at = 0;
-    for (int i = 0; i < 9; i++) {
+    for (int i = 0; i < 11; i++) {
         *parts[i] = base ? base + at : NULL;
         at += (sizes[i] + 15) & ~(uint64_t)15;
     }
@@ -101,7 +116,7 @@ static uint64_t att_u32(const mlxn_view *v, uint64_t i) {
 }
 
 static att_run att_find_run(const cpu_run *run, const att_shape *s, uint64_t t) {
-    const mlxn_view *seqs = &run->args[3], *poss = &run->args[4];
+    const mlxn_view *seqs = &run->args[ATT_SEQUENCES], *poss = &run->args[ATT_POSITIONS];
     att_run r = {t, 1, att_u32(seqs, t), att_u32(poss, t)};
     uint64_t end = mlxn_min_u64((t / s->block + 1) * s->block, s->rows);
     if (r.sequence >= s->sequences) return r;
@@ -109,9 +124,26 @@ static att_run att_find_run(const cpu_run *run, const att_shape *s, uint64_t t) 
     return r;
 }
 
-/* First position that the row at `pos` sees. */
-static uint64_t att_first(const att_shape *s, uint64_t pos) {
-    return pos + 1 > s->visible ? pos + 1 - s->visible : 0;
+/* Positions [first, end) that the row at `pos` sees; neither end ever moves down from row to row of a run. */
+typedef struct att_range {
+    uint64_t first, end;
+} att_range;
+
+static att_range att_sees(const att_shape *s, uint64_t pos) {
+    uint64_t end = pos + 1, span = s->visible;
+    if (s->kind == MLXN_MASK_NONE) return (att_range){0, s->slots};
+    if (s->kind == MLXN_MASK_SYMMETRIC) {
+        uint64_t half = s->window / 2;
+        end = mlxn_min_u64(pos + half + 1, s->slots);
+        return (att_range){mlxn_min_u64(pos > half ? pos - half : 0, end), end};
+    }
+    if (s->kind == MLXN_MASK_CHUNKED) span = mlxn_min_u64(pos % s->window + 1, s->slots);
+    return (att_range){end > span ? end - span : 0, end};
+}
+
+/* What a whole run sees. */
+static att_range att_run_sees(const att_shape *s, const att_run *r) {
+    return (att_range){att_sees(s, r->pos).first, att_sees(s, r->pos + r->n - 1).end};
 }
 
 static float att_exp2(float x) {
@@ -120,21 +152,45 @@ static float att_exp2(float x) {
     return t[0];
 }
 
-/* Queries of a run and cache head, rows in the order (token, head), tiles of ATT_ROWS, scaled. Spare rows are zero.
- */
-static void att_pack_queries(const mlxn_view *q, const att_shape *s, const att_run *r, uint64_t hk, float scale,
-                             float *out) {
+typedef struct att_work {
+    att_shape shape;
+    att_scratch scratch;
+    const mlxn_view *args;
+    kv_codec k_codec, v_codec;
+    float scale; /* on the queries */
+    float cap;   /* on tanh; 0 = no soft cap. Both include log2(e). */
+    float alibi; /* max_bias; 0 = none */
+    bool biased; /* biases or a mask */
+} att_work;
+
+/* Queries of a run and cache head, rows in the order (token, head), tiles of ATT_ROWS, turned where keys are, scaled.
+ * Spare rows are zero. */
+static void att_pack_queries(const att_work *w, const att_run *r, uint64_t hk) {
+    const mlxn_view *q = &w->args[ATT_Q];
+    const att_shape *s = &w->shape;
+    float *out = w->scratch.queries, *turned = w->scratch.row;
     uint64_t n = r->n * s->group, padded = (n + ATT_ROWS - 1) / ATT_ROWS * ATT_ROWS;
     int64_t step = rows_stride(q);
     for (uint64_t i = 0; i < padded; i++) {
-        float *dst = out + i / ATT_ROWS * ATT_ROWS * s->d + i % ATT_ROWS;
+        float *dst = out + i / ATT_ROWS * ATT_ROWS * s->dk + i % ATT_ROWS;
         if (i >= n) {
-            for (uint64_t d = 0; d < s->d; d++) dst[d * ATT_ROWS] = 0.0f;
+            for (uint64_t d = 0; d < s->dk; d++) dst[d * ATT_ROWS] = 0.0f;
             continue;
         }
-        const float *src = (const float *)q->data + (int64_t)(r->t + i / s->group) * q->strides[0] +
-                           (int64_t)(hk * s->group + i % s->group) * q->strides[1];
-        for (uint64_t d = 0; d < s->d; d++) dst[d * ATT_ROWS] = src[(int64_t)d * step] * scale;
+        int64_t offset =
+            (int64_t)(r->t + i / s->group) * q->strides[0] + (int64_t)(hk * s->group + i % s->group) * q->strides[1];
+        const char *src = (const char *)q->data + offset * (int64_t)rows_size(q->dtype);
+        if (q->dtype == MLXN_F32 && !w->k_codec.bits) {
+            for (uint64_t d = 0; d < s->dk; d++)
+                dst[d * ATT_ROWS] = ((const float *)src)[(int64_t)d * step] * w->scale;
+            continue;
+        }
+        for (uint64_t d = 0; d < s->dk; d++) turned[d] = simd_get(q->dtype, src, (int64_t)d * step);
+        if (w->k_codec.bits) {
+            kv_signs(turned, s->dk);
+            kv_transform(turned, s->dk);
+        }
+        for (uint64_t d = 0; d < s->dk; d++) dst[d * ATT_ROWS] = turned[d] * w->scale;
     }
 }
 
@@ -171,65 +227,109 @@ SIMD_INLINE void att_softmax_row(float *s, uint64_t first, uint64_t last, uint64
     v16_store(l, sum);
 }
 
-typedef struct att_work {
-    att_shape shape;
-    att_scratch scratch;
-    const mlxn_view *args;
-    float scale; /* on the queries */
-    float cap;   /* on tanh; 0 = no soft cap. Both include log2(e). */
-} att_work;
+/* 2^-b log2(e) steps of head h, where every further position costs one. */
+static float att_slope(float max_bias, uint64_t heads, uint64_t h) {
+    const double log2e = 1.4426950408889634;
+    uint64_t n = 1;
+    while (2 * n <= heads) n *= 2;
+    double steps = h < n ? (double)(h + 1) / (double)n : (double)(2 * (h - n) + 1) / (2 * (double)n);
+    return (float)(log2e * exp2(-(double)max_bias * steps));
+}
+
+/* Soft cap, bias and mask of one row for keys [b, e) of the block at `base`: what att_softmax_row then takes as it
+ * is.
+ */
+static void att_bias_row(const att_work *w, uint64_t t, uint64_t h, uint64_t pos, uint64_t base, uint64_t b,
+                         uint64_t e, float *scores) {
+    const float log2e = 1.4426950408889634f;
+    const mlxn_view *mask = &w->args[ATT_MASK];
+    if (w->cap > 0.0f)
+        for (uint64_t j = b / 16 * 16; j < e; j += 16)
+            v16_store(scores + j, v16_mul(v16_tanh(v16_load(scores + j)), v16_set1(w->cap)));
+    if (w->alibi > 0.0f) {
+        float slope = att_slope(w->alibi, w->shape.heads, h);
+        for (uint64_t j = b; j < e; j++) {
+            uint64_t key = base + j;
+            scores[j] -= slope * (float)(key > pos ? key - pos : pos - key);
+        }
+    }
+    if (!mask->present) return;
+    int64_t offset = (int64_t)t * mask->strides[0] + (mask->rank == 3 ? (int64_t)h * mask->strides[1] : 0);
+    int64_t step = rows_stride(mask);
+    for (uint64_t j = b; j < e; j++) {
+        int64_t at = offset + (int64_t)((base + j) % w->shape.slots) * step;
+        if (mask->dtype == MLXN_U8)
+            scores[j] = ((const uint8_t *)mask->data)[at] ? scores[j] : -INFINITY;
+        else
+            scores[j] += simd_get(mask->dtype, mask->data, at) * log2e;
+    }
+}
 
 /* One tile of queries against the block that begins at position `base`, its keys in the scratch. */
-static void att_tile(const att_work *w, const att_run *r, const att_values_view *v, uint64_t base, uint64_t row,
-                     uint64_t rows) {
+static void att_tile(const att_work *w, const att_run *r, uint64_t hk, const att_values_view *v, uint64_t base,
+                     uint64_t row, uint64_t rows) {
     const att_shape *s = &w->shape;
     const att_scratch *x = &w->scratch;
-    uint64_t low_pos = r->pos + row / s->group, high_pos = r->pos + (row + rows - 1) / s->group;
-    uint64_t low = att_first(s, low_pos);
-    if (low >= base + ATT_KEYS || high_pos < base) return;
-    uint64_t begin = low > base ? low - base : 0, end = mlxn_min_u64(high_pos + 1 - base, ATT_KEYS);
+    uint64_t low = att_sees(s, r->pos + row / s->group).first;
+    uint64_t high = att_sees(s, r->pos + (row + rows - 1) / s->group).end;
+    if (low >= base + ATT_KEYS || high <= base) return;
+    uint64_t begin = low > base ? low - base : 0, end = mlxn_min_u64(high - base, ATT_KEYS);
     uint64_t first = begin / 16, last = (end + 15) / 16;
-    att_scores((int)rows, first, last, x->queries + row * s->d, x->keys, s->d, x->scores);
+    att_scores((int)rows, first, last, x->queries + row * s->dk, x->keys, s->dk, x->scores);
     for (uint64_t i = 0; i < rows; i++) {
-        uint64_t pos = r->pos + (row + i) / s->group, from = att_first(s, pos);
-        uint64_t b = from > base ? from - base : 0, e = pos + 1 > base ? pos + 1 - base : 0;
-        att_softmax_row(x->scores + i * ATT_KEYS, first, last, b, e, w->cap, &x->m[row + i], x->l + 16 * (row + i),
+        uint64_t pos = r->pos + (row + i) / s->group;
+        att_range sees = att_sees(s, pos);
+        uint64_t b = sees.first > base ? sees.first - base : 0;
+        uint64_t e = sees.end > base ? mlxn_min_u64(sees.end - base, end) : 0;
+        float *scores = x->scores + i * ATT_KEYS;
+        if (w->biased)
+            att_bias_row(w, r->t + (row + i) / s->group, hk * s->group + (row + i) % s->group, pos, base, b, e,
+                         scores);
+        att_softmax_row(scores, first, last, b, e, w->biased ? 0.0f : w->cap, &x->m[row + i], x->l + 16 * (row + i),
                         &x->alpha[i]);
     }
     att_values(v, begin, (int)rows, x->scores + begin, end - begin, x->o + row * s->dp, s->dp, x->alpha);
+}
+
+static att_cache att_cache_of(const mlxn_view *cache, const kv_codec *codec, uint64_t sequence, uint64_t head,
+                              uint64_t d) {
+    int64_t size = cache->dtype == MLXN_U8 ? 1 : (int64_t)rows_size(cache->dtype);
+    int64_t offset = (int64_t)sequence * cache->strides[0] + (int64_t)head * cache->strides[1];
+    return (att_cache){.base = (const char *)cache->data + offset * size,
+                       .dtype = cache->dtype,
+                       .codec = codec,
+                       .row = cache->strides[2] * size,
+                       .step = rows_stride(cache),
+                       .slots = cache->dims[2],
+                       .d = d};
 }
 
 /* All rows of a run over the positions of one split; results in o, m, l of the scratch. */
 static void att_split(const att_work *w, const att_run *r, uint64_t hk, uint64_t split) {
     const att_shape *s = &w->shape;
     const att_scratch *x = &w->scratch;
-    const mlxn_view *k = &w->args[1], *v = &w->args[2];
-    att_cache kc = {.row = k->strides[2], .step = rows_stride(k), .slots = s->slots, .d = s->d}, vc = kc;
-    kc.base = (const char *)k->data +
-              ((int64_t)r->sequence * k->strides[0] + (int64_t)hk * k->strides[1]) * (int64_t)rows_size(k->dtype);
-    vc.base = (const char *)v->data +
-              ((int64_t)r->sequence * v->strides[0] + (int64_t)hk * v->strides[1]) * (int64_t)rows_size(v->dtype);
-    vc.row = v->strides[2];
-    vc.step = rows_stride(v);
+    const mlxn_view *v = &w->args[ATT_V];
+    att_cache kc = att_cache_of(&w->args[ATT_K], &w->k_codec, r->sequence, hk, s->dk);
+    att_cache vc = att_cache_of(v, &w->v_codec, r->sequence, hk, s->dv);
     uint64_t rows = r->n * s->group;
     memset(x->o, 0, rows * s->dp * 4);
     memset(x->l, 0, rows * 16 * 4);
     for (uint64_t i = 0; i < rows; i++) x->m[i] = -FLT_MAX;
-    uint64_t low = mlxn_max_u64(split * ATT_SPLIT, att_first(s, r->pos));
-    uint64_t high = mlxn_min_u64((split + 1) * ATT_SPLIT, r->pos + r->n);
+    att_range sees = att_run_sees(s, r);
+    uint64_t low = mlxn_max_u64(split * ATT_SPLIT, sees.first);
+    uint64_t high = mlxn_min_u64((split + 1) * ATT_SPLIT, sees.end);
     for (uint64_t base = low / ATT_KEYS * ATT_KEYS; base < high; base += ATT_KEYS) {
         uint64_t begin = low > base ? low - base : 0, end = mlxn_min_u64(high - base, ATT_KEYS);
         uint64_t slot = base % s->slots;
-        att_load_keys(k->dtype, &kc, slot, begin, end, x->keys);
+        att_load_keys(&kc, slot, begin, end, x->decoded, x->keys);
         att_values_view view = {MLXN_F32, (const char *)x->values, (int64_t)s->dp};
         /* a single tile reads each value once, so that widening them beforehand would not pay */
-        if (rows <= ATT_ROWS && vc.step == 1 && s->d == s->dp && slot + end <= s->slots)
-            view =
-                (att_values_view){v->dtype, vc.base + (int64_t)slot * vc.row * (int64_t)rows_size(v->dtype), vc.row};
+        if (rows <= ATT_ROWS && vc.dtype != MLXN_U8 && vc.step == 1 && s->dv == s->dp && slot + end <= s->slots)
+            view = (att_values_view){v->dtype, vc.base + (int64_t)slot * vc.row, v->strides[2]};
         else
-            att_load_values(v->dtype, &vc, slot, begin, end, s->dp, x->values);
+            att_load_values(&vc, slot, begin, end, s->dp, x->values);
         for (uint64_t row = 0; row < rows; row += ATT_ROWS)
-            att_tile(w, r, &view, base, row, mlxn_min_u64(rows - row, ATT_ROWS));
+            att_tile(w, r, hk, &view, base, row, mlxn_min_u64(rows - row, ATT_ROWS));
     }
 }
 
@@ -251,17 +351,28 @@ static void att_merge(const att_shape *s, float *total, const float *o, float m,
     total[s->dp + 1] = total[s->dp + 1] * a + l * b;
 }
 
+/* total NULL: the row sees nothing. The sink is one more key, with a value of zero. */
 static void att_finish(const att_work *w, const float *total, uint64_t t, uint64_t h) {
-    const mlxn_view *out = &w->args[5];
-    float *dst = (float *)out->data + (int64_t)t * out->strides[0] + (int64_t)h * out->strides[1];
+    const mlxn_view *out = &w->args[ATT_OUT], *sinks = &w->args[ATT_SINKS];
     const att_shape *s = &w->shape;
-    float l = total ? total[s->dp + 1] : 0.0f;
-    v16 scale = v16_set1(l == 0.0f ? 0.0f : 1.0f / l);
-    int64_t step = rows_stride(out);
-    for (uint64_t d = 0; d < s->d; d += 16) {
-        v16 v = total ? v16_mul(v16_load(total + d), scale) : v16_zero();
-        rows_store(MLXN_F32, step == 1, dst, step, d, v, simd_tail(d, s->d));
+    int64_t offset = (int64_t)t * out->strides[0] + (int64_t)h * out->strides[1], step = rows_stride(out);
+    char *dst = (char *)out->data + offset * (int64_t)rows_size(out->dtype);
+    float l = total ? total[s->dp + 1] : 0.0f, factor = 1.0f, *row = w->scratch.row;
+    if (total && sinks->present) {
+        float z = ((const float *)sinks->data)[(int64_t)h * rows_stride(sinks)] * 1.4426950408889634f;
+        float m = total[s->dp], top = z > m ? z : m;
+        factor = att_exp2(m - top);
+        l = l * factor + att_exp2(z - top);
     }
+    v16 scale = v16_set1(l == 0.0f ? 0.0f : factor / l);
+    for (uint64_t d = 0; d < s->dp; d += 16)
+        v16_store(row + d, total ? v16_mul(v16_load(total + d), scale) : v16_zero());
+    if (total && w->v_codec.bits) {
+        kv_transform(row, s->dv);
+        kv_signs(row, s->dv);
+    }
+    for (uint64_t d = 0; d < s->dv; d += 16)
+        rows_store(out->dtype, step == 1, dst, step, d, v16_load(row + d), simd_tail(d, s->dv));
 }
 
 static void att_wide(cpu_run *run, const att_work *w) {
@@ -279,10 +390,11 @@ static void att_wide(cpu_run *run, const att_work *w) {
                 for (uint64_t g = 0; g < s->group; g++) att_finish(w, NULL, r.t, hk * s->group + g);
                 continue;
             }
-            uint64_t rows = r.n * s->group, last = (r.pos + r.n - 1) / ATT_SPLIT;
-            att_pack_queries(&w->args[0], s, &r, hk, w->scale, x->queries);
+            uint64_t rows = r.n * s->group;
+            att_range sees = att_run_sees(s, &r);
+            att_pack_queries(w, &r, hk);
             for (uint64_t i = 0; i < rows; i++) att_clear(s, x->total + i * s->partial);
-            for (uint64_t split = att_first(s, r.pos) / ATT_SPLIT; split <= last; split++) {
+            for (uint64_t split = sees.first / ATT_SPLIT; split * ATT_SPLIT < sees.end; split++) {
                 att_split(w, &r, hk, split);
                 for (uint64_t i = 0; i < rows; i++)
                     att_merge(s, x->total + i * s->partial, x->o + i * s->dp, x->m[i],
@@ -307,15 +419,17 @@ static void att_narrow_splits(cpu_run *run, const att_work *w) {
     while (cpu_next(run, &chunk)) {
         uint64_t from, count;
         for (;;) {
-            from = att_first(s, r.pos) / ATT_SPLIT;
-            count = r.sequence < s->sequences ? ((r.pos + r.n - 1) / ATT_SPLIT - from + 1) * s->kv_heads : 0;
+            att_range sees = att_run_sees(s, &r);
+            from = sees.first / ATT_SPLIT;
+            bool empty = r.sequence >= s->sequences || sees.first >= sees.end;
+            count = empty ? 0 : ((sees.end - 1) / ATT_SPLIT - from + 1) * s->kv_heads;
             if (chunk - passed < count) break;
             if (r.t + r.n == s->rows) return; /* no more work than this */
             passed += count;
             r = att_find_run(run, s, r.t + r.n);
         }
         uint64_t hk = (chunk - passed) % s->kv_heads, split = from + (chunk - passed) / s->kv_heads;
-        att_pack_queries(&w->args[0], s, &r, hk, w->scale, x->queries);
+        att_pack_queries(w, &r, hk);
         att_split(w, &r, hk, split);
         for (uint64_t i = 0; i < r.n * s->group; i++) {
             float *p = att_partial(s, run->shared, r.t + i / s->group, hk * s->group + i % s->group, split);
@@ -331,11 +445,11 @@ static void att_narrow_merge(cpu_run *run, const att_work *w) {
     float *total = w->scratch.total;
     uint64_t t;
     while (cpu_next(run, &t)) {
-        uint64_t pos = att_u32(&w->args[4], t);
-        bool exists = att_u32(&w->args[3], t) < s->sequences;
+        att_range sees = att_sees(s, att_u32(&w->args[ATT_POSITIONS], t));
+        bool exists = att_u32(&w->args[ATT_SEQUENCES], t) < s->sequences && sees.first < sees.end;
         for (uint64_t h = 0; h < s->heads; h++) {
             att_clear(s, total);
-            for (uint64_t split = att_first(s, pos) / ATT_SPLIT; exists && split <= pos / ATT_SPLIT; split++) {
+            for (uint64_t split = sees.first / ATT_SPLIT; exists && split * ATT_SPLIT < sees.end; split++) {
                 const float *p = att_partial(s, run->shared, t, h, split);
                 att_merge(s, total, p, p[s->dp], p[s->dp + 1]);
             }
@@ -347,10 +461,16 @@ static void att_narrow_merge(cpu_run *run, const att_work *w) {
 static void run_attention(cpu_run *run) {
     const mlxn_attention_params *p = run->params;
     const double log2e = 1.4426950408889634;
-    att_work w = {.shape = att_shape_of(run->args, p, run->n_threads), .args = run->args};
+    att_work w; /* the tables of codecs are filled only where they are needed */
+    w.shape = att_shape_of(run->args, p, run->n_threads);
+    w.args = run->args;
     att_carve(&w.shape, run->local, &w.scratch);
+    kv_codec_read(&w.k_codec, mlxn_kv_resolve(p->k_type, run->args[ATT_K].dtype));
+    kv_codec_read(&w.v_codec, mlxn_kv_resolve(p->v_type, run->args[ATT_V].dtype));
     w.scale = (float)(p->softcap > 0.0f ? (double)p->scale / p->softcap : (double)p->scale * log2e);
     w.cap = p->softcap > 0.0f ? (float)(p->softcap * log2e) : 0.0f;
+    w.alibi = p->alibi_max_bias;
+    w.biased = w.alibi > 0.0f || run->args[ATT_MASK].present;
     if (w.shape.wide)
         att_wide(run, &w);
     else if (run->phase == 0)

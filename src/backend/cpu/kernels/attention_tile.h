@@ -6,6 +6,7 @@
 #ifndef MLXN_SRC_CPU_ATTENTION_TILE_H
 #define MLXN_SRC_CPU_ATTENTION_TILE_H
 
+#include "backend/cpu/kernels/kv_row.h"
 #include "backend/cpu/kernels/rows.h"
 
 enum {
@@ -166,8 +167,11 @@ static void att_values(const att_values_view *v, uint64_t first, int rows, const
 
 /* Where the keys or values of one sequence and head lie. */
 typedef struct att_cache {
-    const char *base;  /* slot 0 */
-    int64_t row, step; /* elements between slots, between elements of a head */
+    const char *base;      /* slot 0 */
+    mlxn_dtype dtype;      /* u8: rows of codec->type */
+    const kv_codec *codec; /* of both kinds */
+    int64_t row;           /* bytes between slots */
+    int64_t step;          /* elements between elements of a head */
     uint64_t slots, d;
 } att_cache;
 
@@ -214,78 +218,88 @@ SIMD_INLINE void att_turn_halves(mlxn_dtype dtype, const char *const rows[16], u
 }
 #endif
 
-/* Sixteen keys from slot `slot` (already below c->slots) on, of which the first `n` exist; keys as lanes:
- * out[d][ldo]. Missing keys read as zero. dtype is a constant where `unit` is true. */
-SIMD_INLINE void att_load_keys16(mlxn_dtype dtype, bool unit, const att_cache *c, uint64_t slot, uint64_t n,
-                                 float *out, size_t ldo) {
-    const char *rows[16];
-    int64_t size = (int64_t)rows_size(dtype);
-    for (uint64_t i = 0; i < n; i++) {
-        rows[i] = c->base + (int64_t)slot * c->row * size;
-        if (++slot == c->slots) slot = 0;
-    }
+/* Sixteen keys, rows of the cache in its own dtype, of which the first `n` exist; keys as lanes: out[d][ldo]. Missing
+ * keys read as zero. dtype is a constant where `unit` is true. */
+SIMD_INLINE void att_turn_keys(mlxn_dtype dtype, bool unit, const char *const rows[16], int64_t step, uint64_t size,
+                               uint64_t n, float *out, size_t ldo) {
     uint64_t d = 0;
 #if CPU_ISA_LEVEL >= 2
     if (n == 16 && unit && dtype != MLXN_F32)
-        for (; d + 32 <= c->d; d += 32) att_turn_halves(dtype, rows, d, out, ldo);
+        for (; d + 32 <= size; d += 32) att_turn_halves(dtype, rows, d, out, ldo);
 #endif
     if (n == 16)
-        for (; d + 16 <= c->d; d += 16) {
+        for (; d + 16 <= size; d += 16) {
             v16 r[16];
 #pragma GCC unroll 16
-            for (int i = 0; i < 16; i++) r[i] = rows_load(dtype, unit, rows[i], c->step, d, 16);
+            for (int i = 0; i < 16; i++) r[i] = rows_load(dtype, unit, rows[i], step, d, 16);
             v16_transpose(r);
 #pragma GCC unroll 16
             for (int i = 0; i < 16; i++) v16_store(out + (d + (uint64_t)i) * ldo, r[i]);
         }
-    for (; d < c->d; d += 16) {
-        uint64_t k = simd_tail(d, c->d);
+    for (; d < size; d += 16) {
+        uint64_t k = simd_tail(d, size);
         v16 r[16];
-        for (uint64_t i = 0; i < 16; i++) r[i] = i < n ? rows_load(dtype, unit, rows[i], c->step, d, k) : v16_zero();
+        for (uint64_t i = 0; i < 16; i++) r[i] = i < n ? rows_load(dtype, unit, rows[i], step, d, k) : v16_zero();
         v16_transpose(r);
         for (uint64_t i = 0; i < k; i++) v16_store(out + (d + i) * ldo, r[i]);
     }
 }
 
 /* Keys [begin, end) of a block into out[d][ATT_KEYS], groups of 16 complete; `slot` is the slot of the block's key 0
- * when its position is taken modulo the capacity. */
-SIMD_INLINE void att_load_keys_typed(mlxn_dtype dtype, bool unit, const att_cache *c, uint64_t slot, uint64_t begin,
-                                     uint64_t end, float *out) {
-    for (uint64_t g = begin & ~(uint64_t)15; g < end; g += 16)
-        att_load_keys16(dtype, unit, c, (slot + g) % c->slots, simd_tail(g, end), out + g, ATT_KEYS);
-}
-static void att_load_keys(mlxn_dtype dtype, const att_cache *c, uint64_t slot, uint64_t begin, uint64_t end,
+ * when its position is taken modulo the capacity. `decoded`: room for 16 rows of d, of which kinds other than numbers
+ * make use. */
+static void att_load_keys(const att_cache *c, uint64_t slot, uint64_t begin, uint64_t end, float *decoded,
                           float *out) {
-    if (c->step != 1)
-        att_load_keys_typed(dtype, false, c, slot, begin, end, out);
-    else if (dtype == MLXN_F32)
-        att_load_keys_typed(MLXN_F32, true, c, slot, begin, end, out);
-    else if (dtype == MLXN_F16)
-        att_load_keys_typed(MLXN_F16, true, c, slot, begin, end, out);
-    else
-        att_load_keys_typed(MLXN_BF16, true, c, slot, begin, end, out);
+    for (uint64_t g = begin & ~(uint64_t)15; g < end; g += 16) {
+        const char *rows[16];
+        uint64_t n = simd_tail(g, end), at = (slot + g) % c->slots;
+        for (uint64_t i = 0; i < n; i++) {
+            rows[i] = c->base + (int64_t)at * c->row;
+            if (++at == c->slots) at = 0;
+        }
+        if (c->dtype == MLXN_U8) {
+            for (uint64_t i = 0; i < n; i++) {
+                kv_read_row(c->codec, (const uint8_t *)rows[i], c->d, decoded + i * c->d);
+                rows[i] = (const char *)(decoded + i * c->d);
+            }
+            att_turn_keys(MLXN_F32, true, rows, 1, c->d, n, out + g, ATT_KEYS);
+        } else if (c->step != 1) {
+            att_turn_keys(c->dtype, false, rows, c->step, c->d, n, out + g, ATT_KEYS);
+        } else if (c->dtype == MLXN_F32) {
+            att_turn_keys(MLXN_F32, true, rows, 1, c->d, n, out + g, ATT_KEYS);
+        } else if (c->dtype == MLXN_F16) {
+            att_turn_keys(MLXN_F16, true, rows, 1, c->d, n, out + g, ATT_KEYS);
+        } else {
+            att_turn_keys(MLXN_BF16, true, rows, 1, c->d, n, out + g, ATT_KEYS);
+        }
+    }
 }
 
 /* Values [begin, end) of a block into out[key][dp], zero beyond d. */
 SIMD_INLINE void att_load_values_typed(mlxn_dtype dtype, bool unit, const att_cache *c, uint64_t slot, uint64_t begin,
                                        uint64_t end, uint64_t dp, float *out) {
-    int64_t size = (int64_t)rows_size(dtype);
     uint64_t at = (slot + begin) % c->slots;
     for (uint64_t i = begin; i < end; i++) {
-        const char *row = c->base + (int64_t)at * c->row * size;
+        const char *row = c->base + (int64_t)at * c->row;
         if (++at == c->slots) at = 0;
         uint64_t d = 0;
         for (; d + 16 <= c->d; d += 16) v16_store(out + i * dp + d, rows_load(dtype, unit, row, c->step, d, 16));
         if (d < c->d) v16_store(out + i * dp + d, rows_load(dtype, unit, row, c->step, d, c->d - d));
     }
 }
-static void att_load_values(mlxn_dtype dtype, const att_cache *c, uint64_t slot, uint64_t begin, uint64_t end,
-                            uint64_t dp, float *out) {
-    if (c->step != 1)
-        att_load_values_typed(dtype, false, c, slot, begin, end, dp, out);
-    else if (dtype == MLXN_F32)
+static void att_load_values(const att_cache *c, uint64_t slot, uint64_t begin, uint64_t end, uint64_t dp,
+                            float *out) {
+    uint64_t at = (slot + begin) % c->slots;
+    if (c->dtype == MLXN_U8)
+        for (uint64_t i = begin; i < end; i++) {
+            kv_read_row(c->codec, (const uint8_t *)c->base + (int64_t)at * c->row, c->d, out + i * dp);
+            if (++at == c->slots) at = 0;
+        }
+    else if (c->step != 1)
+        att_load_values_typed(c->dtype, false, c, slot, begin, end, dp, out);
+    else if (c->dtype == MLXN_F32)
         att_load_values_typed(MLXN_F32, true, c, slot, begin, end, dp, out);
-    else if (dtype == MLXN_F16)
+    else if (c->dtype == MLXN_F16)
         att_load_values_typed(MLXN_F16, true, c, slot, begin, end, dp, out);
     else
         att_load_values_typed(MLXN_BF16, true, c, slot, begin, end, dp, out);
