@@ -113,7 +113,8 @@ static const row rows[] = {
     {RUNS, 0, "precision", NULL, CHOICE, AT(precision), "MODE", "fast", "MLXN_PRECISION", 0, 0, "f32|fast",
      "f32: 32-bit activations and sums everywhere; fast: narrower activations within documented bounds"},
     {RUNS, 0, "kv-type", NULL, TEXT, AT(kv_type), "TYPE", NULL, "MLXN_KV_TYPE", 0, 0, NULL,
-     "how the cache stores keys and values: f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0, tq8, tq6, tq5 or tq4, or two "
+     "how the cache stores keys and values: f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0, tq8, tq6, tq5 or tq4, or "
+     "two "
      "of them as k=q8_0,v=tq4 (default: f16, with --precision f32 f32)"},
     {RUNS, 0, "memory-limit", NULL, SIZE, AT(memory_limit), "BYTES", "0", "MLXN_MEMORY_LIMIT", 0, 0, NULL,
      "fail rather than use more memory for weights and buffers; K, M and G count; 0 = no limit"},

@@ -178,7 +178,8 @@ struct mlxn_lm_forward {
 mlxn_tensor mlxn_lm_heads(const mlxn_lm_forward *f, mlxn_tensor t, uint32_t heads);
 /* Stores the keys and values of layer `layer`, in f->k and f->v, in the cache. */
 void mlxn_lm_store(const mlxn_lm_forward *f, uint32_t layer);
-/* Queries in f->q attend to the cache of the layer; the result goes to f->att. Of `params` the types are filled in. */
+/* Queries in f->q attend to the cache of the layer; the result goes to f->att. Of `params` the types are filled in.
+ */
 void mlxn_lm_attend(const mlxn_lm_forward *f, uint32_t layer, const mlxn_attention_params *params);
 /* Called in the last layer once keys and values are stored: goes on with the rows that want logits alone, in f->x and
  * f->q. false if there are none: then the pass is complete. */

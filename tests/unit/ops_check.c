@@ -165,10 +165,11 @@ static void relations(void) {
     double base = mlxn_rope_ntk_base(66, 10000, 64);
     CHECK(fabs(base - 10000 * 64 * pow(64, 2.0 / 64)) < 1e-6, "the stretched base is %g", base);
     mlxn_view cache = tensor(MLXN_F16, 4, 1, 2, 128, 64), wide = tensor(MLXN_F16, 4, 1, 2, 128, 65);
-    says(&mlxn_opdef_attention, (mlxn_view[]){q, cache, cache, n, n, absent, absent, q}, &(mlxn_attention_params){.scale = 0.125f},
+    says(&mlxn_opdef_attention, (mlxn_view[]){q, cache, cache, n, n, absent, absent, q},
+         &(mlxn_attention_params){.scale = 0.125f},
          "attention: q: dim[1] is 9, want a multiple of 2 (heads of k_cache)");
-    says(&mlxn_opdef_attention, (mlxn_view[]){q, wide, wide, n, n, absent, absent, q}, &(mlxn_attention_params){.scale = 0.125f},
-         "attention: k_cache: dim[3] is 65, want 64 (values of a row)");
+    says(&mlxn_opdef_attention, (mlxn_view[]){q, wide, wide, n, n, absent, absent, q},
+         &(mlxn_attention_params){.scale = 0.125f}, "attention: k_cache: dim[3] is 65, want 64 (values of a row)");
     says(&mlxn_opdef_kv_write, (mlxn_view[]){q, q, n, n, cache, cache}, &(mlxn_kv_write_params){0, 0},
          "kv_write: k_cache: dim[1] is 2, want 9 (heads of k)");
 }

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-F32, F16, BF16, U32, I32 = 0, 1, 2, 5, 6
+F32, F16, BF16, U8, U32, I32 = 0, 1, 2, 3, 5, 6
 TORCH, NUMPY = f"torch {torch.__version__}", f"numpy {np.__version__}"
 
 
@@ -33,7 +33,7 @@ def argument(a):
         data = np.asarray(a)
         if data.dtype == np.float64:
             data = data.astype(np.float32)
-        dtype = {"float32": F32, "float16": F16, "uint32": U32, "int32": I32}[data.dtype.name]
+        dtype = {"float32": F32, "float16": F16, "uint8": U8, "uint32": U32, "int32": I32}[data.dtype.name]
     data = np.ascontiguousarray(data)
     dims = list(data.shape) + [0] * (4 - data.ndim)
     return struct.pack("<IIII4QQ", 1, 0, dtype, data.ndim, *dims, data.nbytes) + data.tobytes()
