@@ -77,20 +77,24 @@ MLXN_API mlxn_status mlxn_rope(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor
 MLXN_API mlxn_status mlxn_matmul(mlxn_encoder *encoder, mlxn_tensor x, mlxn_weight *w, mlxn_tensor bias,
                                  mlxn_tensor residual, mlxn_tensor out);
 
-/* k_cache[sequences[t], h, positions[t] mod C, :] = k[t, h, :], the same for v. k, v: [T, Hk, D] f32; sequences,
- * positions: [T] u32; caches: [S, Hk, C, D] f32, f16 or bf16. Rows whose sequence is >= S are skipped. Two rows must
- * not name the same slot. */
+/* k_cache[sequences[t], h, positions[t] mod C, :] = k[t, h, :], the same for v. k, v: [T, Hk, Dk] and [T, Hk, Dv],
+ * f32, f16 or bf16; sequences, positions: [T] u32; caches: [S, Hk, C, D] f32, f16 or bf16, or [S, Hk, C, bytes] u8 of
+ * the types in params (kv.h). Rows whose sequence is >= S are skipped. Two rows must not name the same slot. */
 MLXN_API mlxn_status mlxn_kv_write(mlxn_encoder *encoder, mlxn_tensor k, mlxn_tensor v, mlxn_tensor sequences,
-                                   mlxn_tensor positions, mlxn_tensor k_cache, mlxn_tensor v_cache);
+                                   mlxn_tensor positions, mlxn_tensor k_cache, mlxn_tensor v_cache,
+                                   const mlxn_kv_write_params *params);
 
-/* Causal attention over caches, grouped heads: head h reads cache head h / (H / Hk). Row t attends to positions p of
- * its sequence with p <= positions[t], p > positions[t] - window (if window > 0) and p > positions[t] - C, which lie
- * in slot p mod C. s = scale * q.k; if softcap > 0: s = softcap * tanh(s / softcap); out = softmax(s) v. q, out: [T,
- * H, D] f32; caches as in kv_write. Rows whose sequence is >= S give zeros. Slots that no row attends to may hold
- * anything. */
+/* Attention over caches, grouped heads: head h reads cache head h / (H / Hk). Row t sees the positions p of its
+ * sequence that params.visible and params.window say; causal: p <= positions[t], p > positions[t] - window (if window
+ * > 0) and p > positions[t] - C. They lie in slot p mod C. s = scale * q.k; if softcap > 0: s = softcap * tanh(s /
+ * softcap); if alibi_max_bias > 0: s -= slope_h * |positions[t] - p| (Press et al. 2022); s += mask; out = softmax(s)
+ * v, with exp(sinks[h]) as one more term of the denominator. q: [T, H, Dk] f32, f16 or bf16; out: [T, H, Dv], the
+ * same dtype; caches: as in kv_write, of the types in params; mask: optional [T, C] or [T, H, C] by slot, f32, f16,
+ * bf16, or u8 where 0 hides; sinks: optional [H] f32. Rows that see no key, and rows whose sequence is >= S, give
+ * zeros. Slots that no row sees may hold anything. v_cache may be a view of k_cache. */
 MLXN_API mlxn_status mlxn_attention(mlxn_encoder *encoder, mlxn_tensor q, mlxn_tensor k_cache, mlxn_tensor v_cache,
-                                    mlxn_tensor sequences, mlxn_tensor positions, mlxn_tensor out,
-                                    const mlxn_attention_params *params);
+                                    mlxn_tensor sequences, mlxn_tensor positions, mlxn_tensor sinks, mlxn_tensor mask,
+                                    mlxn_tensor out, const mlxn_attention_params *params);
 
 /* out = x / (1 + exp(-x)). Same dims and dtype (f32, f16, bf16). out may be x. */
 MLXN_API mlxn_status mlxn_silu(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out);
@@ -144,6 +148,19 @@ MLXN_API mlxn_status mlxn_group_norm(mlxn_encoder *encoder, mlxn_tensor x, mlxn_
  * double and rounded to f32, the angle is one f32 product. out may be x. */
 MLXN_API mlxn_status mlxn_rope_multi(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor positions, mlxn_tensor factors,
                                      mlxn_tensor out, const mlxn_rope_multi_params *params);
+
+/* out[t, h, :] = cache[sequences[t], h, positions[t] mod C, :] as numbers. cache: as in kv_write, params.type that of
+ * its rows; rows of a TQ type are rotated back unless params.rotated is set. sequences, positions: [T] u32; out: [T,
+ * Hk, D] f32, f16 or bf16. Rows whose sequence is >= S give zeros. */
+MLXN_API mlxn_status mlxn_kv_read(mlxn_encoder *encoder, mlxn_tensor cache, mlxn_tensor sequences,
+                                  mlxn_tensor positions, mlxn_tensor out, const mlxn_kv_read_params *params);
+
+/* out = H x for every row, H the Walsh-Hadamard matrix in natural order over sqrt(D), its own inverse; with
+ * params.signs also s, the signs of the TurboQuant codec (turboquant.h), before or after it. x, out: same dims and
+ * dtype (f32, f16, bf16), sums in f32; D, the last dim, a power of two up to 65536, with signs up to 512. out may be
+ * x. */
+MLXN_API mlxn_status mlxn_hadamard(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out,
+                                   const mlxn_hadamard_params *params);
 
 /* The generic form that all of the above end in: `args` in the order of the operation's argument table
  * (`mlxn ops --json`), `params` of exactly `params_size` bytes (NULL and 0 if the operation has none). */

@@ -88,16 +88,18 @@ mlxn_status mlxn_matmul(mlxn_encoder *encoder, mlxn_tensor x, mlxn_weight *w, ml
 }
 
 mlxn_status mlxn_kv_write(mlxn_encoder *encoder, mlxn_tensor k, mlxn_tensor v, mlxn_tensor sequences,
-                          mlxn_tensor positions, mlxn_tensor k_cache, mlxn_tensor v_cache) {
+                          mlxn_tensor positions, mlxn_tensor k_cache, mlxn_tensor v_cache,
+                          const mlxn_kv_write_params *params) {
     const mlxn_arg args[] = {arg(&k), arg(&v), arg(&sequences), arg(&positions), arg(&k_cache), arg(&v_cache)};
-    return mlxn_encode(encoder, MLXN_OP_kv_write, args, 6, NULL, 0);
+    return mlxn_encode(encoder, MLXN_OP_kv_write, args, 6, params, params ? sizeof *params : 0);
 }
 
 mlxn_status mlxn_attention(mlxn_encoder *encoder, mlxn_tensor q, mlxn_tensor k_cache, mlxn_tensor v_cache,
-                           mlxn_tensor sequences, mlxn_tensor positions, mlxn_tensor out,
-                           const mlxn_attention_params *params) {
-    const mlxn_arg args[] = {arg(&q), arg(&k_cache), arg(&v_cache), arg(&sequences), arg(&positions), arg(&out)};
-    return mlxn_encode(encoder, MLXN_OP_attention, args, 6, params, params ? sizeof *params : 0);
+                           mlxn_tensor sequences, mlxn_tensor positions, mlxn_tensor sinks, mlxn_tensor mask,
+                           mlxn_tensor out, const mlxn_attention_params *params) {
+    const mlxn_arg args[] = {arg(&q), arg(&k_cache), arg(&v_cache), arg(&sequences), arg(&positions), opt(&sinks),
+                             opt(&mask), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_attention, args, 8, params, params ? sizeof *params : 0);
 }
 
 mlxn_status mlxn_silu(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out) {
@@ -154,4 +156,15 @@ mlxn_status mlxn_rope_multi(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor po
                             mlxn_tensor out, const mlxn_rope_multi_params *params) {
     const mlxn_arg args[] = {arg(&x), arg(&positions), opt(&factors), arg(&out)};
     return mlxn_encode(encoder, MLXN_OP_rope_multi, args, 4, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_kv_read(mlxn_encoder *encoder, mlxn_tensor cache, mlxn_tensor sequences, mlxn_tensor positions,
+                         mlxn_tensor out, const mlxn_kv_read_params *params) {
+    const mlxn_arg args[] = {arg(&cache), arg(&sequences), arg(&positions), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_kv_read, args, 4, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_hadamard(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out, const mlxn_hadamard_params *params) {
+    const mlxn_arg args[] = {arg(&x), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_hadamard, args, 2, params, params ? sizeof *params : 0);
 }
