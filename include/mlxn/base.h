@@ -75,7 +75,9 @@ MLXN_API const char *mlxn_dtype_name(mlxn_dtype dtype);
 /* Inverse of mlxn_dtype_name; false if `name` is none of them. */
 MLXN_API bool mlxn_dtype_parse(const char *name, mlxn_dtype *out);
 
-/* Storage formats of weights. Values below 1000 are the type ids of the GGUF specification. */
+/* Storage formats of weights. Values below 1000 are the type ids of the GGUF specification; from 1000 on those of MLX,
+ * which keep codes, scales and biases in tensors of their own: affine<bits>_g<group> is 1000 + 10 * bits + 0, 1 or 2
+ * for groups of 32, 64 and 128. */
 typedef enum mlxn_format {
     MLXN_FORMAT_F32 = 0,
     MLXN_FORMAT_F16 = 1,
@@ -87,7 +89,28 @@ typedef enum mlxn_format {
     MLXN_FORMAT_Q4_K = 12,
     MLXN_FORMAT_Q5_K = 13,
     MLXN_FORMAT_Q6_K = 14,
-    MLXN_FORMAT_BF16 = 30
+    MLXN_FORMAT_BF16 = 30,
+    MLXN_FORMAT_AFFINE2_G32 = 1020,
+    MLXN_FORMAT_AFFINE2_G64 = 1021,
+    MLXN_FORMAT_AFFINE2_G128 = 1022,
+    MLXN_FORMAT_AFFINE3_G32 = 1030,
+    MLXN_FORMAT_AFFINE3_G64 = 1031,
+    MLXN_FORMAT_AFFINE3_G128 = 1032,
+    MLXN_FORMAT_AFFINE4_G32 = 1040,
+    MLXN_FORMAT_AFFINE4_G64 = 1041,
+    MLXN_FORMAT_AFFINE4_G128 = 1042,
+    MLXN_FORMAT_AFFINE5_G32 = 1050,
+    MLXN_FORMAT_AFFINE5_G64 = 1051,
+    MLXN_FORMAT_AFFINE5_G128 = 1052,
+    MLXN_FORMAT_AFFINE6_G32 = 1060,
+    MLXN_FORMAT_AFFINE6_G64 = 1061,
+    MLXN_FORMAT_AFFINE6_G128 = 1062,
+    MLXN_FORMAT_AFFINE8_G32 = 1080,
+    MLXN_FORMAT_AFFINE8_G64 = 1081,
+    MLXN_FORMAT_AFFINE8_G128 = 1082,
+    MLXN_FORMAT_MLX_MXFP4 = 1100,
+    MLXN_FORMAT_MLX_MXFP8 = 1101,
+    MLXN_FORMAT_MLX_NVFP4 = 1102
 } mlxn_format;
 
 #ifdef __cplusplus

@@ -33,6 +33,45 @@ MLXN_API mlxn_status mlxn_dequantize_row(mlxn_format format, const void *src, ui
 MLXN_API mlxn_status mlxn_quantize_row(mlxn_format format, const float *src, uint64_t cols, void *dst,
                                        mlxn_error *error);
 
+/* How MLX packs a weight: formulas in MLX's documentation of mlx.core.quantize. */
+typedef enum mlxn_quant_mode {
+    MLXN_QUANT_AFFINE = 0, /* q * scale + bias, unsigned q; defaults 4 bits, groups of 64 */
+    MLXN_QUANT_MXFP4 = 1,  /* E2M1, scales E8M0; 4 bits, groups of 32 */
+    MLXN_QUANT_MXFP8 = 2,  /* E4M3, scales E8M0; 8 bits, groups of 32 */
+    MLXN_QUANT_NVFP4 = 3   /* E2M1, scales E4M3; 4 bits, groups of 16 */
+} mlxn_quant_mode;
+
+/* What an MLX format is; false for all other formats. */
+typedef struct mlxn_group_info {
+    mlxn_quant_mode mode;
+    uint32_t bits;       /* of a code */
+    uint32_t group_size; /* elements that share a scale (and, in the affine mode, a bias) */
+} mlxn_group_info;
+MLXN_API bool mlxn_format_get_groups(mlxn_format format, mlxn_group_info *out);
+/* The format of a mode, bits and group size. Errors: UNSUPPORTED (affine: 2, 3, 4, 5, 6 or 8 bits in groups of 32, 64
+ * or 128; each other mode has one size). */
+MLXN_API mlxn_status mlxn_format_of_groups(mlxn_quant_mode mode, uint32_t bits, uint32_t group_size, mlxn_format *out,
+                                           mlxn_error *error);
+
+/* One row in an MLX format, which mlxn_dequantize_row and mlxn_quantize_row refuse. codes: cols * bits / 8 bytes, one
+ * stream of bits, the lowest first (mlxn_format_row_bytes); scales: cols / group_size elements; biases: as many, in
+ * the affine mode. Any alignment. */
+typedef struct mlxn_group_row {
+    void *codes, *scales, *biases;
+    mlxn_dtype scale_dtype; /* of scales and biases: F32, F16 or BF16 in the affine mode, else U8 */
+    float global_scale;     /* nvfp4: multiplies every scale by global_scale / 2688; 0: there is none */
+    bool mlx_cpu;           /* encoding of mxfp4, mxfp8 and nvfp4: see mlxn_quantize_groups */
+} mlxn_group_row;
+/* affine: q * scale + bias; else element * scale (docs/FORMATS-MLX.md). Only reads from `src`. Errors: ARGUMENT. */
+MLXN_API mlxn_status mlxn_dequantize_groups(mlxn_format format, const mlxn_group_row *src, uint64_t cols, float *dst,
+                                            mlxn_error *error);
+/* Encodes. affine: as MLX does on the CPU (ties to even). mxfp4, mxfp8, nvfp4: scale exponents are rounded to the
+ * nearest and E2M1 elements to even, signs of zeros kept, as MLX does on GPUs; with mlx_cpu as its CPU back end does
+ * since 0.32.1: exponents rounded up (no element saturates), E2M1 halfway to zero, no negative zero. Errors: ARGUMENT
+ * (also an element that is not finite, or of more magnitude than the scale's dtype holds). */
+MLXN_API mlxn_status mlxn_quantize_groups(mlxn_format format, const float *src, uint64_t cols,
+                                          const mlxn_group_row *dst, mlxn_error *error);
+
 /* A weight: the device's own (repacked) form of a matrix. Counted; any thread; immutable after creation. */
 typedef struct mlxn_weight mlxn_weight;
 

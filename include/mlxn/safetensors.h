@@ -120,14 +120,6 @@ MLXN_API mlxn_status mlxn_safetensors_view(const mlxn_safetensors_tensor *tensor
 /* Gives the resident pages of a tensor's data back to the system (they are read from the file again when needed). */
 MLXN_API void mlxn_safetensors_release_pages(mlxn_safetensors *file, const mlxn_safetensors_tensor *tensor);
 
-/* How MLX packs a weight: formulas in MLX's documentation of mlx.core.quantize. */
-typedef enum mlxn_quant_mode {
-    MLXN_QUANT_AFFINE = 0, /* q * scale + bias, unsigned q; defaults 4 bits, groups of 64 */
-    MLXN_QUANT_MXFP4 = 1,  /* E2M1, scales E8M0; 4 bits, groups of 32 */
-    MLXN_QUANT_MXFP8 = 2,  /* E4M3, scales E8M0; 8 bits, groups of 32 */
-    MLXN_QUANT_NVFP4 = 3   /* E2M1, scales E4M3; 4 bits, groups of 16 */
-} mlxn_quant_mode;
-
 /* "affine", "mxfp4", …; "?" outside the list. */
 MLXN_API const char *mlxn_quant_mode_name(mlxn_quant_mode mode);
 

@@ -59,7 +59,7 @@ static mlxn_status read_type(mlxn_gg_reader *reader, mlxn_gguf_tensor *tensor) {
     if (tensor->type < TENSOR_TYPE_COUNT && tensor_types[tensor->type].retired)
         return mlxn_gg_fail(reader, at, "type %u (%s) was retired from the format; convert the model again",
                             tensor->type, tensor_types[tensor->type].name);
-    tensor->known = tensor->type <= INT32_MAX && mlxn_format_get_info((mlxn_format)tensor->type, &info);
+    tensor->known = tensor->type < TENSOR_TYPE_COUNT && mlxn_format_get_info((mlxn_format)tensor->type, &info);
     if (!tensor->known) {
         info = (mlxn_format_info){mlxn_gguf_tensor_type_name(tensor->type), 1, mlxn_gg_plain_bytes(tensor->type)};
         if (!info.block_bytes) return MLXN_OK;

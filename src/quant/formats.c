@@ -1,5 +1,5 @@
 /* formats.c: the table of formats and the public functions over it. */
-#include "quant/quant.h"
+#include "quant/mlx.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -21,7 +21,7 @@ static const mlxn_quant_format formats[] = {
 const mlxn_quant_format *mlxn_quant_find(mlxn_format format) {
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
         if (formats[i].format == format) return &formats[i];
-    return NULL;
+    return mlxn_mlx_find(format);
 }
 
 bool mlxn_format_get_info(mlxn_format format, mlxn_format_info *out) {
@@ -60,11 +60,18 @@ mlxn_status mlxn_format_row_bytes(mlxn_format format, uint64_t cols, uint64_t *o
     return status ? status : mlxn_succeed(error);
 }
 
+static mlxn_status refuse_groups(const char *what, const mlxn_quant_format *row, mlxn_error *error) {
+    return mlxn_fail(error, MLXN_ERR_UNSUPPORTED,
+                     "%s %s: scales lie apart from the codes, which is what mlxn_%s_groups is for", what,
+                     row->info.name, what);
+}
+
 mlxn_status mlxn_dequantize_row(mlxn_format format, const void *src, uint64_t cols, float *dst, mlxn_error *error) {
     const mlxn_quant_format *row = NULL;
     uint64_t bytes;
     mlxn_status status = find_for_row("dequantize", format, cols, &row, &bytes, error);
     if (status) return status;
+    if (!row->decode) return refuse_groups("dequantize", row, error);
     row->decode(src, cols, dst);
     return mlxn_succeed(error);
 }
@@ -74,6 +81,7 @@ mlxn_status mlxn_quantize_row(mlxn_format format, const float *src, uint64_t col
     uint64_t bytes;
     mlxn_status status = find_for_row("quantize", format, cols, &row, &bytes, error);
     if (status) return status;
+    if (!row->decode) return refuse_groups("quantize", row, error);
     if (!row->encode)
         return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "quantize %s: this build has no encoder for the format",
                          row->info.name);
