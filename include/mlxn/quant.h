@@ -87,6 +87,15 @@ typedef struct mlxn_weight_desc {
      * devices that pack at one go do not call it. */
     void (*packed)(void *user, uint64_t rows);
     void *packed_user;
+    /* A stack of matrices, as expert-routed products take: `rows` is of one of them. */
+    uint64_t experts;       /* 0 counts as 1 */
+    uint64_t expert_stride; /* bytes from one matrix to the next in `data`; 0: they lie close together */
+    /* MLX formats (`data` then holds the codes): scales, and in the affine mode biases, of all rows of all experts,
+     * close together. See mlxn_group_row for the dtype and the global scale. */
+    mlxn_buffer *scales, *biases; /* borrowed or kept, as data is */
+    uint64_t scales_offset, biases_offset;
+    mlxn_dtype scale_dtype;
+    float global_scale;
 } mlxn_weight_desc;
 
 /* Checks the range and repacks for the device. Errors: ARGUMENT, UNSUPPORTED, MEMORY, LIMIT. */
@@ -95,14 +104,17 @@ MLXN_API mlxn_status mlxn_weight_create(mlxn_device *device, const mlxn_weight_d
 MLXN_API mlxn_weight *mlxn_weight_retain(mlxn_weight *weight);
 MLXN_API void mlxn_weight_release(mlxn_weight **weight);
 MLXN_API mlxn_format mlxn_weight_format(const mlxn_weight *weight);
-MLXN_API uint64_t mlxn_weight_rows(const mlxn_weight *weight);
+MLXN_API uint64_t mlxn_weight_rows(const mlxn_weight *weight); /* of one matrix */
 MLXN_API uint64_t mlxn_weight_cols(const mlxn_weight *weight);
-/* The device memory that a weight of this shape takes. Errors: ARGUMENT, UNSUPPORTED, LIMIT. */
+MLXN_API uint64_t mlxn_weight_experts(const mlxn_weight *weight); /* matrices, at least 1 */
+/* The device memory that a weight of this shape (one matrix; scales of MLX formats bf16) takes. Errors: ARGUMENT,
+ * UNSUPPORTED, LIMIT. */
 MLXN_API mlxn_status mlxn_weight_device_bytes(mlxn_device *device, mlxn_format format, uint64_t rows, uint64_t cols,
                                               uint64_t *out, mlxn_error *error);
 /* Bytes that one pass over the weight reads. */
 MLXN_API uint64_t mlxn_weight_bytes(const mlxn_weight *weight);
-/* Decodes one row to `dst` (cols floats) from the device's layout. Errors: ARGUMENT (row out of range). */
+/* Decodes one row to `dst` (cols floats) from the device's layout; row r of expert e is number e * rows + r. Errors:
+ * ARGUMENT (row out of range). */
 MLXN_API mlxn_status mlxn_weight_read_row(const mlxn_weight *weight, uint64_t row, float *dst, mlxn_error *error);
 
 #ifdef __cplusplus

@@ -135,7 +135,7 @@ struct mlxn_weight {
     mlxn_device *device;
     mlxn_weight_view view;
     void *storage;
-    mlxn_buffer *source; /* kept if asked */
+    mlxn_buffer *source[3]; /* data, scales, biases; kept if asked */
     uint64_t accounted;
 };
 

@@ -8,23 +8,129 @@ static mlxn_status device_bytes(mlxn_device *device, const mlxn_weight_view *raw
     return device->backend->weight_bytes ? device->backend->weight_bytes(device->impl, raw, out, error) : MLXN_OK;
 }
 
+/* Bytes of the codes of one matrix and, for MLX formats, of scales (and as many of biases) of the whole weight. */
+typedef struct source_bytes {
+    uint64_t matrix, data, scales;
+    bool affine;
+} source_bytes;
+
+/* Checks shape and dtype of the scales; fills row_bytes of *raw. */
+static mlxn_status plan(mlxn_weight_view *raw, source_bytes *out, mlxn_error *error) {
+    uint64_t experts = mlxn_weight_view_experts(raw), rows;
+    *out = (source_bytes){0};
+    if (!raw->rows || !raw->cols)
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "shape is [%llu, %llu], want no zero dimension",
+                         (unsigned long long)raw->rows, (unsigned long long)raw->cols);
+    mlxn_status status = mlxn_format_row_bytes(raw->format, raw->cols, &raw->row_bytes, error);
+    if (status) return status;
+    bool fits = mlxn_mul_u64(raw->row_bytes, raw->rows, &out->matrix);
+    uint64_t stride = raw->expert_stride ? raw->expert_stride : out->matrix;
+    fits = fits && mlxn_mul_u64(stride, experts - 1, &out->data) &&
+           mlxn_add_u64(out->data, out->matrix, &out->data) && mlxn_mul_u64(experts, raw->rows, &rows);
+    if (fits && stride < out->matrix)
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "expert_stride is %llu, want at least the %llu bytes of a matrix",
+                         (unsigned long long)stride, (unsigned long long)out->matrix);
+    mlxn_group_info groups;
+    if (fits && mlxn_format_get_groups(raw->format, &groups)) {
+        mlxn_dtype d = raw->scale_dtype;
+        out->affine = groups.mode == MLXN_QUANT_AFFINE;
+        if (out->affine ? d != MLXN_F32 && d != MLXN_F16 && d != MLXN_BF16 : d != MLXN_U8)
+            return mlxn_fail(error, MLXN_ERR_ARGUMENT, "%s: dtype of the scales is %s, want %s",
+                             mlxn_format_name(raw->format), mlxn_dtype_name(d),
+                             out->affine ? "f32, f16 or bf16" : "u8");
+        if (raw->global_scale != 0 && (groups.mode != MLXN_QUANT_NVFP4 || !(raw->global_scale > 0)))
+            return mlxn_fail(error, MLXN_ERR_ARGUMENT, "%s: global_scale is %g, want 0%s",
+                             mlxn_format_name(raw->format), (double)raw->global_scale,
+                             groups.mode == MLXN_QUANT_NVFP4 ? " or a positive number" : ", it is for nvfp4");
+        fits = mlxn_mul_u64(raw->cols / groups.group_size, mlxn_dtype_size(d), &out->scales) &&
+               mlxn_mul_u64(out->scales, rows, &out->scales);
+    }
+    if (fits) return MLXN_OK;
+    return mlxn_fail(error, MLXN_ERR_LIMIT, "%llu x [%llu, %llu] passes 2^64 bytes", (unsigned long long)experts,
+                     (unsigned long long)raw->rows, (unsigned long long)raw->cols);
+}
+
 mlxn_status mlxn_weight_device_bytes(mlxn_device *device, mlxn_format format, uint64_t rows, uint64_t cols,
                                      uint64_t *out, mlxn_error *error) {
     if (!device || !out)
         return mlxn_fail(error, MLXN_ERR_ARGUMENT, "weight bytes: %s is NULL", device ? "out" : "device");
-    if (!rows || !cols)
-        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "weight bytes: shape is [%llu, %llu], want no zero dimension",
-                         (unsigned long long)rows, (unsigned long long)cols);
-    mlxn_weight_view raw = {.format = format, .rows = rows, .cols = cols};
-    uint64_t plain = 0;
-    mlxn_status status = mlxn_format_row_bytes(format, cols, &raw.row_bytes, error);
-    if (!status && !mlxn_mul_u64(raw.row_bytes, rows, &plain))
-        status = mlxn_fail(error, MLXN_ERR_LIMIT, "[%llu, %llu] passes 2^64 bytes", (unsigned long long)rows,
-                           (unsigned long long)cols);
-    if (!status) status = device_bytes(device, &raw, plain, out, error);
+    mlxn_group_info groups;
+    mlxn_weight_view raw = {.format = format, .rows = rows, .cols = cols, .scale_dtype = MLXN_BF16};
+    if (mlxn_format_get_groups(format, &groups) && groups.mode != MLXN_QUANT_AFFINE) raw.scale_dtype = MLXN_U8;
+    source_bytes bytes;
+    mlxn_status status = plan(&raw, &bytes, error);
+    if (!status) status = device_bytes(device, &raw, mlxn_weight_view_bytes(&raw), out, error);
     if (!status) return mlxn_succeed(error);
     mlxn_error_prefix(error, "weight bytes");
     return status;
+}
+
+/* The `bytes` bytes at `offset` of a buffer of the source. */
+static mlxn_status find_source(mlxn_device *device, const char *name, mlxn_buffer *buffer, uint64_t offset,
+                               uint64_t bytes, const mlxn_weight_view *raw, const uint8_t **out, mlxn_error *error) {
+    uint64_t end;
+    if (!buffer) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "weight: %s is NULL", name);
+    if (buffer->device != device)
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "weight: %s belongs to another device", name);
+    if (!buffer->host)
+        return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "weight: %s is not host-visible on the %s device", name,
+                         device->backend->name);
+    if (!mlxn_add_u64(offset, bytes, &end) || end > buffer->size) {
+        bool data = !strcmp(name, "data");
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT,
+                         "weight: %s%s%s [%llu, %llu] at byte %llu does not fit its buffer of %llu bytes",
+                         data ? "" : name, data ? "" : " of ", mlxn_format_name(raw->format),
+                         (unsigned long long)raw->rows, (unsigned long long)raw->cols, (unsigned long long)offset,
+                         (unsigned long long)buffer->size);
+    }
+    *out = buffer->host + offset;
+    return MLXN_OK;
+}
+
+static mlxn_status find_sources(mlxn_device *device, const mlxn_weight_desc *desc, mlxn_weight_view *raw,
+                                mlxn_error *error) {
+    source_bytes bytes;
+    *raw = (mlxn_weight_view){.format = desc->format,
+                              .rows = desc->rows,
+                              .cols = desc->cols,
+                              .experts = desc->experts ? desc->experts : 1,
+                              .expert_stride = desc->expert_stride,
+                              .scale_dtype = desc->scale_dtype,
+                              .global_scale = desc->global_scale};
+    mlxn_status status = plan(raw, &bytes, error);
+    if (status) {
+        mlxn_error_prefix(error, "weight");
+        return status;
+    }
+    status = find_source(device, "data", desc->data, desc->offset, bytes.data, raw, &raw->raw, error);
+    if (status || !bytes.scales) return status;
+    status = find_source(device, "scales", desc->scales, desc->scales_offset, bytes.scales, raw, &raw->scales, error);
+    if (status || !bytes.affine) return status;
+    return find_source(device, "biases", desc->biases, desc->biases_offset, bytes.scales, raw, &raw->biases, error);
+}
+
+/* Repacks, and keeps the source if asked. */
+static mlxn_status fill(mlxn_weight *weight, mlxn_device *device, const mlxn_weight_desc *desc,
+                        const mlxn_weight_view *raw, mlxn_error *error) {
+    weight->view = *raw;
+    mlxn_status status = device_bytes(device, raw, mlxn_weight_view_bytes(raw), &weight->accounted, error);
+    if (!status) status = mlxn_device_account_as(device, MLXN_MEMORY_WEIGHT, weight->accounted, "weight", error);
+    if (status) return status;
+    mlxn_weight_progress progress = {desc->packed, desc->packed_user};
+    status = device->backend->weight_prepare(device->impl, raw, &progress, &weight->view, &weight->storage, error);
+    if (status) {
+        mlxn_device_unaccount_as(device, MLXN_MEMORY_WEIGHT, weight->accounted);
+        return status;
+    }
+    weight->device = mlxn_device_retain(device);
+    weight->view.raw = weight->view.scales = weight->view.biases = NULL;
+    if (!desc->keep_source) return MLXN_OK;
+    mlxn_buffer *buffers[3] = {desc->data, raw->scales ? desc->scales : NULL, raw->biases ? desc->biases : NULL};
+    for (int i = 0; i < 3; i++) weight->source[i] = buffers[i] ? mlxn_buffer_retain(buffers[i]) : NULL;
+    weight->view.raw = raw->raw;
+    weight->view.scales = raw->scales;
+    weight->view.biases = raw->biases;
+    return MLXN_OK;
 }
 
 mlxn_status mlxn_weight_create(mlxn_device *device, const mlxn_weight_desc *user, mlxn_weight **out,
@@ -38,51 +144,16 @@ mlxn_status mlxn_weight_create(mlxn_device *device, const mlxn_weight_desc *user
         return mlxn_fail(error, MLXN_ERR_ARGUMENT, "weight: struct_size is %u, want sizeof(mlxn_weight_desc) = %zu",
                          user->struct_size, sizeof desc);
     memcpy(&desc, user, mlxn_min_u64(user->struct_size, sizeof desc));
-    if (!desc.data) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "weight: data is NULL");
-    if (desc.data->device != device)
-        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "weight: data belongs to another device");
-    if (!desc.rows || !desc.cols)
-        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "weight: shape is [%llu, %llu], want no zero dimension",
-                         (unsigned long long)desc.rows, (unsigned long long)desc.cols);
-    if (!desc.data->host)
-        return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "weight: data is not host-visible on the %s device",
-                         device->backend->name);
-    mlxn_weight_view raw = {.format = desc.format, .rows = desc.rows, .cols = desc.cols};
-    mlxn_status status = mlxn_format_row_bytes(desc.format, desc.cols, &raw.row_bytes, error);
-    if (status) {
-        mlxn_error_prefix(error, "weight");
-        return status;
-    }
-    uint64_t bytes, end;
-    if (!mlxn_mul_u64(raw.row_bytes, desc.rows, &bytes) || !mlxn_add_u64(desc.offset, bytes, &end) ||
-        end > desc.data->size)
-        return mlxn_fail(error, MLXN_ERR_ARGUMENT,
-                         "weight: %s [%llu, %llu] at byte %llu does not fit its buffer of %llu bytes",
-                         mlxn_format_name(desc.format), (unsigned long long)desc.rows, (unsigned long long)desc.cols,
-                         (unsigned long long)desc.offset, (unsigned long long)desc.data->size);
-    raw.raw = desc.data->host + desc.offset;
+    mlxn_weight_view raw;
+    mlxn_status status = find_sources(device, &desc, &raw, error);
+    if (status) return status;
     mlxn_weight *weight = mlxn_alloc(sizeof *weight);
     if (!weight) return mlxn_fail(error, MLXN_ERR_MEMORY, "weight: out of memory for its record");
     atomic_init(&weight->refs, 1);
-    weight->view = raw;
-    status = device_bytes(device, &raw, bytes, &bytes, error);
-    if (!status) status = mlxn_device_account_as(device, MLXN_MEMORY_WEIGHT, bytes, "weight", error);
-    if (!status) {
-        weight->accounted = bytes;
-        mlxn_weight_progress progress = {desc.packed, desc.packed_user};
-        status =
-            device->backend->weight_prepare(device->impl, &raw, &progress, &weight->view, &weight->storage, error);
-        if (status) mlxn_device_unaccount_as(device, MLXN_MEMORY_WEIGHT, bytes);
-    }
+    status = fill(weight, device, &desc, &raw, error);
     if (status) {
         mlxn_free(weight);
         return status;
-    }
-    weight->device = mlxn_device_retain(device);
-    weight->view.raw = NULL;
-    if (desc.keep_source) {
-        weight->source = mlxn_buffer_retain(desc.data);
-        weight->view.raw = raw.raw;
     }
     *out = weight;
     return mlxn_succeed(error);
@@ -101,7 +172,7 @@ void mlxn_weight_release(mlxn_weight **handle) {
     mlxn_device *device = weight->device;
     device->backend->weight_destroy(device->impl, weight->storage);
     mlxn_device_unaccount_as(device, MLXN_MEMORY_WEIGHT, weight->accounted);
-    mlxn_buffer_release(&weight->source);
+    for (int i = 0; i < 3; i++) mlxn_buffer_release(&weight->source[i]);
     mlxn_free(weight);
     mlxn_device_release(&device);
 }
@@ -109,17 +180,18 @@ void mlxn_weight_release(mlxn_weight **handle) {
 mlxn_format mlxn_weight_format(const mlxn_weight *weight) { return weight ? weight->view.format : MLXN_FORMAT_F32; }
 uint64_t mlxn_weight_rows(const mlxn_weight *weight) { return weight ? weight->view.rows : 0; }
 uint64_t mlxn_weight_cols(const mlxn_weight *weight) { return weight ? weight->view.cols : 0; }
-uint64_t mlxn_weight_bytes(const mlxn_weight *weight) {
-    if (!weight) return 0;
-    return weight->view.packed_bytes ? weight->view.packed_bytes : weight->view.rows * weight->view.row_bytes;
+uint64_t mlxn_weight_experts(const mlxn_weight *weight) {
+    return weight ? mlxn_weight_view_experts(&weight->view) : 0;
 }
+uint64_t mlxn_weight_bytes(const mlxn_weight *weight) { return weight ? mlxn_weight_view_bytes(&weight->view) : 0; }
 
 mlxn_status mlxn_weight_read_row(const mlxn_weight *weight, uint64_t row, float *dst, mlxn_error *error) {
     if (!weight || !dst)
         return mlxn_fail(error, MLXN_ERR_ARGUMENT, "weight read: %s is NULL", weight ? "dst" : "weight");
-    if (row >= weight->view.rows)
+    uint64_t rows = weight->view.rows * mlxn_weight_view_experts(&weight->view);
+    if (row >= rows)
         return mlxn_fail(error, MLXN_ERR_ARGUMENT, "weight read: row is %llu, weight has %llu",
-                         (unsigned long long)row, (unsigned long long)weight->view.rows);
+                         (unsigned long long)row, (unsigned long long)rows);
     if (!weight->view.read_row)
         return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "weight read: the %s device keeps no weights",
                          weight->device->backend->name);

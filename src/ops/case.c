@@ -10,19 +10,31 @@ mlxn_case_arg mlxn_case_tensor(mlxn_dtype dtype, uint32_t rank, const uint64_t *
 }
 
 mlxn_case_arg mlxn_case_weight(mlxn_format format, uint64_t rows, uint64_t cols) {
-    return (mlxn_case_arg){.present = true, .weight = true, .rank = 2, .dims = {rows, cols}, .format = format};
+    mlxn_case_arg a = {.present = true, .weight = true, .rank = 2, .dims = {rows, cols}, .format = format};
+    mlxn_group_info groups;
+    if (!mlxn_format_get_groups(format, &groups)) return a;
+    bool affine = groups.mode == MLXN_QUANT_AFFINE;
+    a.dtype = affine ? mlxn_case_float((uint32_t)(rows + cols / 32)) : MLXN_U8;
+    if (groups.mode == MLXN_QUANT_NVFP4 && rows % 3 == 0) a.global_scale = 0.25f;
+    return a;
 }
 
 mlxn_format mlxn_case_format(uint32_t i) {
     static const mlxn_format formats[MLXN_CASE_FORMATS] = {
-        MLXN_FORMAT_F32,  MLXN_FORMAT_F16,  MLXN_FORMAT_BF16, MLXN_FORMAT_Q4_0, MLXN_FORMAT_Q4_1, MLXN_FORMAT_Q5_0,
-        MLXN_FORMAT_Q5_1, MLXN_FORMAT_Q8_0, MLXN_FORMAT_Q4_K, MLXN_FORMAT_Q5_K, MLXN_FORMAT_Q6_K};
+        MLXN_FORMAT_F32,          MLXN_FORMAT_F16,          MLXN_FORMAT_BF16,         MLXN_FORMAT_Q4_0,
+        MLXN_FORMAT_Q4_1,         MLXN_FORMAT_Q5_0,         MLXN_FORMAT_Q5_1,         MLXN_FORMAT_Q8_0,
+        MLXN_FORMAT_Q4_K,         MLXN_FORMAT_Q5_K,         MLXN_FORMAT_Q6_K,         MLXN_FORMAT_AFFINE2_G32,
+        MLXN_FORMAT_AFFINE2_G128, MLXN_FORMAT_AFFINE3_G32,  MLXN_FORMAT_AFFINE3_G64,  MLXN_FORMAT_AFFINE4_G32,
+        MLXN_FORMAT_AFFINE4_G64,  MLXN_FORMAT_AFFINE4_G128, MLXN_FORMAT_AFFINE5_G64,  MLXN_FORMAT_AFFINE6_G32,
+        MLXN_FORMAT_AFFINE6_G64,  MLXN_FORMAT_AFFINE8_G64,  MLXN_FORMAT_AFFINE8_G128, MLXN_FORMAT_MLX_MXFP4,
+        MLXN_FORMAT_MLX_MXFP8,    MLXN_FORMAT_MLX_NVFP4};
     return formats[i % MLXN_CASE_FORMATS];
 }
 
 uint32_t mlxn_case_smallest_cols(mlxn_format format) {
     mlxn_format_info info;
-    return mlxn_format_get_info(format, &info) ? info.block_values : 1;
+    if (!mlxn_format_get_info(format, &info)) return 1;
+    return info.block_values == 16 ? 32 : info.block_values;
 }
 
 mlxn_dtype mlxn_case_float(uint32_t i) {
@@ -49,6 +61,7 @@ void mlxn_case_name_arg(mlxn_case *c, const char *name, uint32_t arg) {
     }
     bool weight = c->args[arg].weight;
     mlxn_case_name(c, "%s[", weight ? mlxn_format_name(a->format) : mlxn_dtype_name(a->dtype));
+    if (weight && a->experts) mlxn_case_name(c, "%llu x ", (unsigned long long)a->experts);
     for (uint32_t i = 0; i < a->rank; i++) mlxn_case_name(c, "%s%llu", i ? "," : "", (unsigned long long)a->dims[i]);
     mlxn_case_name(c, "]%s", layouts[a->layout]);
     if (a->shift) mlxn_case_name(c, " +%u", a->shift);

@@ -38,7 +38,9 @@ typedef struct mlxn_case_arg {
     mlxn_fill fill;
     double lo, hi;
     uint32_t n;         /* interleaved sequences, for FILL_POSITION and FILL_SEQUENCE; 0 counts as 1 */
-    mlxn_format format; /* weights: dims = {rows, cols} */
+    mlxn_format format; /* weights: dims = {rows, cols}, dtype that of the scales of MLX formats */
+    uint64_t experts;   /* weights: matrices in the stack; 0 counts as 1 */
+    float global_scale; /* nvfp4 weights */
 } mlxn_case_arg;
 
 typedef struct mlxn_case {
@@ -60,9 +62,9 @@ static inline uint32_t mlxn_case_digit(uint32_t *i, uint32_t n) {
     return digit;
 }
 /* Every weight format by number. */
-enum { MLXN_CASE_FORMATS = 11 };
+enum { MLXN_CASE_FORMATS = 26 };
 mlxn_format mlxn_case_format(uint32_t i);
-uint32_t mlxn_case_smallest_cols(mlxn_format format); /* values per block */
+uint32_t mlxn_case_smallest_cols(mlxn_format format); /* values per block, at least 32 of MLX formats */
 mlxn_dtype mlxn_case_float(uint32_t i);               /* f32, f16, bf16 for 0, 1, 2 */
 /* Appends to the name. */
 void mlxn_case_name(mlxn_case *c, const char *format, ...) __attribute__((format(printf, 2, 3)));

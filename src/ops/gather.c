@@ -14,7 +14,8 @@ static mlxn_status check_gather(const mlxn_view *args, const void *params, mlxn_
 static mlxn_status check_embedding(const mlxn_view *args, const void *params, mlxn_error *error) {
     (void)params;
     const mlxn_view *ids = &args[0], *table = &args[1], *out = &args[2];
-    mlxn_status status = mlxn_want_dim(error, "out", 0, out->dims[0], ids->dims[0], "elements of ids");
+    mlxn_status status = mlxn_want_one_matrix(error, "table", table);
+    if (!status) status = mlxn_want_dim(error, "out", 0, out->dims[0], ids->dims[0], "elements of ids");
     if (!status) status = mlxn_want_dim(error, "out", 1, out->dims[1], table->dims[1], "columns of table");
     return status;
 }

@@ -9,7 +9,8 @@ enum { X, W, BIAS, RESIDUAL, OUT };
 static mlxn_status check_matmul(const mlxn_view *args, const void *params, mlxn_error *error) {
     (void)params;
     const mlxn_view *x = &args[X], *w = &args[W], *out = &args[OUT];
-    mlxn_status status = mlxn_want_dim(error, "w", 1, w->dims[1], x->dims[1], "last dim of x");
+    mlxn_status status = mlxn_want_one_matrix(error, "w", w);
+    if (!status) status = mlxn_want_dim(error, "w", 1, w->dims[1], x->dims[1], "last dim of x");
     if (!status) status = mlxn_want_dim(error, "out", 0, out->dims[0], x->dims[0], "rows of x");
     if (!status) status = mlxn_want_dim(error, "out", 1, out->dims[1], w->dims[0], "rows of w");
     if (!status && args[BIAS].present)

@@ -75,9 +75,7 @@ static double silu(double z) { return z / (1 + exp(-z)); }
 static double silu_off(double z) { return fabs(silu(z)) * MLXN_EPS * 8 + 1e-37; }
 
 /* The kernel and the reference each round their result. */
-static double store_off(const mlxn_view *out, double value) {
-    return mlxn_bound_unit(out->dtype, value) + 1e-37;
-}
+static double store_off(const mlxn_view *out, double value) { return mlxn_bound_unit(out->dtype, value) + 1e-37; }
 
 /* --- row_norm --- */
 

@@ -7,23 +7,44 @@
 #include <mlxn/buffer.h>
 #include <mlxn/op_params.h>
 #include <mlxn/ops.h>
+#include <mlxn/quant.h>
 
 #include "base/base.h"
 
 enum { MLXN_MAX_ARGS = 8, MLXN_MAX_PARAMS = 64 };
 #define MLXN_MAX_ELEMENTS ((uint64_t)INT64_MAX / 8) /* of an argument: kernels count in 64 bits with signs */
 
-/* A weight as operations see it. `read_row` decodes row `row` (cols floats) from whatever layout is present. */
+/* A weight as operations see it: a matrix, or a stack of them (experts) of the same shape. `read_row` decodes a row
+ * (cols floats) from whatever layout is present; row r of expert e is number e * rows + r. */
 typedef struct mlxn_weight_view mlxn_weight_view;
 struct mlxn_weight_view {
     mlxn_format format;
-    uint64_t rows, cols;
-    const uint8_t *raw; /* original bytes, or NULL */
-    uint64_t row_bytes; /* of the original format */
-    void *packed;       /* the device's own layout, or NULL */
+    uint64_t rows, cols;    /* of one matrix */
+    uint64_t experts;       /* matrices; 0 counts as 1 */
+    const uint8_t *raw;     /* original bytes (the codes of MLX formats), or NULL */
+    uint64_t row_bytes;     /* of the original format */
+    uint64_t expert_stride; /* bytes from one matrix to the next in `raw`; 0: they lie close together */
+    /* MLX formats: scales and biases of all rows, close together, while raw is there. */
+    const uint8_t *scales, *biases;
+    mlxn_dtype scale_dtype;
+    float global_scale;
+    void *packed; /* the device's own layout, or NULL */
     uint64_t packed_bytes;
+    const void *layout; /* what the device knows about `packed` */
     void (*read_row)(const mlxn_weight_view *weight, uint64_t row, float *dst);
 };
+
+static inline uint64_t mlxn_weight_view_experts(const mlxn_weight_view *w) { return w->experts ? w->experts : 1; }
+/* Original bytes of a row, and the same of MLX formats with their scales. */
+static inline const uint8_t *mlxn_weight_view_raw_row(const mlxn_weight_view *w, uint64_t row) {
+    uint64_t stride = w->expert_stride ? w->expert_stride : w->rows * w->row_bytes;
+    return w->raw + row / w->rows * stride + row % w->rows * w->row_bytes;
+}
+mlxn_group_row mlxn_weight_view_group_row(const mlxn_weight_view *w, uint64_t row);
+/* Of the device's layout, else of the original one with its scales. */
+uint64_t mlxn_weight_view_bytes(const mlxn_weight_view *w);
+/* For read_row: decodes from the original bytes, of all formats. */
+void mlxn_weight_view_read_raw(const mlxn_weight_view *w, uint64_t row, float *dst);
 
 /* An operand. `data` is NULL where the memory is not host-visible (checks and costs must not need it). */
 typedef struct mlxn_view {
@@ -109,7 +130,7 @@ static inline bool mlxn_view_same_dims(const mlxn_view *a, const mlxn_view *b) {
         if (a->dims[i] != b->dims[i]) return false;
     return true;
 }
-uint64_t mlxn_view_bytes(const mlxn_view *view); /* of the elements, or of one pass over a weight; 0 if absent */
+uint64_t mlxn_view_bytes(const mlxn_view *view);           /* of the elements, or of a whole weight; 0 if absent */
 uint32_t mlxn_view_u32(const mlxn_view *view, uint64_t i); /* element i of a [n] u32 view */
 
 /* For checks. `why` ends the message: "w: dim[0] is 512, want 576 (last dim of x)". */
@@ -120,6 +141,10 @@ mlxn_status mlxn_refuse_dims(mlxn_error *error, const char *arg, const mlxn_view
 static inline mlxn_status mlxn_want_same_dims(mlxn_error *error, const char *arg, const mlxn_view *view,
                                               const char *like_name, const mlxn_view *like) {
     return mlxn_view_same_dims(view, like) ? MLXN_OK : mlxn_refuse_dims(error, arg, view, like_name, like);
+}
+mlxn_status mlxn_refuse_stack(mlxn_error *error, const char *arg, const mlxn_view *view);
+static inline mlxn_status mlxn_want_one_matrix(mlxn_error *error, const char *arg, const mlxn_view *view) {
+    return mlxn_weight_view_experts(view->weight) == 1 ? MLXN_OK : mlxn_refuse_stack(error, arg, view);
 }
 mlxn_status mlxn_refuse_dtype(mlxn_error *error, const char *arg, const mlxn_view *view, const char *like_name,
                               const mlxn_view *like);

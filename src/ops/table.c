@@ -191,8 +191,7 @@ bool mlxn_view_contiguous(const mlxn_view *view) {
 
 uint64_t mlxn_view_bytes(const mlxn_view *view) {
     if (!view->present) return 0;
-    if (view->weight)
-        return view->weight->packed_bytes ? view->weight->packed_bytes : view->weight->rows * view->weight->row_bytes;
+    if (view->weight) return mlxn_weight_view_bytes(view->weight);
     return mlxn_view_elements(view) * mlxn_dtype_size(view->dtype);
 }
 

@@ -114,35 +114,51 @@ static void random_blocks(mlxn_format format, uint8_t *raw, size_t bytes, rng *r
     }
 }
 
-/* The reference decodes the original bytes, whatever layout the device keeps. */
-static void read_raw_row(const mlxn_weight_view *weight, uint64_t row, float *dst) {
-    mlxn_dequantize_row(weight->format, weight->raw + row * weight->row_bytes, weight->cols, dst, NULL);
+/* One row: encoded normal numbers, or random blocks where there is no encoder or the case wants them. */
+static bool make_row(const mlxn_case_arg *arg, const mlxn_weight_view *w, uint64_t row, float *values, rng *r) {
+    for (uint64_t k = 0; k < w->cols; k++) values[k] = (float)(0.05 * normal(r));
+    mlxn_group_info groups;
+    if (mlxn_format_get_groups(w->format, &groups)) {
+        mlxn_group_row to = mlxn_weight_view_group_row(w, row);
+        return !mlxn_quantize_groups(w->format, values, w->cols, &to, NULL);
+    }
+    mlxn_format_info info;
+    uint8_t *to = (uint8_t *)(uintptr_t)mlxn_weight_view_raw_row(w, row);
+    bool random = arg->fill == MLXN_FILL_BYTES && mlxn_format_get_info(w->format, &info) && info.block_values > 1;
+    mlxn_status status = random ? MLXN_ERR_UNSUPPORTED : mlxn_quantize_row(w->format, values, w->cols, to, NULL);
+    if (status == MLXN_ERR_UNSUPPORTED) {
+        random_blocks(w->format, to, w->row_bytes, r);
+        status = MLXN_OK;
+    }
+    return !status;
 }
 
+/* The region holds the codes or blocks of all rows and then, for MLX formats, scales and biases. The reference
+ * decodes these bytes, whatever layout the device keeps. */
 static bool make_weight(const mlxn_case_arg *arg, check_operand *operand, rng *r) {
     mlxn_weight_view *w = &operand->weight;
-    *w = (mlxn_weight_view){
-        .format = arg->format, .rows = arg->dims[0], .cols = arg->dims[1], .read_row = read_raw_row};
+    *w = (mlxn_weight_view){.format = arg->format,
+                            .rows = arg->dims[0],
+                            .cols = arg->dims[1],
+                            .experts = arg->experts,
+                            .scale_dtype = arg->dtype,
+                            .global_scale = arg->global_scale,
+                            .read_row = mlxn_weight_view_read_raw};
     if (mlxn_format_row_bytes(w->format, w->cols, &w->row_bytes, NULL)) return false;
-    operand->bytes = w->rows * w->row_bytes;
+    uint64_t rows = w->rows * mlxn_weight_view_experts(w), codes = rows * w->row_bytes;
+    operand->bytes = mlxn_weight_view_bytes(w);
     operand->init = mlxn_alloc_aligned(operand->bytes);
-    float *row = mlxn_alloc_array(w->cols, sizeof *row);
-    bool good = operand->init && row;
-    mlxn_format_info info;
-    good = good && mlxn_format_get_info(w->format, &info);
-    for (uint64_t i = 0; good && i < w->rows; i++) {
-        for (uint64_t k = 0; k < w->cols; k++) row[k] = (float)(0.05 * normal(r));
-        uint8_t *at = operand->init + i * w->row_bytes;
-        mlxn_status status = arg->fill == MLXN_FILL_BYTES && info.block_values > 1
-                                 ? MLXN_ERR_UNSUPPORTED
-                                 : mlxn_quantize_row(w->format, row, w->cols, at, NULL);
-        if (status == MLXN_ERR_UNSUPPORTED)
-            random_blocks(w->format, at, w->row_bytes, r);
-        else
-            good = !status;
-    }
-    mlxn_free(row);
+    float *values = mlxn_alloc_array(w->cols, sizeof *values);
+    bool good = operand->init && values;
+    mlxn_group_info groups;
     w->raw = operand->init;
+    if (good && mlxn_format_get_groups(w->format, &groups)) {
+        uint64_t scales = rows * (w->cols / groups.group_size) * mlxn_dtype_size(w->scale_dtype);
+        w->scales = operand->init + codes;
+        if (groups.mode == MLXN_QUANT_AFFINE) w->biases = operand->init + codes + scales;
+    }
+    for (uint64_t i = 0; good && i < rows; i++) good = make_row(arg, w, i, values, r);
+    mlxn_free(values);
     operand->view = (mlxn_view){
         .present = true, .rank = 2, .dims = {w->rows, w->cols}, .strides = {(int64_t)w->cols, 1}, .weight = w};
     return good;

@@ -24,7 +24,14 @@ bool check_set_create(check_set *set, mlxn_device *device, const check_instance 
                                      .format = w->format,
                                      .rows = w->rows,
                                      .cols = w->cols,
-                                     .data = set->buffers[i]};
+                                     .data = set->buffers[i],
+                                     .experts = w->experts,
+                                     .scales = w->scales ? set->buffers[i] : NULL,
+                                     .scales_offset = w->scales ? (uint64_t)(w->scales - w->raw) : 0,
+                                     .biases = w->biases ? set->buffers[i] : NULL,
+                                     .biases_offset = w->biases ? (uint64_t)(w->biases - w->raw) : 0,
+                                     .scale_dtype = w->scale_dtype,
+                                     .global_scale = w->global_scale};
             if (mlxn_weight_create(device, &desc, &set->weights[i], error)) return false;
             set->args[i].weight = set->weights[i];
             continue;

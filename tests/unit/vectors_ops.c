@@ -43,10 +43,6 @@ static void string(char *out, size_t size) {
     out[used] = 0;
 }
 
-static void read_raw_row(const mlxn_weight_view *weight, uint64_t row, float *dst) {
-    mlxn_dequantize_row(weight->format, weight->raw + row * weight->row_bytes, weight->cols, dst, NULL);
-}
-
 typedef struct operand {
     mlxn_view view;
     mlxn_weight_view weight;
@@ -78,7 +74,7 @@ static void read_operand(operand *o) {
                                    .cols = dims[1],
                                    .raw = o->copy,
                                    .row_bytes = bytes / dims[0],
-                                   .read_row = read_raw_row};
+                                   .read_row = mlxn_weight_view_read_raw};
     o->view.weight = &o->weight;
 }
 

@@ -7,16 +7,32 @@
 #include "core/backend.h"
 #include "quant/quant.h"
 
-#define FORMAT_ROW(format, name, bits, groups, minimum, halves, offset) \
-    {MLXN_FORMAT_##format, {bits, groups, minimum, halves, offset}},
+#define BLOCK_ROW(format, name, bits, groups, minimum, halves, offset) \
+    {MLXN_FORMAT_##format, MLXN_F16, CPU_TILE_BLOCK(bits, groups, minimum, halves, offset, name)},
+#define MLX_ROW(format, dtype, scale, groups, name, bits, minimum, halves, offset, type) \
+    {MLXN_FORMAT_##format, dtype, CPU_TILE_MLX_LAYOUT(name, bits, minimum, halves, offset, type, groups, scale)},
+#define AFFINE_ROW(bits, group, dtype) \
+    MLX_ROW(AFFINE##bits##_G##group, dtype, dtype, group / 32, affine##bits, bits, true, false, 0, INTEGER)
+#define AFFINE_ROWS(bits, group) \
+    AFFINE_ROW(bits, group, MLXN_F16) AFFINE_ROW(bits, group, MLXN_BF16) AFFINE_ROW(bits, group, MLXN_F32)
+#define AFFINE(bits) AFFINE_ROWS(bits, 32) AFFINE_ROWS(bits, 64) AFFINE_ROWS(bits, 128)
+/* The dtype is that of the scales of the original weight; F32 for nvfp4 scales with a global one. */
 static const struct {
     mlxn_format format;
+    mlxn_dtype dtype;
     cpu_tile_format tile;
-} formats[] = {CPU_TILE_FORMATS(FORMAT_ROW)};
+} formats[] = {CPU_TILE_FORMATS(BLOCK_ROW) AFFINE(2) AFFINE(3) AFFINE(4) AFFINE(5) AFFINE(6) AFFINE(8)
+                   MLX_ROW(MLX_MXFP4, MLXN_U8, MLXN_BF16, 1, e2m1, 4, false, false, 12, E2M1)
+                       MLX_ROW(MLX_MXFP8, MLXN_U8, MLXN_BF16, 1, e4m3, 8, false, false, 0, E4M3)
+                           MLX_ROW(MLX_NVFP4, MLXN_U8, MLXN_F16, 1, e2m1_halves, 4, false, true, 12, E2M1)
+                               MLX_ROW(MLX_NVFP4, MLXN_F32, MLXN_F32, 1, e2m1_halves, 4, false, true, 12, E2M1)};
 
-const cpu_tile_format *cpu_tile_format_of(mlxn_format format) {
+const cpu_tile_format *cpu_tile_format_of(const mlxn_weight_view *raw) {
+    mlxn_group_info groups;
+    mlxn_dtype dtype = mlxn_format_get_groups(raw->format, &groups) ? raw->scale_dtype : MLXN_F16;
+    if (raw->global_scale != 0.0f) dtype = MLXN_F32;
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
-        if (formats[i].format == format) return &formats[i].tile;
+        if (formats[i].format == raw->format && formats[i].dtype == dtype) return &formats[i].tile;
     return NULL;
 }
 
@@ -24,21 +40,28 @@ typedef struct pack_job {
     const mlxn_weight_view *raw;
     const cpu_tile_format *format; /* NULL: plain, of `size` bytes per element */
     uint32_t size;
-    uint64_t block_bytes; /* of the original format, one unit */
     uint64_t bytes, tile_bytes, tiles_per_chunk;
     uint64_t first_chunk; /* of the slice under way */
+    uint64_t tiles;       /* of all matrices */
     uint8_t *packed;
 } pack_job;
+
+/* The rows of a tile. */
+static uint64_t tile_rows(const mlxn_weight_view *w, uint64_t tile, uint64_t *first) {
+    uint64_t tiles = cpu_tile_count(w), row = tile % tiles * CPU_TILE;
+    *first = tile / tiles * w->rows + row;
+    return mlxn_min_u64(CPU_TILE, w->rows - row);
+}
 
 /* Plain elements: rows become lanes. 64 columns at a time, so that the lines being written stay in the cache. */
 static void pack_plain(const pack_job *job, uint64_t tile, uint8_t *dst) {
     enum { STRIP = 64 };
     const mlxn_weight_view *w = job->raw;
-    uint64_t first = tile * CPU_TILE, n = mlxn_min_u64(CPU_TILE, w->rows - first);
+    uint64_t first, n = tile_rows(w, tile, &first);
     for (uint64_t k0 = 0; k0 < w->cols; k0 += STRIP) {
         uint64_t strip = mlxn_min_u64(STRIP, w->cols - k0);
         for (uint64_t r = 0; r < n; r++) {
-            const uint8_t *src = w->raw + (first + r) * w->row_bytes + k0 * job->size;
+            const uint8_t *src = mlxn_weight_view_raw_row(w, first + r) + k0 * job->size;
             uint8_t *to = dst + (k0 * CPU_TILE + r) * job->size;
             if (job->size == 4)
                 for (uint64_t k = 0; k < strip; k++) memcpy(to + k * CPU_TILE * 4, src + k * 4, 4);
@@ -52,19 +75,18 @@ static void pack_plain(const pack_job *job, uint64_t tile, uint8_t *dst) {
 static void pack_blocks(const pack_job *job, uint64_t tile, uint8_t *dst) {
     enum { STRIP_BYTES = 16 << 10 };
     const mlxn_weight_view *w = job->raw;
-    uint64_t first = tile * CPU_TILE, n = mlxn_min_u64(CPU_TILE, w->rows - first);
-    uint64_t unit = cpu_tile_unit_bytes(job->format), units = w->row_bytes / job->block_bytes;
+    uint64_t first, n = tile_rows(w, tile, &first);
+    uint64_t unit = cpu_tile_unit_bytes(job->format), units = w->cols / (CPU_GROUP * job->format->groups);
     uint64_t strip = STRIP_BYTES / unit;
     for (uint64_t u = 0; u < units; u += strip)
         for (uint64_t r = 0; r < n; r++)
-            cpu_pack_units(w->format, w->raw + (first + r) * w->row_bytes + u * job->block_bytes,
-                           mlxn_min_u64(strip, units - u), dst + u * unit, (uint32_t)r);
+            cpu_pack_units(job->format, w, first + r, u, mlxn_min_u64(strip, units - u), dst + u * unit, (uint32_t)r);
 }
 
 static void pack_chunk(void *arg, uint64_t chunk) {
     const pack_job *job = arg;
     uint64_t begin = (job->first_chunk + chunk) * job->tiles_per_chunk;
-    uint64_t end = mlxn_min_u64(begin + job->tiles_per_chunk, cpu_tile_count(job->raw));
+    uint64_t end = mlxn_min_u64(begin + job->tiles_per_chunk, job->tiles);
     for (uint64_t tile = begin; tile < end; tile++) {
         uint8_t *dst = job->packed + tile * job->tile_bytes;
         if (job->format)
@@ -77,13 +99,12 @@ static void pack_chunk(void *arg, uint64_t chunk) {
 /* Fills everything but `packed`. */
 static mlxn_status plan(const mlxn_weight_view *raw, pack_job *job, mlxn_error *error) {
     mlxn_format_info info;
-    *job = (pack_job){.raw = raw, .format = cpu_tile_format_of(raw->format)};
+    *job = (pack_job){.raw = raw, .format = cpu_tile_format_of(raw)};
     if (!mlxn_format_get_info(raw->format, &info) || (!job->format && info.block_values != 1))
         return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "weight: the CPU backend has no layout for format %s",
                          mlxn_format_name(raw->format));
     bool fits;
     if (job->format) {
-        job->block_bytes = info.block_bytes;
         if (raw->cols % (CPU_GROUP * job->format->groups))
             return mlxn_fail(error, MLXN_ERR_ARGUMENT, "weight %s: cols is %" PRIu64 ", want a multiple of %u",
                              info.name, raw->cols, CPU_GROUP * job->format->groups);
@@ -93,8 +114,11 @@ static mlxn_status plan(const mlxn_weight_view *raw, pack_job *job, mlxn_error *
         job->size = info.block_bytes;
         fits = mlxn_mul_u64(raw->cols, (uint64_t)CPU_TILE * job->size, &job->tile_bytes);
     }
-    if (!fits || !mlxn_mul_u64(cpu_tile_count(raw), job->tile_bytes, &job->bytes))
-        return mlxn_fail(error, MLXN_ERR_LIMIT, "weight %s: [%" PRIu64 ", %" PRIu64 "] passes 2^64 bytes", info.name,
+    uint64_t experts = mlxn_weight_view_experts(raw);
+    if (!fits || !mlxn_mul_u64(cpu_tile_count(raw), experts, &job->tiles) ||
+        !mlxn_mul_u64(job->tiles, job->tile_bytes, &job->bytes))
+        return mlxn_fail(error, MLXN_ERR_LIMIT,
+                         "weight %s: %" PRIu64 " x [%" PRIu64 ", %" PRIu64 "] passes 2^64 bytes", info.name, experts,
                          raw->rows, raw->cols);
     return MLXN_OK;
 }
@@ -119,19 +143,20 @@ mlxn_status cpu_weight_pack(cpu_device *device, const mlxn_weight_view *raw, con
                          "weight %s: [%" PRIu64 ", %" PRIu64 "]: out of memory for %" PRIu64 " bytes",
                          mlxn_format_name(raw->format), raw->rows, raw->cols, job.bytes);
     job.tiles_per_chunk = mlxn_max_u64(1, CHUNK_BYTES / job.tile_bytes);
-    uint64_t chunks = (cpu_tile_count(raw) + job.tiles_per_chunk - 1) / job.tiles_per_chunk;
-    /* In slices only if somebody wants to give the source back behind them. */
-    uint64_t slice =
-        progress && progress->packed ? mlxn_max_u64(1, SLICE_BYTES / (job.tiles_per_chunk * job.tile_bytes)) : chunks;
+    uint64_t chunks = (job.tiles + job.tiles_per_chunk - 1) / job.tiles_per_chunk;
+    /* In slices only if somebody wants to give the source of one matrix back behind them. */
+    bool slices = progress && progress->packed && mlxn_weight_view_experts(raw) == 1;
+    uint64_t slice = slices ? mlxn_max_u64(1, SLICE_BYTES / (job.tiles_per_chunk * job.tile_bytes)) : chunks;
     for (; job.first_chunk < chunks; job.first_chunk += slice) {
         cpu_parallel(device, mlxn_min_u64(slice, chunks - job.first_chunk), pack_chunk, &job);
-        if (progress && progress->packed)
+        if (slices)
             progress->packed(progress->user,
                              mlxn_min_u64(raw->rows, (job.first_chunk + slice) * job.tiles_per_chunk * CPU_TILE));
     }
     *out = *raw;
     out->packed = job.packed;
     out->packed_bytes = job.bytes;
+    out->layout = job.format;
     out->read_row = cpu_read_row;
     return MLXN_OK;
 }

@@ -5,16 +5,21 @@
  *
  * Plain formats (F32, F16, BF16): tile, k, row. Element k of the tile's 16 rows lies together.
  *
- * Block formats: a tile is a run of groups of 32 k. The codes of a group, unsigned, are eight "quads"; quad j holds
+ * Other formats: a tile is a run of groups of 32 k. The codes of a group, unsigned, are eight "quads"; quad j holds
  * bytes [row][k - 4j] for k = 4j to 4j+3, which is the operand of the 8-bit dot product. In memory, in this order:
- *   scales   d (f16 x 16), then m (f16 x 16) where the format has a minimum; K formats: per row one byte of scale
- *            and one of minimum, Q6_K: the scale of k 0-15, then that of k 16-31;
- *   codes    8-bit formats: the eight quads. Others: four vectors of 64 bytes, quad j in the low and quad j + 4 in
- *            the high nibbles of vector j;
- *   high     fifth bits: a 64-bit mask per quad, bit 4 * row + k; sixth bits: two vectors, two bits per code, quads
- *            0-3 and 4-7 from the lowest bits up.
- * K formats begin each eight groups with d and, except Q6_K, dmin (f16 x 16 each).
- * Signed formats store code + offset, so that all codes are unsigned: w = d * (code - offset). */
+ *   head     of each `groups` groups: d (16 of the scale's dtype), then m where the format has a minimum, or the d of
+ *            k 16-31 where each half of a group has a scale of its own;
+ *   bytes    K formats, for each group: per row one byte of scale and one of minimum; Q6_K: the scale of k 0-15, then
+ *            that of k 16-31;
+ *   codes    8 bits: the eight quads. 4, 5, 6 bits: four vectors of 64 bytes, quad j in the low and quad j + 4 in the
+ *            high nibbles of vector j. 2, 3 bits: two vectors, quads 0-3 and 4-7 from the lowest bits up;
+ *   high     third or fifth bits: a 64-bit mask per quad, bit 4 * row + k; fifth and sixth bits: two vectors, two
+ * bits per code, as those of 2-bit codes. Signed formats store code + offset, so that all codes are unsigned: w = d *
+ * (code - offset). The codes of mxfp4 and nvfp4 are looked up in a table (code + offset are twice the element, and d
+ * is half the scale); those of mxfp8 are floats. The 8-bit scales of these formats are kept as BF16 or F16, which
+ * hold all of them.
+ *
+ * A stack of matrices is packed one after the other, each in whole tiles. */
 #ifndef MLXN_SRC_CPU_WEIGHT_H
 #define MLXN_SRC_CPU_WEIGHT_H
 
@@ -22,16 +27,23 @@
 
 enum { CPU_TILE = 16, CPU_GROUP = 32, CPU_QUAD_BYTES = 64, CPU_QUADS = 8 };
 
-/* What a block format needs to be packed, decoded and multiplied. */
+typedef enum cpu_code_type { CPU_CODES_INTEGER, CPU_CODES_E2M1, CPU_CODES_E4M3 } cpu_code_type;
+
+/* What a format needs to be packed, decoded and multiplied. */
 typedef struct cpu_tile_format {
-    uint32_t bits;   /* 4, 5, 6 or 8 */
-    uint32_t groups; /* groups that share a head: 8 in K formats, else 1 */
+    uint32_t bits;   /* 2, 3, 4, 5, 6 or 8 */
+    uint32_t groups; /* groups that share a head */
     bool minimum;    /* w = d * code + m, else w = d * (code - offset) */
     bool halves;     /* a scale per 16 k */
     int32_t offset;
+    bool bytes; /* K formats: bytes of each group multiply the head's numbers */
+    cpu_code_type type;
+    mlxn_dtype scale; /* of the head: F16, BF16 or F32 */
+    uint32_t kernel;  /* cpu_tile_kernel: which code serves it */
 } cpu_tile_format;
 
-/* X(format, name, bits, groups, minimum, halves, offset). K formats subtract their minimum: m is its negative. */
+/* X(format, name, bits, groups, minimum, halves, offset): block formats. K formats, which have eight groups, subtract
+ * their minimum: m is its negative. */
 #define CPU_TILE_FORMATS(X)                \
     X(Q4_0, q4_0, 4, 1, false, false, 8)   \
     X(Q4_1, q4_1, 4, 1, true, false, 0)    \
@@ -41,17 +53,45 @@ typedef struct cpu_tile_format {
     X(Q4_K, q4_k, 4, 8, true, false, 0)    \
     X(Q5_K, q5_k, 5, 8, true, false, 0)    \
     X(Q6_K, q6_k, 6, 8, false, true, 32)
+#define CPU_TILE_BLOCK(bits, groups, minimum, halves, offset, name) \
+    { bits, groups, minimum, halves, offset, (groups) > 1, CPU_CODES_INTEGER, MLXN_F16, CPU_KERNEL_##name }
+
+/* X(name, bits, minimum, halves, offset, type): formats of MLX. Groups per head and the scale's dtype vary. */
+#define CPU_TILE_MLX(X)                    \
+    X(affine2, 2, true, false, 0, INTEGER) \
+    X(affine3, 3, true, false, 0, INTEGER) \
+    X(affine4, 4, true, false, 0, INTEGER) \
+    X(affine5, 5, true, false, 0, INTEGER) \
+    X(affine6, 6, true, false, 0, INTEGER) \
+    X(affine8, 8, true, false, 0, INTEGER) \
+    X(e2m1, 4, false, false, 12, E2M1)     \
+    X(e2m1_halves, 4, false, true, 12, E2M1)
+/* The same for a given dtype and number of groups. mxfp8 has no integer kernels and stands apart. */
+#define CPU_TILE_MLX_LAYOUT(name, bits, minimum, halves, offset, type, groups, scale) \
+    { bits, groups, minimum, halves, offset, false, CPU_CODES_##type, scale, CPU_KERNEL_##name }
+
+typedef enum cpu_tile_kernel {
+#define CPU_TILE_KERNEL(format, name, bits, groups, minimum, halves, offset) CPU_KERNEL_##name,
+    CPU_TILE_FORMATS(CPU_TILE_KERNEL)
+#undef CPU_TILE_KERNEL
+#define CPU_TILE_KERNEL(name, bits, minimum, halves, offset, type) CPU_KERNEL_##name,
+        CPU_TILE_MLX(CPU_TILE_KERNEL)
+#undef CPU_TILE_KERNEL
+            CPU_KERNEL_e4m3,
+    CPU_KERNEL_COUNT
+} cpu_tile_kernel;
 
 /* Offsets of the layout: functions of the format alone, so that a constant format makes them constants. */
+static inline uint32_t cpu_tile_scale_size(const cpu_tile_format *f) { return f->scale == MLXN_F32 ? 4 : 2; }
 static inline uint32_t cpu_tile_head_bytes(const cpu_tile_format *f) {
-    return f->groups == 1 ? 0 : f->minimum ? 64 : 32;
+    return CPU_TILE * cpu_tile_scale_size(f) * (f->minimum || (f->halves && !f->bytes) ? 2 : 1);
 }
-static inline uint32_t cpu_tile_scale_bytes(const cpu_tile_format *f) {
-    return f->groups > 1 ? 32 : f->minimum ? 64 : 32;
+static inline uint32_t cpu_tile_scale_bytes(const cpu_tile_format *f) { return f->bytes ? 32 : 0; }
+static inline uint32_t cpu_tile_code_bytes(const cpu_tile_format *f) {
+    return f->bits == 8 ? 512 : f->bits < 4 ? 128 : 256;
 }
-static inline uint32_t cpu_tile_code_bytes(const cpu_tile_format *f) { return f->bits == 8 ? 512 : 256; }
 static inline uint32_t cpu_tile_high_bytes(const cpu_tile_format *f) {
-    return f->bits == 5 ? 64 : f->bits == 6 ? 128 : 0;
+    return f->bits == 3 || f->bits == 5 ? 64 : f->bits == 6 ? 128 : 0;
 }
 static inline uint32_t cpu_tile_group_bytes(const cpu_tile_format *f) {
     return cpu_tile_scale_bytes(f) + cpu_tile_code_bytes(f) + cpu_tile_high_bytes(f);
@@ -60,19 +100,26 @@ static inline uint32_t cpu_tile_group_bytes(const cpu_tile_format *f) {
 static inline uint32_t cpu_tile_unit_bytes(const cpu_tile_format *f) {
     return cpu_tile_head_bytes(f) + f->groups * cpu_tile_group_bytes(f);
 }
+/* Tiles of one matrix, and their bytes. */
 static inline uint64_t cpu_tile_count(const mlxn_weight_view *w) { return (w->rows + CPU_TILE - 1) / CPU_TILE; }
-/* Bytes of a tile of `cols` columns. */
 static inline uint64_t cpu_tile_bytes(const cpu_tile_format *f, uint64_t cols) {
     return cols / (CPU_GROUP * f->groups) * cpu_tile_unit_bytes(f);
 }
+static inline uint64_t cpu_expert_bytes(const mlxn_weight_view *w) {
+    return w->packed_bytes / mlxn_weight_view_experts(w);
+}
 
-/* NULL for plain formats. */
-const cpu_tile_format *cpu_tile_format_of(mlxn_format format);
+/* The layout of a packed weight; NULL for plain formats. */
+static inline const cpu_tile_format *cpu_layout_of(const mlxn_weight_view *packed) { return packed->layout; }
+/* What a weight that is not packed yet will have. */
+const cpu_tile_format *cpu_tile_format_of(const mlxn_weight_view *raw);
 
-/* weight_rows.c. Packs `units` units of one row (heads with their groups, `raw` at the first of them) into lane
- * `lane` of a tile, `packed` at the same unit. The memory is zero or holds the same row. */
-void cpu_pack_units(mlxn_format format, const uint8_t *raw, uint64_t units, uint8_t *packed, uint32_t lane);
-/* Decodes one row from the packed layout, bit for bit as mlxn_dequantize_row does from the original one. */
+/* weight_rows.c. Packs units [first, first + units) (heads with their groups) of row `row` of a weight into lane
+ * `lane` of a tile, `packed` at the first of them. The memory is zero or holds the same row. */
+void cpu_pack_units(const cpu_tile_format *f, const mlxn_weight_view *raw, uint64_t row, uint64_t first,
+                    uint64_t units, uint8_t *packed, uint32_t lane);
+/* Decodes one row from the packed layout, bit for bit as mlxn_dequantize_row or _groups does from the original one
+ * (but for the sign of zeros). */
 void cpu_read_row(const mlxn_weight_view *weight, uint64_t row, float *dst);
 
 #endif

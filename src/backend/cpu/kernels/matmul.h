@@ -74,19 +74,50 @@ static inline const void *mm_x_row(const mlxn_view *x, uint64_t m) {
     return (const char *)x->data + (int64_t)m * x->strides[0] * (x->dtype == MLXN_F32 ? 4 : 2);
 }
 
-/* out[m, first .. first+15] = sum + bias + residual, in this order, as far as there are rows. */
-SIMD_INLINE void mm_finish(const mlxn_view *args, uint64_t m, uint64_t first, v16 sum) {
+/* A packed matrix: a weight, or one expert of a stack. */
+typedef struct mm_matrix {
+    const uint8_t *packed;
+    const cpu_tile_format *layout; /* NULL for plain formats */
+    uint64_t cols, tiles, tile_bytes;
+} mm_matrix;
+
+static inline mm_matrix mm_matrix_of(const mlxn_weight_view *w, uint64_t expert) {
+    uint64_t bytes = cpu_expert_bytes(w), tiles = cpu_tile_count(w);
+    return (mm_matrix){(const uint8_t *)w->packed + expert * bytes, cpu_layout_of(w), w->cols, tiles, bytes / tiles};
+}
+
+/* Where the results go. */
+typedef struct mm_target {
+    float *out;
+    const float *bias, *residual; /* NULL: there is none */
+    int64_t out_step, residual_step;
+    uint64_t rows;         /* of the matrix */
+    const uint32_t *slots; /* row of `out` for each token; NULL: the token's own number */
+} mm_target;
+
+static inline mm_target mm_target_of(const mlxn_view *args) {
     const mlxn_view *bias = &args[MM_BIAS], *residual = &args[MM_RESIDUAL], *out = &args[MM_OUT];
-    float *to = (float *)out->data + (int64_t)m * out->strides[0] + first;
-    const float *add =
-        residual->present ? (const float *)residual->data + (int64_t)m * residual->strides[0] + first : NULL;
-    uint64_t n = mlxn_min_u64(CPU_TILE, out->dims[1] - first);
+    return (mm_target){.out = out->data,
+                       .bias = bias->present ? bias->data : NULL,
+                       .residual = residual->present ? residual->data : NULL,
+                       .out_step = out->strides[0],
+                       .residual_step = residual->strides[0],
+                       .rows = out->dims[1]};
+}
+
+/* out[m, first .. first+15] = sum + bias + residual, in this order, as far as there are rows. */
+SIMD_INLINE void mm_finish(const mm_target *target, uint64_t m, uint64_t first, v16 sum) {
+    if (target->slots) m = target->slots[m];
+    float *to = target->out + (int64_t)m * target->out_step + first;
+    const float *bias = target->bias ? target->bias + first : NULL;
+    const float *add = target->residual ? target->residual + (int64_t)m * target->residual_step + first : NULL;
+    uint64_t n = mlxn_min_u64(CPU_TILE, target->rows - first);
     if (n == CPU_TILE) {
-        if (bias->present) sum = v16_add(sum, v16_load((const float *)bias->data + first));
+        if (bias) sum = v16_add(sum, v16_load(bias));
         if (add) sum = v16_add(sum, v16_load(add));
         v16_store(to, sum);
     } else {
-        if (bias->present) sum = v16_add(sum, v16_load_n((const float *)bias->data + first, n));
+        if (bias) sum = v16_add(sum, v16_load_n(bias, n));
         if (add) sum = v16_add(sum, v16_load_n(add, n));
         v16_store_n(to, sum, n);
     }

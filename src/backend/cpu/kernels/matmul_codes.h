@@ -6,6 +6,7 @@
 #define MLXN_SRC_CPU_MATMUL_CODES_H
 
 #include "backend/cpu/kernels/matmul.h"
+#include "quant/mlx.h"
 
 SIMD_INLINE uint32_t mm_word(const uint8_t *p) {
     uint32_t word;
@@ -23,11 +24,15 @@ SIMD_INLINE mm_quad mm_quad_or(mm_quad a, mm_quad b) { return _mm512_or_si512(a,
 /* Shifts of 16-bit units: bits that cross into the neighbour byte must be masked off. */
 SIMD_INLINE mm_quad mm_quad_right(mm_quad q, int n) { return _mm512_srli_epi16(q, (unsigned)n); }
 SIMD_INLINE mm_quad mm_quad_left(mm_quad q, int n) { return _mm512_slli_epi16(q, (unsigned)n); }
-/* Adds 16 where the mask has a bit; the bytes are below 16. */
-SIMD_INLINE mm_quad mm_quad_fifth(mm_quad q, const uint8_t *mask) {
+/* Adds `bit` where the mask has one; the bytes are below it. */
+SIMD_INLINE mm_quad mm_quad_bit(mm_quad q, const uint8_t *mask, uint8_t bit) {
     uint64_t bits;
     memcpy(&bits, mask, 8);
-    return _mm512_mask_add_epi8(q, bits, q, _mm512_set1_epi8(16));
+    return _mm512_mask_add_epi8(q, bits, q, _mm512_set1_epi8((char)bit));
+}
+/* table[byte], for bytes below 16. */
+SIMD_INLINE mm_quad mm_quad_lookup(mm_quad q, const uint8_t table[16]) {
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const void *)table)), q);
 }
 SIMD_INLINE mm_ints mm_ints_set1(int32_t a) { return _mm512_set1_epi32(a); }
 SIMD_INLINE mm_ints mm_ints_add(mm_ints a, mm_ints b) { return _mm512_add_epi32(a, b); }
@@ -36,6 +41,14 @@ SIMD_INLINE v16 mm_ints_float(mm_ints a) { return _mm512_cvtepi32_ps(a); }
 /* Byte b of every lane. */
 SIMD_INLINE mm_ints mm_quad_lane_byte(mm_quad q, int b) {
     return _mm512_and_si512(_mm512_srli_epi32(q, (unsigned)(8 * b)), _mm512_set1_epi32(255));
+}
+/* E4M3 bytes as numbers: with its exponent and mantissa moved to those of binary16 a number is 2^-8 of itself. */
+SIMD_INLINE v16 mm_ints_e4m3(mm_ints a) {
+    __m512i low = _mm512_and_si512(a, _mm512_set1_epi32(0x7f));
+    __m512i h = _mm512_or_si512(_mm512_slli_epi32(low, 7), _mm512_slli_epi32(_mm512_sub_epi32(a, low), 8));
+    v16 value = _mm512_mul_ps(_mm512_cvtph_ps(_mm512_cvtepi32_epi16(h)), _mm512_set1_ps(256.0f));
+    __mmask16 nan = _mm512_cmpeq_epi32_mask(low, _mm512_set1_epi32(0x7f));
+    return _mm512_mask_mov_ps(value, nan, _mm512_set1_ps(NAN));
 }
 SIMD_INLINE v16 mm_load_u8(const uint8_t *p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p)));
@@ -83,16 +96,20 @@ SIMD_INLINE mm_quad mm_quad_right(mm_quad q, int n) {
 SIMD_INLINE mm_quad mm_quad_left(mm_quad q, int n) {
     return (mm_quad){_mm256_slli_epi16(q.a, n), _mm256_slli_epi16(q.b, n)};
 }
-/* 16 in each byte whose bit is set: the bit's byte is copied to all eight, each keeps its own bit. */
-SIMD_INLINE __m256i mm_sixteens(const uint8_t *mask) {
+/* `bit` in each byte whose bit is set: the bit's byte is copied to all eight, each keeps its own bit. */
+SIMD_INLINE __m256i mm_spread(const uint8_t *mask, uint8_t bit) {
     __m256i copy = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3,
                                     3, 3, 3, 3, 3);
     __m256i own = _mm256_set1_epi64x((long long)0x8040201008040201ull);
     __m256i bits = _mm256_shuffle_epi8(_mm256_set1_epi32((int)mm_word(mask)), copy);
-    return _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(bits, own), own), _mm256_set1_epi8(16));
+    return _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(bits, own), own), _mm256_set1_epi8((char)bit));
 }
-SIMD_INLINE mm_quad mm_quad_fifth(mm_quad q, const uint8_t *mask) {
-    return (mm_quad){_mm256_or_si256(q.a, mm_sixteens(mask)), _mm256_or_si256(q.b, mm_sixteens(mask + 4))};
+SIMD_INLINE mm_quad mm_quad_bit(mm_quad q, const uint8_t *mask, uint8_t bit) {
+    return (mm_quad){_mm256_or_si256(q.a, mm_spread(mask, bit)), _mm256_or_si256(q.b, mm_spread(mask + 4, bit))};
+}
+SIMD_INLINE mm_quad mm_quad_lookup(mm_quad q, const uint8_t table[16]) {
+    __m256i t = _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)table));
+    return (mm_quad){_mm256_shuffle_epi8(t, q.a), _mm256_shuffle_epi8(t, q.b)};
 }
 SIMD_INLINE mm_ints mm_ints_set1(int32_t a) { return (mm_ints){_mm256_set1_epi32(a), _mm256_set1_epi32(a)}; }
 SIMD_INLINE mm_ints mm_ints_add(mm_ints x, mm_ints y) {
@@ -107,6 +124,16 @@ SIMD_INLINE mm_ints mm_quad_lane_byte(mm_quad q, int b) {
     return (mm_ints){_mm256_and_si256(_mm256_srli_epi32(q.a, 8 * b), m),
                      _mm256_and_si256(_mm256_srli_epi32(q.b, 8 * b), m)};
 }
+/* E4M3 bytes as numbers: with its exponent and mantissa moved to those of binary16 a number is 2^-8 of itself. */
+SIMD_INLINE __m256 mm_e4m3_half(__m256i a) {
+    __m256i low = _mm256_and_si256(a, _mm256_set1_epi32(0x7f));
+    __m256i h = _mm256_or_si256(_mm256_slli_epi32(low, 7), _mm256_slli_epi32(_mm256_sub_epi32(a, low), 8));
+    __m128i packed = _mm_packus_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
+    __m256 value = _mm256_mul_ps(_mm256_cvtph_ps(packed), _mm256_set1_ps(256.0f));
+    __m256i nan = _mm256_cmpeq_epi32(low, _mm256_set1_epi32(0x7f));
+    return _mm256_or_ps(value, _mm256_castsi256_ps(nan));
+}
+SIMD_INLINE v16 mm_ints_e4m3(mm_ints x) { return v16_pair(mm_e4m3_half(x.a), mm_e4m3_half(x.b)); }
 SIMD_INLINE v16 mm_load_u8(const uint8_t *p) {
     return v16_pair(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p))),
                     _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)(p + 8)))));
@@ -159,8 +186,12 @@ SIMD_INLINE mm_quad mm_quad_left(mm_quad q, int n) {
     for (int i = 0; i < 64; i++) q.v[i] = (uint8_t)(q.v[i] << n);
     return q;
 }
-SIMD_INLINE mm_quad mm_quad_fifth(mm_quad q, const uint8_t *mask) {
-    for (int i = 0; i < 64; i++) q.v[i] = (uint8_t)(q.v[i] + ((mask[i / 8] >> i % 8 & 1) << 4));
+SIMD_INLINE mm_quad mm_quad_bit(mm_quad q, const uint8_t *mask, uint8_t bit) {
+    for (int i = 0; i < 64; i++) q.v[i] = (uint8_t)(q.v[i] + (mask[i / 8] >> i % 8 & 1) * bit);
+    return q;
+}
+SIMD_INLINE mm_quad mm_quad_lookup(mm_quad q, const uint8_t table[16]) {
+    for (int i = 0; i < 64; i++) q.v[i] = table[q.v[i]];
     return q;
 }
 SIMD_INLINE mm_ints mm_ints_set1(int32_t a) {
@@ -182,6 +213,11 @@ SIMD_INLINE mm_ints mm_quad_lane_byte(mm_quad q, int b) {
     for (int i = 0; i < 16; i++) r.v[i] = q.v[4 * i + b];
     return r;
 }
+SIMD_INLINE v16 mm_ints_e4m3(mm_ints x) {
+    float f[16];
+    for (int i = 0; i < 16; i++) f[i] = mlxn_e4m3_to_f32((uint8_t)x.v[i]);
+    return v16_load(f);
+}
 SIMD_INLINE v16 mm_load_u8(const uint8_t *p) {
     float f[16];
     for (int i = 0; i < 16; i++) f[i] = (float)p[i];
@@ -193,6 +229,11 @@ SIMD_INLINE v16 mm_load_i8(const uint8_t *p) {
     return v16_load(f);
 }
 #endif
+
+/* The number of bits that decides how many products of codes a 16-bit sum holds. */
+SIMD_INLINE uint32_t mm_sum_bits(const cpu_tile_format *f) {
+    return f->type == CPU_CODES_E2M1 ? 5 : f->bits < 4 ? 4 : f->bits; /* codes of E2M1 are at most 24 */
+}
 
 #if CPU_ISA_LEVEL > 0
 /* start + the dot product of quads [begin, end) with activations x (signed, four per quad from quad 0 on). */
@@ -237,21 +278,33 @@ SIMD_INLINE mm_ints mm_dot_run(uint32_t bits, mm_ints start, const mm_quad *q, c
 
 /* The eight quads of a group. */
 SIMD_INLINE void mm_unpack(const cpu_tile_format *f, const uint8_t *group, mm_quad q[CPU_QUADS]) {
+    static const uint8_t e2m1[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
     const uint8_t *codes = group + cpu_tile_scale_bytes(f), *high = codes + cpu_tile_code_bytes(f);
     if (f->bits == 8) {
 #pragma GCC unroll 8
         for (int j = 0; j < CPU_QUADS; j++) q[j] = mm_quad_load(codes + 64 * j);
         return;
     }
+    if (f->bits < 4) {
+#pragma GCC unroll 2
+        for (int v = 0; v < 2; v++) {
+            mm_quad four = mm_quad_load(codes + 64 * v);
+            q[4 * v] = mm_quad_and(four, 3);
+            q[4 * v + 1] = mm_quad_and(mm_quad_right(four, 2), 3);
+            q[4 * v + 2] = mm_quad_and(mm_quad_right(four, 4), 3);
+            q[4 * v + 3] = mm_quad_and(mm_quad_right(four, 6), 3);
+        }
+    } else {
 #pragma GCC unroll 4
-    for (int j = 0; j < 4; j++) {
-        mm_quad both = mm_quad_load(codes + 64 * j);
-        q[j] = mm_quad_and(both, 15);
-        q[j + 4] = mm_quad_and(mm_quad_right(both, 4), 15);
+        for (int j = 0; j < 4; j++) {
+            mm_quad both = mm_quad_load(codes + 64 * j);
+            q[j] = mm_quad_and(both, 15);
+            q[j + 4] = mm_quad_and(mm_quad_right(both, 4), 15);
+        }
     }
-    if (f->bits == 5) {
+    if (f->bits == 3 || f->bits == 5) {
 #pragma GCC unroll 8
-        for (int j = 0; j < CPU_QUADS; j++) q[j] = mm_quad_fifth(q[j], high + 8 * j);
+        for (int j = 0; j < CPU_QUADS; j++) q[j] = mm_quad_bit(q[j], high + 8 * j, (uint8_t)(1 << (f->bits - 1)));
     }
     if (f->bits == 6) {
 #pragma GCC unroll 2
@@ -263,16 +316,26 @@ SIMD_INLINE void mm_unpack(const cpu_tile_format *f, const uint8_t *group, mm_qu
             q[4 * v + 3] = mm_quad_or(q[4 * v + 3], mm_quad_and(mm_quad_right(h, 2), 48));
         }
     }
+    if (f->type == CPU_CODES_E2M1) {
+#pragma GCC unroll 8
+        for (int j = 0; j < CPU_QUADS; j++) q[j] = mm_quad_lookup(q[j], e2m1);
+    }
 }
 
-/* Scales of a group: scale[1] where the format has halves, *minimum where it has one. `unit` is the group's head, the
- * group itself where there is none. */
-SIMD_INLINE void mm_scales(const cpu_tile_format *f, const uint8_t *unit, const uint8_t *group, v16 scale[2],
+/* Sixteen numbers of a head from number `first` on. */
+SIMD_INLINE v16 mm_numbers(const cpu_tile_format *f, const uint8_t *head, uint32_t first) {
+    if (f->scale == MLXN_F16) return v16_load_f16((const uint16_t *)(const void *)head + first);
+    if (f->scale == MLXN_BF16) return v16_load_bf16((const uint16_t *)(const void *)head + first);
+    return v16_load((const float *)(const void *)head + first);
+}
+
+/* Scales of a group: scale[1] where the format has halves, *minimum where it has one. */
+SIMD_INLINE void mm_scales(const cpu_tile_format *f, const uint8_t *head, const uint8_t *group, v16 scale[2],
                            v16 *minimum) {
-    const uint16_t *d = (const void *)unit;
-    scale[0] = v16_load_f16(d);
-    if (f->minimum) *minimum = v16_load_f16(d + 16);
-    if (f->groups == 1) return;
+    scale[0] = mm_numbers(f, head, 0);
+    if (f->minimum) *minimum = mm_numbers(f, head, CPU_TILE);
+    if (f->halves && !f->bytes) scale[1] = mm_numbers(f, head, CPU_TILE);
+    if (!f->bytes) return;
     if (f->halves) {
         scale[1] = v16_mul(scale[0], mm_load_i8(group + 16));
         scale[0] = v16_mul(scale[0], mm_load_i8(group));

@@ -41,13 +41,14 @@ SIMD_INLINE const float *decode_blocks(const cpu_tile_format *f, const uint8_t *
         mm_quad q[CPU_QUADS];
         v16 scale[2], minimum;
         mm_unpack(f, group, q);
-        mm_scales(f, f->groups == 1 ? group : unit, group, scale, &minimum);
+        mm_scales(f, unit, group, scale, &minimum);
         mm_ints offset = mm_ints_set1(-f->offset);
 #pragma GCC unroll 8
         for (int j = 0; j < CPU_QUADS; j++)
 #pragma GCC unroll 4
             for (int b = 0; b < 4; b++, to += CPU_TILE) {
-                v16 code = mm_ints_float(mm_ints_add(mm_quad_lane_byte(q[j], b), offset));
+                mm_ints byte = mm_quad_lane_byte(q[j], b);
+                v16 code = f->type == CPU_CODES_E4M3 ? mm_ints_e4m3(byte) : mm_ints_float(mm_ints_add(byte, offset));
                 v16 value = v16_mul(code, scale[f->halves && j >= 4]);
                 if (f->minimum) value = v16_add(value, minimum);
                 v16_store(to, value);
@@ -56,46 +57,56 @@ SIMD_INLINE const float *decode_blocks(const cpu_tile_format *f, const uint8_t *
     return panel;
 }
 
-#define DECODE(format, name, bits, groups, minimum, halves, offset)                                    \
-    static const float *decode_##name(const uint8_t *tile, uint64_t first, uint64_t n, float *panel) { \
-        static const cpu_tile_format layout = {bits, groups, minimum, halves, offset};                 \
-        return decode_blocks(&layout, tile, first, n, panel);                                          \
+#define DECODE(format, name, bits, groups, minimum, halves, offset)                                               \
+    static const float *decode_##name(const cpu_tile_format *of, const uint8_t *tile, uint64_t first, uint64_t n, \
+                                      float *panel) {                                                             \
+        const cpu_tile_format layout = CPU_TILE_BLOCK(bits, groups, minimum, halves, offset, name);               \
+        return decode_blocks(&layout, tile, first, n, panel);                                                     \
+    }
+#define DECODE_MLX(name, bits, minimum, halves, offset, type)                                                     \
+    static const float *decode_##name(const cpu_tile_format *of, const uint8_t *tile, uint64_t first, uint64_t n, \
+                                      float *panel) {                                                             \
+        const cpu_tile_format layout =                                                                            \
+            CPU_TILE_MLX_LAYOUT(name, bits, minimum, halves, offset, type, of->groups, of->scale);                \
+        return decode_blocks(&layout, tile, first, n, panel);                                                     \
     }
 CPU_TILE_FORMATS(DECODE)
+CPU_TILE_MLX(DECODE_MLX)
+DECODE_MLX(e4m3, 8, false, false, 0, E4M3)
 
-static const float *decode_f32(const uint8_t *tile, uint64_t first, uint64_t n, float *panel) {
+static const float *decode_f32(const cpu_tile_format *of, const uint8_t *tile, uint64_t first, uint64_t n,
+                               float *panel) {
     return (const float *)tile + first * CPU_TILE;
 }
-static const float *decode_f16(const uint8_t *tile, uint64_t first, uint64_t n, float *panel) {
+static const float *decode_f16(const cpu_tile_format *of, const uint8_t *tile, uint64_t first, uint64_t n,
+                               float *panel) {
     const uint16_t *from = (const uint16_t *)tile + first * CPU_TILE;
     for (uint64_t i = 0; i < n * CPU_TILE; i += 16) v16_store(panel + i, v16_load_f16(from + i));
     return panel;
 }
-static const float *decode_bf16(const uint8_t *tile, uint64_t first, uint64_t n, float *panel) {
+static const float *decode_bf16(const cpu_tile_format *of, const uint8_t *tile, uint64_t first, uint64_t n,
+                                float *panel) {
     const uint16_t *from = (const uint16_t *)tile + first * CPU_TILE;
     for (uint64_t i = 0; i < n * CPU_TILE; i += 16) v16_store(panel + i, v16_load_bf16(from + i));
     return panel;
 }
 
-#define DECODE_ROW(format, name, bits, groups, minimum, halves, offset) {MLXN_FORMAT_##format, decode_##name},
-static const struct f32_format {
-    mlxn_format format;
-    const float *(*decode)(const uint8_t *tile, uint64_t first, uint64_t n, float *panel);
-} formats[] = {{MLXN_FORMAT_F32, decode_f32},
-               {MLXN_FORMAT_F16, decode_f16},
-               {MLXN_FORMAT_BF16, decode_bf16},
-               CPU_TILE_FORMATS(DECODE_ROW)};
+typedef const float *(*decode_fn)(const cpu_tile_format *of, const uint8_t *tile, uint64_t first, uint64_t n,
+                                  float *panel);
+#define DECODE_ROW(format, name, bits, groups, minimum, halves, offset) [CPU_KERNEL_##name] = decode_##name,
+#define DECODE_MLX_ROW(name, bits, minimum, halves, offset, type) [CPU_KERNEL_##name] = decode_##name,
+static const decode_fn decoders[CPU_KERNEL_COUNT] = {CPU_TILE_FORMATS(DECODE_ROW)
+                                                         CPU_TILE_MLX(DECODE_MLX_ROW)[CPU_KERNEL_e4m3] = decode_e4m3};
 
-static const struct f32_format *find(mlxn_format format) {
-    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
-        if (formats[i].format == format) return &formats[i];
-    return NULL;
+static decode_fn find(const mlxn_weight_view *w) {
+    if (cpu_layout_of(w)) return decoders[cpu_layout_of(w)->kernel];
+    return w->format == MLXN_FORMAT_F32 ? decode_f32 : w->format == MLXN_FORMAT_F16 ? decode_f16 : decode_bf16;
 }
 
 /* --- One stretch of F32_TILES tiles times a few tokens. --- */
 
 typedef struct stretch {
-    const mlxn_view *args;
+    const mm_target *target;
     const float *w[F32_TILES];
     uint64_t cols, first_tile, tiles;
     uint64_t x_step; /* floats from column to column of the activations */
@@ -132,7 +143,7 @@ SIMD_INLINE void multiply(uint32_t tokens, const stretch *s, uint64_t first_toke
             if (!s->ends)
                 v16_store(total, y);
             else if (r < s->tiles)
-                mm_finish(s->args, first_token + t, (s->first_tile + r) * CPU_TILE, y);
+                mm_finish(s->target, first_token + t, (s->first_tile + r) * CPU_TILE, y);
         }
 }
 
@@ -162,9 +173,7 @@ static const struct {
 
 /* --- Rows of the table. --- */
 
-bool CPU_ISA(mm_f32_fits)(const mlxn_view *args, const void *params) {
-    return find(args[MM_W].weight->format) && mm_fits(args);
-}
+bool CPU_ISA(mm_f32_fits)(const mlxn_view *args, const void *params) { return mm_fits(args); }
 
 static mm_shape shape_of(const mlxn_view *args, uint32_t n_threads) {
     if (args[MM_X].dims[0] <= F32_TOKENS) return mm_shape_few(args, n_threads, F32_TILES);
@@ -185,35 +194,45 @@ void CPU_ISA(mm_f32_plan)(const mlxn_view *args, const void *params, uint32_t n_
                           .local_bytes = panel + partial};
 }
 
-/* Tiles [tile, tile + F32_TILES) times token blocks [first, last); `x` holds all blocks, `x_step` tokens each. */
-static void multiply_tiles(const cpu_run *run, const mm_shape *s, const struct f32_format *row, uint64_t tile,
-                           uint64_t first, uint64_t last, const float *x, uint64_t x_step, float *panel,
-                           float *partial) {
-    const mlxn_weight_view *w = run->args[MM_W].weight;
-    uint64_t tile_bytes = w->packed_bytes / s->tiles;
-    stretch st = {
-        .args = run->args, .first_tile = tile, .tiles = mlxn_min_u64(F32_TILES, s->tiles - tile), .x_step = x_step};
-    for (uint64_t k = 0; k < s->cols; k += st.cols) {
-        st.cols = mlxn_min_u64(F32_PANEL_COLS, s->cols - k);
+/* What is multiplied by what, and with which memory. */
+typedef struct product {
+    const mm_matrix *w;
+    const mm_target *target;
+    decode_fn decode;
+    uint64_t tokens;
+    const float *x; /* all blocks of tokens, `x_step` tokens each */
+    uint64_t x_step;
+    float *panel, *partial;
+} product;
+
+/* F32_TILES tiles from `tile` on times token blocks [first, last). */
+static void multiply_tiles(const product *p, uint64_t tile, uint64_t first, uint64_t last) {
+    const uint64_t cols = p->w->cols, tile_bytes = p->w->tile_bytes;
+    stretch st = {.target = p->target,
+                  .first_tile = tile,
+                  .tiles = mlxn_min_u64(F32_TILES, p->w->tiles - tile),
+                  .x_step = p->x_step};
+    for (uint64_t k = 0; k < cols; k += st.cols) {
+        st.cols = mlxn_min_u64(F32_PANEL_COLS, cols - k);
         st.begins = k == 0;
-        st.ends = k + st.cols == s->cols;
+        st.ends = k + st.cols == cols;
         for (uint64_t r = 0; r < F32_TILES; r++) {
             if (r >= st.tiles) { /* a tile that does not exist: any numbers, its sums are not kept */
                 st.w[r] = st.w[0];
                 continue;
             }
-            const uint8_t *at = (const uint8_t *)w->packed + (tile + r) * tile_bytes;
-            st.w[r] = row->decode(at, k, st.cols, panel + r * F32_PANEL_COLS * CPU_TILE);
+            const uint8_t *at = p->w->packed + (tile + r) * tile_bytes;
+            st.w[r] = p->decode(p->w->layout, at, k, st.cols, p->panel + r * F32_PANEL_COLS * CPU_TILE);
             /* The next stretch of this tile, or the first of the tile that takes its place: the runs are too short
              * for the processor to see them coming. */
-            const uint8_t *next = at + (st.ends ? F32_TILES * tile_bytes : (k + st.cols) * tile_bytes / s->cols);
-            for (uint64_t line = 0; line < F32_PANEL_COLS * tile_bytes / s->cols; line += 64)
+            const uint8_t *next = at + (st.ends ? F32_TILES * tile_bytes : (k + st.cols) * tile_bytes / cols);
+            for (uint64_t line = 0; line < F32_PANEL_COLS * tile_bytes / cols; line += 64)
                 __builtin_prefetch(next + line);
         }
         for (uint64_t b = first; b < last; b++) {
-            uint64_t n = mlxn_min_u64(F32_TOKENS, s->tokens - b * F32_TOKENS);
-            const float *xb = x + (b * F32_TOKENS * s->cols + k * x_step);
-            float *pb = partial + (b - first) * F32_TOKENS * F32_TILES * 16;
+            uint64_t n = mlxn_min_u64(F32_TOKENS, p->tokens - b * F32_TOKENS);
+            const float *xb = p->x + (b * F32_TOKENS * cols + k * p->x_step);
+            float *pb = p->partial + (b - first) * F32_TOKENS * F32_TILES * 16;
             for (uint64_t t = 0, i = 0; t < n;) {
                 while (pieces[i].tokens > n - t) i++;
                 pieces[i].multiply(&st, b * F32_TOKENS + t, xb + t, pb + t * F32_TILES * 16);
@@ -224,20 +243,29 @@ static void multiply_tiles(const cpu_run *run, const mm_shape *s, const struct f
 }
 
 void CPU_ISA(mm_f32_run)(cpu_run *run) {
-    mm_shape s = shape_of(run->args, run->n_threads);
-    const struct f32_format *row = find(run->args[MM_W].weight->format);
+    const mm_shape s = shape_of(run->args, run->n_threads);
+    const mm_matrix w = mm_matrix_of(run->args[MM_W].weight, 0);
+    const mm_target target = mm_target_of(run->args);
     const mlxn_view *x = &run->args[MM_X];
     float *panel = run->local, *partial = panel + F32_PANEL_COLS * CPU_TILE * F32_TILES;
     float *packed = run->shared, *own = partial + s.range * F32_TOKENS * F32_TILES * 16;
+    bool few = s.tokens <= F32_TOKENS;
+    const product p = {.w = &w,
+                       .target = &target,
+                       .decode = find(run->args[MM_W].weight),
+                       .tokens = s.tokens,
+                       .x = few ? own : packed,
+                       .x_step = few ? s.tokens : F32_TOKENS,
+                       .panel = panel,
+                       .partial = partial};
     uint64_t chunk;
-    if (s.tokens <= F32_TOKENS) {
+    if (few) {
         bool ready = false;
         while (cpu_next(run, &chunk)) {
             if (!ready) pack_tokens(x, 0, s.tokens, s.tokens, own);
             ready = true;
             uint64_t end = mlxn_min_u64((chunk + 1) * s.panel_tiles, s.tiles);
-            for (uint64_t tile = chunk * s.panel_tiles; tile < end; tile += F32_TILES)
-                multiply_tiles(run, &s, row, tile, 0, 1, own, s.tokens, panel, partial);
+            for (uint64_t tile = chunk * s.panel_tiles; tile < end; tile += F32_TILES) multiply_tiles(&p, tile, 0, 1);
         }
     } else if (run->phase == 0) {
         while (cpu_next(run, &chunk))
@@ -246,8 +274,7 @@ void CPU_ISA(mm_f32_run)(cpu_run *run) {
     } else {
         while (cpu_next(run, &chunk)) {
             uint64_t first = chunk % s.ranges * s.range;
-            multiply_tiles(run, &s, row, chunk / s.ranges * F32_TILES, first, mlxn_min_u64(first + s.range, s.blocks),
-                           packed, F32_TOKENS, panel, partial);
+            multiply_tiles(&p, chunk / s.ranges * F32_TILES, first, mlxn_min_u64(first + s.range, s.blocks));
         }
     }
 }

@@ -4,7 +4,8 @@
  * and goes in two bytes, q = 256 * high + low: one byte alone (absmax / 127) moved logits of small models by more
  * than half a unit, because one large element takes the precision of its whole group. Decoding is bound by the
  * weights' bytes, so the second byte costs it nothing. A group's dot product of codes and q, s = 256 * (codes . high)
- * + codes . low, is an exact 32-bit integer; for every group in turn (for Q6_K every half) sum = fma(float(s) *
+ * + codes . low, is an exact 32-bit integer; for every group in turn (every half of one
+ * where halves have scales of their own) sum = fma(float(s) *
  * w_scale, x_scale, sum), and with minimums sum = fma(w_minimum, x_scale * (sum of q), sum). This is the arithmetic
  * of every output element, whatever the number of tokens or threads, so that a prompt gives the bits that its tokens
  * give one by one. Formats with an offset start s at -offset * (sum of q).
@@ -152,7 +153,7 @@ SIMD_INLINE void direct_tile(const cpu_tile_format *f, const uint8_t *tile, uint
             mm_quad q[CPU_QUADS];
             v16 scale[2], minimum;
             mm_unpack(f, group, q);
-            mm_scales(f, f->groups == 1 ? group : unit, group, scale, &minimum);
+            mm_scales(f, unit, group, scale, &minimum);
             const float *x_scale = (const float *)(record + tokens * TOKEN_BYTES), *start = x_scale + tokens;
 #pragma GCC unroll 8
             for (uint32_t t = 0; t < tokens; t++) {
@@ -161,8 +162,8 @@ SIMD_INLINE void direct_tile(const cpu_tile_format *f, const uint8_t *tile, uint
                 for (uint32_t p = 0; p < parts; p++) {
                     const uint8_t *high = record + t * TOKEN_BYTES, *low = high + CPU_GROUP;
                     const int first = (int)(p * CPU_QUADS / parts), last = (int)((p + 1) * CPU_QUADS / parts);
-                    mm_ints s = mm_dot_run(f->bits, mm_ints_set1(0), q, high, first, last);
-                    s = mm_dot_run(f->bits, carry(s, start_of(f, start, tokens, t, p)), q, low, first, last);
+                    mm_ints s = mm_dot_run(mm_sum_bits(f), mm_ints_set1(0), q, high, first, last);
+                    s = mm_dot_run(mm_sum_bits(f), carry(s, start_of(f, start, tokens, t, p)), q, low, first, last);
                     sum[t] = add_part(sum[t], s, scale[p], x_scale[t]);
                 }
                 if (f->minimum) sum[t] = v16_fma(minimum, v16_set1(start[t]), sum[t]);
@@ -173,17 +174,15 @@ SIMD_INLINE void direct_tile(const cpu_tile_format *f, const uint8_t *tile, uint
 }
 
 /* Tiles [begin, end) times `tokens` tokens from `first_token` on. */
-SIMD_INLINE void direct_tiles(const cpu_tile_format *f, uint32_t tokens, const mlxn_view *args, uint64_t first_token,
-                              uint64_t begin, uint64_t end, const uint8_t *records) {
-    const mlxn_weight_view *w = args[MM_W].weight;
-    const uint64_t tile_bytes = cpu_tile_bytes(f, w->cols);
+SIMD_INLINE void direct_tiles(const cpu_tile_format *f, uint32_t tokens, const mm_matrix *w, const mm_target *target,
+                              uint64_t first_token, uint64_t begin, uint64_t end, const uint8_t *records) {
     for (uint64_t tile = begin; tile < end; tile++) {
         v16 sum[I8_DIRECT];
 #pragma GCC unroll 8
         for (uint32_t t = 0; t < tokens; t++) sum[t] = v16_zero();
-        direct_tile(f, (const uint8_t *)w->packed + tile * tile_bytes, w->cols / CPU_GROUP, records, tokens, sum);
+        direct_tile(f, w->packed + tile * w->tile_bytes, w->cols / CPU_GROUP, records, tokens, sum);
 #pragma GCC unroll 8
-        for (uint32_t t = 0; t < tokens; t++) mm_finish(args, first_token + t, tile * CPU_TILE, sum[t]);
+        for (uint32_t t = 0; t < tokens; t++) mm_finish(target, first_token + t, tile * CPU_TILE, sum[t]);
     }
 }
 
@@ -205,7 +204,7 @@ SIMD_INLINE void fill_panel(const cpu_tile_format *f, const uint8_t *tile, uint6
         mm_quad q[CPU_QUADS];
         v16 scale[2], minimum;
         mm_unpack(f, group, q);
-        mm_scales(f, f->groups == 1 ? group : unit, group, scale, &minimum);
+        mm_scales(f, unit, group, scale, &minimum);
 #pragma GCC unroll 8
         for (int j = 0; j < CPU_QUADS; j++) mm_quad_store(panel + CPU_QUAD_BYTES * j, q[j]);
         float *scales = (float *)(panel + CPU_QUADS * CPU_QUAD_BYTES);
@@ -264,8 +263,8 @@ SIMD_INLINE void multiply_panel(const cpu_tile_format *f, uint32_t tokens, const
 #pragma GCC unroll 8
                 for (uint32_t t = 0; t < tokens; t++) {
                     const uint8_t *high = record + t * TOKEN_BYTES, *low = high + CPU_GROUP;
-                    mm_ints s = mm_dot_run(f->bits, mm_ints_set1(0), q, high, begin, end);
-                    s = mm_dot_run(f->bits, carry(s, start_of(f, start, I8_TOKENS, t, p)), q, low, begin, end);
+                    mm_ints s = mm_dot_run(mm_sum_bits(f), mm_ints_set1(0), q, high, begin, end);
+                    s = mm_dot_run(mm_sum_bits(f), carry(s, start_of(f, start, I8_TOKENS, t, p)), q, low, begin, end);
                     sum[r][t] = add_part(sum[r][t], s, scale, x_scale[t]);
                 }
             }
@@ -284,7 +283,7 @@ SIMD_INLINE void multiply_panel(const cpu_tile_format *f, uint32_t tokens, const
 
 /* A stretch of a panel times one token block; `partial` holds the sums between stretches. */
 typedef struct stretch {
-    const mlxn_view *args;
+    const mm_target *target;
     const uint8_t *panel;
     uint64_t panel_step, groups, first_tile, tiles;
     bool begins, ends;
@@ -306,71 +305,116 @@ SIMD_INLINE void multiply_block(const cpu_tile_format *f, uint32_t tokens, const
             if (!s->ends)
                 v16_store(partial + 16 * (t * I8_TILES + r), sum[r][t]);
             else if (r < s->tiles)
-                mm_finish(s->args, first_token + t, (s->first_tile + r) * CPU_TILE, sum[r][t]);
+                mm_finish(s->target, first_token + t, (s->first_tile + r) * CPU_TILE, sum[r][t]);
         }
 }
 
 /* --- The code of each format. --- */
 
-typedef void (*direct_fn)(const mlxn_view *args, uint64_t first_token, uint64_t begin, uint64_t end,
-                          const uint8_t *records);
-typedef void (*fill_fn)(const uint8_t *tile, uint64_t first, uint64_t n, uint8_t *panel);
+typedef void (*direct_fn)(const mm_matrix *w, const mm_target *target, uint64_t first_token, uint64_t begin,
+                          uint64_t end, const uint8_t *records);
+typedef void (*fill_fn)(const cpu_tile_format *layout, const uint8_t *tile, uint64_t first, uint64_t n,
+                        uint8_t *panel);
 typedef void (*block_fn)(const stretch *s, uint64_t first_token, const uint8_t *record, float *partial);
 typedef struct i8_format {
-    mlxn_format format;
     direct_fn direct[I8_DIRECT]; /* by tokens - 1 */
     fill_fn fill;
-    block_fn block[I8_TOKENS]; /* by tokens - 1 */
+    const block_fn *block; /* by tokens - 1 */
 } i8_format;
 
-#define CONSTANT(name, bits, groups, minimum, halves, offset) \
-    static const cpu_tile_format name##_layout = {bits, groups, minimum, halves, offset};
-#define DIRECT(name, tokens)                                                                                      \
-    static void name##_direct_##tokens(const mlxn_view *args, uint64_t first_token, uint64_t begin, uint64_t end, \
-                                       const uint8_t *records) {                                                  \
-        direct_tiles(&name##_layout, tokens, args, first_token, begin, end, records);                             \
+/* What the layout of a format is, as far as it is a constant of its code; the rest is the weight's. */
+#define CONSTANT(format, name, bits, groups, minimum, halves, offset)                        \
+    SIMD_INLINE cpu_tile_format name##_layout(const cpu_tile_format *layout) {               \
+        return (cpu_tile_format)CPU_TILE_BLOCK(bits, groups, minimum, halves, offset, name); \
     }
-#define BLOCK(name, tokens)                                                                                      \
-    static void name##_block_##tokens(const stretch *s, uint64_t first, const uint8_t *record, float *partial) { \
-        multiply_block(&name##_layout, tokens, s, first, record, partial);                                       \
+#define CONSTANT_MLX(name, bits, minimum, halves, offset, type)                                                \
+    SIMD_INLINE cpu_tile_format name##_layout(const cpu_tile_format *layout) {                                 \
+        return (cpu_tile_format)CPU_TILE_MLX_LAYOUT(name, bits, minimum, halves, offset, type, layout->groups, \
+                                                    layout->scale);                                            \
     }
-#define FILL(name)                                                                             \
-    static void name##_fill(const uint8_t *tile, uint64_t first, uint64_t n, uint8_t *panel) { \
-        fill_panel(&name##_layout, tile, first, n, panel);                                     \
+CPU_TILE_FORMATS(CONSTANT)
+CPU_TILE_MLX(CONSTANT_MLX)
+
+#define DIRECT(name, tokens)                                                                              \
+    static void name##_direct_##tokens(const mm_matrix *w, const mm_target *target, uint64_t first_token, \
+                                       uint64_t begin, uint64_t end, const uint8_t *records) {            \
+        cpu_tile_format layout = name##_layout(w->layout);                                                \
+        direct_tiles(&layout, tokens, w, target, first_token, begin, end, records);                       \
+    }
+#define FILL(name)                                                                                      \
+    static void name##_fill(const cpu_tile_format *of, const uint8_t *tile, uint64_t first, uint64_t n, \
+                            uint8_t *panel) {                                                           \
+        cpu_tile_format layout = name##_layout(of);                                                     \
+        fill_panel(&layout, tile, first, n, panel);                                                     \
+    }
+/* Panels are the same for all formats whose codes sum up alike. */
+#define BLOCK(b, m, h, tokens)                                                                      \
+    static void block_##b##m##h##_##tokens(const stretch *s, uint64_t first, const uint8_t *record, \
+                                           float *partial) {                                        \
+        const cpu_tile_format sums = {.bits = b, .minimum = m, .halves = h};                        \
+        multiply_block(&sums, tokens, s, first, record, partial);                                   \
     }
 #if CPU_ISA_LEVEL >= 2
 #define DIRECT_ALL(name) \
     DIRECT(name, 1) DIRECT(name, 2) DIRECT(name, 3) DIRECT(name, 4) DIRECT(name, 5) DIRECT(name, 6)
-#define BLOCK_ALL(name) BLOCK(name, 1) BLOCK(name, 2) BLOCK(name, 3) BLOCK(name, 4) BLOCK(name, 5) BLOCK(name, 6)
 #define DIRECT_LIST(name) \
     name##_direct_1, name##_direct_2, name##_direct_3, name##_direct_4, name##_direct_5, name##_direct_6
-#define BLOCK_LIST(name) \
-    name##_block_1, name##_block_2, name##_block_3, name##_block_4, name##_block_5, name##_block_6
+#define SUMS(bits, minimum, halves)                                                                              \
+    BLOCK(bits, minimum, halves, 1)                                                                              \
+    BLOCK(bits, minimum, halves, 2)                                                                              \
+    BLOCK(bits, minimum, halves, 3)                                                                              \
+    BLOCK(bits, minimum, halves, 4)                                                                              \
+    BLOCK(bits, minimum, halves, 5)                                                                              \
+    BLOCK(bits, minimum, halves, 6)                                                                              \
+    static const block_fn blocks_##bits##minimum##halves[I8_TOKENS] = {                                          \
+        block_##bits##minimum##halves##_1, block_##bits##minimum##halves##_2, block_##bits##minimum##halves##_3, \
+        block_##bits##minimum##halves##_4, block_##bits##minimum##halves##_5, block_##bits##minimum##halves##_6};
 #else
 #define DIRECT_ALL(name) DIRECT(name, 1) DIRECT(name, 2)
 #define DIRECT_LIST(name) name##_direct_1, name##_direct_2
-#define BLOCK_ALL(name) BLOCK(name, 1) BLOCK(name, 2) BLOCK(name, 3) BLOCK(name, 4)
-#define BLOCK_LIST(name) name##_block_1, name##_block_2, name##_block_3, name##_block_4
+#define SUMS(bits, minimum, halves)                                                                              \
+    BLOCK(bits, minimum, halves, 1)                                                                              \
+    BLOCK(bits, minimum, halves, 2)                                                                              \
+    BLOCK(bits, minimum, halves, 3)                                                                              \
+    BLOCK(bits, minimum, halves, 4)                                                                              \
+    static const block_fn blocks_##bits##minimum##halves[I8_TOKENS] = {                                          \
+        block_##bits##minimum##halves##_1, block_##bits##minimum##halves##_2, block_##bits##minimum##halves##_3, \
+        block_##bits##minimum##halves##_4};
 #endif
 
-#define FORMAT_CODE(format, name, bits, groups, minimum, halves, offset) \
-    CONSTANT(name, bits, groups, minimum, halves, offset) DIRECT_ALL(name) FILL(name) BLOCK_ALL(name)
+/* Bits as mm_sum_bits has them, minimum, halves. */
+SUMS(4, 0, 0)
+SUMS(4, 1, 0)
+SUMS(5, 0, 0)
+SUMS(5, 0, 1)
+SUMS(5, 1, 0)
+SUMS(6, 0, 1)
+SUMS(6, 1, 0)
+SUMS(8, 0, 0)
+SUMS(8, 1, 0)
+
+#define FORMAT_CODE(format, name, bits, groups, minimum, halves, offset) DIRECT_ALL(name) FILL(name)
+#define MLX_CODE(name, bits, minimum, halves, offset, type) DIRECT_ALL(name) FILL(name)
 CPU_TILE_FORMATS(FORMAT_CODE)
+CPU_TILE_MLX(MLX_CODE)
 
-#define FORMAT_ROW(format, name, bits, groups, minimum, halves, offset) \
-    {MLXN_FORMAT_##format, {DIRECT_LIST(name)}, name##_fill, {BLOCK_LIST(name)}},
-static const i8_format formats[] = {CPU_TILE_FORMATS(FORMAT_ROW)};
+#define CODE_ROW(name, sums) [CPU_KERNEL_##name] = {{DIRECT_LIST(name)}, name##_fill, blocks_##sums}
+static const i8_format formats[CPU_KERNEL_COUNT] = {
+    CODE_ROW(q4_0, 400),    CODE_ROW(q4_1, 410),    CODE_ROW(q5_0, 500),    CODE_ROW(q5_1, 510),
+    CODE_ROW(q8_0, 800),    CODE_ROW(q4_k, 410),    CODE_ROW(q5_k, 510),    CODE_ROW(q6_k, 601),
+    CODE_ROW(affine2, 410), CODE_ROW(affine3, 410), CODE_ROW(affine4, 410), CODE_ROW(affine5, 510),
+    CODE_ROW(affine6, 610), CODE_ROW(affine8, 810), CODE_ROW(e2m1, 500),    CODE_ROW(e2m1_halves, 501),
+};
 
-static const i8_format *find(mlxn_format format) {
-    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
-        if (formats[i].format == format) return &formats[i];
-    return NULL;
+/* NULL: plain formats and those that are floats have no integers to multiply. */
+static const i8_format *find(const cpu_tile_format *layout) {
+    return layout && formats[layout->kernel].fill ? &formats[layout->kernel] : NULL;
 }
 
 /* --- Rows of the table. --- */
 
 bool CPU_ISA(mm_i8_fits)(const mlxn_view *args, const void *params) {
-    return find(args[MM_W].weight->format) && mm_fits(args);
+    return mm_fits(args) && find(cpu_layout_of(args[MM_W].weight));
 }
 
 static mm_shape shape_of(const mlxn_view *args, uint32_t n_threads) {
@@ -386,7 +430,7 @@ static uint64_t panel_bytes(uint64_t groups) { return stretch_groups(groups) * P
 
 void CPU_ISA(mm_i8_plan)(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out) {
     mm_shape s = shape_of(args, n_threads);
-    const cpu_tile_format *f = cpu_tile_format_of(args[MM_W].weight->format);
+    const cpu_tile_format *f = cpu_layout_of(args[MM_W].weight);
     uint64_t groups = s.cols / CPU_GROUP;
     if (s.tokens <= I8_FEW) {
         /* Every thread rounds the few activations itself, which is cheaper than a barrier. */
@@ -405,6 +449,8 @@ static void run_few(cpu_run *run, const i8_format *row, const cpu_tile_format *f
     mm_shape s = shape_of(run->args, run->n_threads);
     const uint64_t first = s.tokens <= I8_DIRECT ? s.tokens : (s.tokens + 1) / 2, second = s.tokens - first;
     uint8_t *records = run->local, *more = records + s.cols / CPU_GROUP * record_bytes(f, first);
+    const mm_matrix w = mm_matrix_of(run->args[MM_W].weight, 0);
+    const mm_target target = mm_target_of(run->args);
     bool rounded = false;
     uint64_t chunk;
     while (cpu_next(run, &chunk)) {
@@ -414,15 +460,16 @@ static void run_few(cpu_run *run, const i8_format *row, const cpu_tile_format *f
             rounded = true;
         }
         uint64_t begin = chunk * s.panel_tiles, end = mlxn_min_u64(begin + s.panel_tiles, s.tiles);
-        row->direct[first - 1](run->args, 0, begin, end, records);
-        if (second) row->direct[second - 1](run->args, first, begin, end, more);
+        row->direct[first - 1](&w, &target, 0, begin, end, records);
+        if (second) row->direct[second - 1](&w, &target, first, begin, end, more);
     }
 }
 
 static void run_many(cpu_run *run, const i8_format *row, const cpu_tile_format *f) {
     mm_shape s = shape_of(run->args, run->n_threads);
-    const mlxn_weight_view *w = run->args[MM_W].weight;
-    uint64_t groups = s.cols / CPU_GROUP, part = stretch_groups(groups), tile_bytes = cpu_tile_bytes(f, s.cols);
+    const mm_matrix w = mm_matrix_of(run->args[MM_W].weight, 0);
+    const mm_target target = mm_target_of(run->args);
+    uint64_t groups = s.cols / CPU_GROUP, part = stretch_groups(groups);
     uint64_t record = record_bytes(f, I8_TOKENS), chunk;
     uint8_t *records = run->shared, *panel = run->local;
     float *partial = (float *)(panel + panel_bytes(groups));
@@ -437,14 +484,14 @@ static void run_many(cpu_run *run, const i8_format *row, const cpu_tile_format *
         uint64_t tile = chunk / s.ranges * I8_TILES, first = chunk % s.ranges * s.range;
         uint64_t last = mlxn_min_u64(first + s.range, s.blocks);
         stretch st = {
-            .args = run->args, .panel = panel, .first_tile = tile, .tiles = mlxn_min_u64(I8_TILES, s.tiles - tile)};
+            .target = &target, .panel = panel, .first_tile = tile, .tiles = mlxn_min_u64(I8_TILES, s.tiles - tile)};
         for (uint64_t g = 0; g < groups; g += st.groups) {
             st.groups = mlxn_min_u64(part, groups - g);
             st.panel_step = st.groups * PANEL_GROUP_BYTES;
             st.begins = g == 0;
             st.ends = g + st.groups == groups;
             for (uint64_t r = 0; r < I8_TILES; r++)
-                row->fill(r < st.tiles ? (const uint8_t *)w->packed + (tile + r) * tile_bytes : NULL, g, st.groups,
+                row->fill(f, r < st.tiles ? w.packed + (tile + r) * w.tile_bytes : NULL, g, st.groups,
                           panel + r * st.panel_step);
             for (uint64_t b = first; b < last; b++) {
                 uint64_t tokens = mlxn_min_u64(I8_TOKENS, s.tokens - b * I8_TOKENS);
@@ -456,9 +503,8 @@ static void run_many(cpu_run *run, const i8_format *row, const cpu_tile_format *
 }
 
 void CPU_ISA(mm_i8_run)(cpu_run *run) {
-    mlxn_format format = run->args[MM_W].weight->format;
-    const i8_format *row = find(format);
-    const cpu_tile_format *f = cpu_tile_format_of(format);
+    const cpu_tile_format *f = cpu_layout_of(run->args[MM_W].weight);
+    const i8_format *row = find(f);
     if (run->args[MM_X].dims[0] <= I8_FEW)
         run_few(run, row, f);
     else
