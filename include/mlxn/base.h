@@ -75,9 +75,9 @@ MLXN_API const char *mlxn_dtype_name(mlxn_dtype dtype);
 /* Inverse of mlxn_dtype_name; false if `name` is none of them. */
 MLXN_API bool mlxn_dtype_parse(const char *name, mlxn_dtype *out);
 
-/* Storage formats of weights. Values below 1000 are the type ids of the GGUF specification; from 1000 on those of MLX,
- * which keep codes, scales and biases in tensors of their own: affine<bits>_g<group> is 1000 + 10 * bits + 0, 1 or 2
- * for groups of 32, 64 and 128. */
+/* Storage formats of weights. Values below 1000 are the type ids of the GGUF specification; from 1000 on stand those
+ * of MLX, which keep codes, scales and biases in tensors of their own: affine<bits>_g<group> is 1000 + 10 * bits + 0,
+ * 1 or 2 for groups of 32, 64 and 128. */
 typedef enum mlxn_format {
     MLXN_FORMAT_F32 = 0,
     MLXN_FORMAT_F16 = 1,

@@ -13,7 +13,8 @@
 typedef struct mlxn_quant_format {
     mlxn_format format;
     mlxn_format_info info;
-    /* NULL for the formats of MLX (mlx.h). `n` elements, a multiple of info.block_values. `src` at any address; `dst` aligned as floats are. */
+    /* `n` elements, a multiple of info.block_values. `src` at any address; `dst` aligned as floats are. NULL for the
+     * formats of MLX (mlx.h). */
     void (*decode)(const uint8_t *src, uint64_t n, float *dst);
     void (*encode)(const float *src, uint64_t n, uint8_t *dst); /* NULL: cannot be written */
     /* Block formats: from this magnitude on the block's binary16 scale or minimum is infinite, so the encoder must

@@ -4,6 +4,7 @@
 #include "quant/mlx.h"
 
 #include <math.h>
+#include <mlxn/mlxn.h>
 
 #include "test.h"
 
@@ -113,6 +114,88 @@ static void check_encoding(const record *r) {
     free(codes);
     free(scales);
     free(biases);
+}
+
+/* Against MLX's product, which sums in binary32 too: within rounding of the sum of magnitudes. */
+static void compare_product(const record *r, const float *y, uint32_t n) {
+    float *want = floats(r->y), *x = floats(r->x), *w = floats(r->unpacked), *ids = floats(r->ids);
+    for (uint32_t m = 0; m < r->tokens * r->top; m++)
+        for (uint32_t j = 0; j < n; j++) {
+            uint32_t expert = 0;
+            if (r->ids.bytes) memcpy(&expert, &ids[m], 4);
+            double size = 0;
+            for (uint32_t k = 0; k < r->cols; k++)
+                size += fabs((double)x[m / r->top * r->cols + k] * (double)w[(expert * n + j) * r->cols + k]);
+            double off = fabs((double)y[m * n + j] - (double)want[m * n + j]);
+            CHECK(off <= 1e-5 * size + 1e-37, "%s: product [%u, %u] is %g, MLX has %g", r->name, m, j, y[m * n + j],
+                  want[m * n + j]);
+        }
+    free(want);
+    free(x);
+    free(w);
+    free(ids);
+}
+
+static void check_product(mlxn_device *device, const record *r, mlxn_weight *weight) {
+    mlxn_error error;
+    mlxn_buffer *x = NULL, *y = NULL;
+    mlxn_encoder *encoder = NULL;
+    bool good = !mlxn_buffer_create(device, r->x.bytes, &x, &error) &&
+                !mlxn_buffer_write(x, 0, r->x.data, r->x.bytes, &error) &&
+                !mlxn_buffer_create(device, r->y.bytes, &y, &error) &&
+                !mlxn_encoder_create(device, &encoder, &error) &&
+                !mlxn_matmul(encoder, mlxn_tensor_2d(x, 0, MLXN_F32, r->tokens, r->cols), weight, (mlxn_tensor){0},
+                             (mlxn_tensor){0}, mlxn_tensor_2d(y, 0, MLXN_F32, r->tokens, r->rows)) &&
+                !mlxn_encoder_commit_and_wait(encoder, "product", &error);
+    CHECK(good, "%s: %s", r->name, error.message);
+    if (good) compare_product(r, mlxn_buffer_contents(y), r->rows);
+    mlxn_encoder_destroy(encoder);
+    mlxn_buffer_release(&x);
+    mlxn_buffer_release(&y);
+}
+
+static mlxn_weight *make_weight(mlxn_device *device, const record *r) {
+    mlxn_error error;
+    mlxn_buffer *buffers[3] = {0};
+    const blob parts[3] = {r->codes, r->scales, r->biases};
+    bool good = true;
+    for (int i = 0; i < 3 && good; i++)
+        if (parts[i].bytes)
+            good = !mlxn_buffer_create(device, parts[i].bytes, &buffers[i], &error) &&
+                   !mlxn_buffer_write(buffers[i], 0, parts[i].data, parts[i].bytes, &error);
+    mlxn_weight_desc desc = {.struct_size = sizeof desc,
+                             .format = r->format,
+                             .rows = r->rows,
+                             .cols = r->cols,
+                             .experts = r->experts,
+                             .data = buffers[0],
+                             .scales = buffers[1],
+                             .biases = buffers[2],
+                             .scale_dtype = r->dtype,
+                             .global_scale = r->global_scale};
+    mlxn_weight *weight = NULL;
+    CHECK(good && !mlxn_weight_create(device, &desc, &weight, &error), "%s: %s", r->name, error.message);
+    for (int i = 0; i < 3; i++) mlxn_buffer_release(&buffers[i]);
+    return weight;
+}
+
+/* What the device packed gives the same bits back, and in 32-bit precision MLX's products. */
+static void check_weight(mlxn_device *device, const record *r) {
+    mlxn_weight *weight = make_weight(device, r);
+    if (!weight) return;
+    float *want = floats(r->unpacked), *got = malloc(4 * r->cols);
+    for (uint64_t row = 0; row < (uint64_t)r->experts * r->rows; row++) {
+        CHECK(!mlxn_weight_read_row(weight, row, got, NULL), "%s: row %u", r->name, (unsigned)row);
+        for (uint32_t k = 0; k < r->cols; k++) {
+            float w = want[row * r->cols + k];
+            CHECK(!memcmp(&w, &got[k], 4) || (isnan(w) && isnan(got[k])), "%s (dtype %d), packed: [%u, %u] is %a",
+                  r->name, (int)r->dtype, (unsigned)row, k, got[k]);
+        }
+    }
+    free(want);
+    free(got);
+    if (r->x.bytes && !r->ids.bytes) check_product(device, r, weight);
+    mlxn_weight_release(&weight);
 }
 
 /* Packed bytes of 64 values of a fixed generator, one row, and what the first scales and biases are. */
@@ -269,14 +352,19 @@ int main(void) {
     cursor = map.data;
     end = map.data + map.size;
     CHECK(!memcmp(take(8), "MLXNQNT1", 8), "another kind of file");
+    mlxn_device *device = NULL;
+    mlxn_device_desc desc = {.struct_size = sizeof desc, .precision = MLXN_PRECISION_F32, .threads = 1};
+    CHECK(!mlxn_device_create(&desc, &device, &error), "%s", error.message);
     unsigned records = 0;
     for (; cursor < end; records++) {
         record r;
         read_record(&r);
         check_decoding(&r);
         check_encoding(&r);
+        check_weight(device, &r);
     }
     CHECK(records > 36, "only %u records", records);
+    mlxn_device_release(&device);
     mlxn_unmap_file(&map);
     return TEST_DONE();
 }

@@ -118,8 +118,8 @@ const cpu_tile_format *cpu_tile_format_of(const mlxn_weight_view *raw);
  * `lane` of a tile, `packed` at the first of them. The memory is zero or holds the same row. */
 void cpu_pack_units(const cpu_tile_format *f, const mlxn_weight_view *raw, uint64_t row, uint64_t first,
                     uint64_t units, uint8_t *packed, uint32_t lane);
-/* Decodes one row from the packed layout, bit for bit as mlxn_dequantize_row or _groups does from the original one
- * (but for the sign of zeros). */
+/* Decodes one row from the packed layout, bit for bit as mlxn_dequantize_row or _groups does from the original one.
+ */
 void cpu_read_row(const mlxn_weight_view *weight, uint64_t row, float *dst);
 
 #endif

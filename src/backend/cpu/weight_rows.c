@@ -240,7 +240,6 @@ void cpu_pack_units(const cpu_tile_format *f, const mlxn_weight_view *raw, uint6
 
 /* The 32 codes of one row of a group. */
 static void read_codes(const cpu_tile_format *f, const uint8_t *group, uint32_t lane, uint8_t out[CPU_GROUP]) {
-    static const uint8_t e2m1[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
     const uint8_t *codes = group + cpu_tile_scale_bytes(f), *high = codes + cpu_tile_code_bytes(f);
     for (uint32_t j = 0; j < CPU_QUADS; j++) {
         uint32_t vector = f->bits == 8 ? j : f->bits < 4 ? j / 4 : j % 4;
@@ -254,7 +253,7 @@ static void read_codes(const cpu_tile_format *f, const uint8_t *group, uint32_t 
             if (f->bits == 3 || f->bits == 5)
                 code |= (high[8 * j + lane / 2] >> (4 * (lane & 1) + k) & 1u) << (f->bits - 1);
             if (f->bits == 6) code |= (high[64 * (j / 4) + 4 * lane + k] >> 2 * (j % 4) & 3u) << 4;
-            out[4 * j + k] = f->type == CPU_CODES_E2M1 ? e2m1[code] : (uint8_t)code;
+            out[4 * j + k] = (uint8_t)code;
         }
     }
 }
@@ -280,7 +279,9 @@ static float read_number(const cpu_tile_format *f, const uint8_t *head, uint32_t
     return value;
 }
 
+/* The scale of E2M1 elements is halved in the layout. */
 static float read_code(const cpu_tile_format *f, uint8_t code) {
+    if (f->type == CPU_CODES_E2M1) return 2.0f * mlxn_e2m1_to_f32(code);
     return f->type == CPU_CODES_E4M3 ? mlxn_e4m3_to_f32(code) : (float)((int32_t)code - f->offset);
 }
 
