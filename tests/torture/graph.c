@@ -200,6 +200,7 @@ static void test_full_list(void) {
 
 int main(void) {
     torture_all("graph", work, NULL, 40);
+    torture_all("graph, unretained", work, &(mlxn_device_desc){.unretained = true}, 40);
     test_full_list();
     return TEST_DONE();
 }

@@ -6,6 +6,7 @@
 #include <mlxn/mlxn.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <time.h>
 
 #include "../unit/lm_tiny.h"
 #include "base/base.h"
@@ -13,7 +14,11 @@
 static mlxn_error error;
 #define OK(call) CHECK((call) == MLXN_OK, "%s", error.message)
 
+/* One device at a time. The one before may still be closing on a thread of its own, which would move the number of
+ * blocks: waits for it, and leaks show here. */
 static mlxn_device *open_limited(const char *backend, uint64_t limit) {
+    for (int i = 0; i < 5000 && mlxn_alloc_live(); i++) nanosleep(&(struct timespec){0, 1000000}, NULL);
+    CHECK(mlxn_alloc_live() == 0, "%d blocks of earlier devices are left", (int)mlxn_alloc_live());
     mlxn_device_desc desc = {.struct_size = sizeof desc, .backend = backend, .threads = 2, .memory_limit = limit};
     mlxn_device *device = NULL;
     OK(mlxn_device_create(&desc, &device, &error));
@@ -43,7 +48,8 @@ static void check_refused(mlxn_device *device, mlxn_status status, const char *w
     mlxn_device_info after = info_of(device);
     CHECK(after.memory_used == before->memory_used && after.memory_peak == before->memory_peak,
           "%s: used %" PRIu64 ", before %" PRIu64, what, after.memory_used, before->memory_used);
-    CHECK(mlxn_alloc_live() == blocks, "%s: %d blocks are left", what, (int)(mlxn_alloc_live() - blocks));
+    /* Fewer: a worker that has begun frees what it was told. */
+    CHECK(mlxn_alloc_live() <= blocks, "%s: %d blocks are left", what, (int)(mlxn_alloc_live() - blocks));
 }
 
 static void test_buffers(const char *backend) {
@@ -236,6 +242,47 @@ static void test_model(void) {
     unlink(path);
 }
 
+/* Whatever the limit: a model that talks, or LIMIT with the numbers and nothing left. */
+static mlxn_status talk(mlxn_device *device, const char *path) {
+    const mlxn_token prompt[] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+    mlxn_model *model = NULL;
+    mlxn_context *context = NULL;
+    mlxn_sampler *sampler = NULL;
+    mlxn_context_desc desc = {.struct_size = sizeof desc, .n_ctx = 32, .n_batch = 4};
+    mlxn_generate_desc how = {.struct_size = sizeof how, .n_predict = 3, .ignore_eos = true};
+    mlxn_generate_result result = {0};
+    mlxn_status status = mlxn_sampler_create(NULL, TINY_VOCAB, &sampler, &error);
+    if (!status) status = mlxn_model_load(device, path, NULL, &model, &error);
+    if (!status) status = mlxn_context_create(model, &desc, &context, &error);
+    if (!status) status = mlxn_generate(context, prompt, 9, sampler, &how, &result, &error);
+    mlxn_free_memory(result.ids);
+    mlxn_sampler_destroy(sampler);
+    mlxn_context_destroy(context);
+    mlxn_model_release(&model);
+    return status;
+}
+
+static void test_every_limit(void) {
+    enum { STEPS = 64 };
+    const char *path = tiny_file(&(tiny){.arch = "llama"});
+    mlxn_device *device = open_limited("cpu", 0);
+    CHECK(talk(device, path) == MLXN_OK, "%s", error.message);
+    uint64_t peak = info_of(device).memory_peak;
+    mlxn_device_release(&device);
+    int good = 0;
+    for (uint64_t i = 1; i <= STEPS; i++) { /* the last: exactly what it takes */
+        device = open_limited("cpu", i == STEPS ? peak : i == STEPS - 1 ? peak - 1 : peak * i / STEPS);
+        mlxn_status status = talk(device, path);
+        good += status == MLXN_OK;
+        CHECK(status == MLXN_OK || (status == MLXN_ERR_LIMIT && strstr(error.message, "pass the memory limit of")),
+              "limit %" PRIu64 ": %s", info_of(device).memory_limit, error.message);
+        CHECK(info_of(device).memory_used == info_of(device).memory_scratch, "nothing is left");
+        mlxn_device_release(&device);
+    }
+    CHECK(good >= 1 && good < STEPS, "%d of %d limits were enough", good, STEPS);
+    unlink(path);
+}
+
 /* ---- threads ---- */
 
 enum { THREADS = 4, TRIES = 2000, SIZE = 100, MOST = 5 };
@@ -285,6 +332,7 @@ int main(void) {
     test_scratch();
     test_measure();
     test_model();
+    test_every_limit();
     test_threads();
     return TEST_DONE();
 }
