@@ -132,4 +132,28 @@ typedef struct mlxn_hadamard_params {
     uint32_t signs; /* mlxn_hadamard_signs */
 } mlxn_hadamard_params;
 
+/* Which key head belongs to value head h of H, where there are n key heads. */
+typedef enum mlxn_head_map {
+    MLXN_HEADS_TILED = 0, /* h mod n, the order of GGUF files */
+    MLXN_HEADS_BLOCKS = 1 /* h / (H / n) */
+} mlxn_head_map;
+
+typedef struct mlxn_gated_delta_net_params {
+    float scale;       /* of the output; usually Dk^-0.5; 0 counts as 1 */
+    uint32_t head_map; /* mlxn_head_map */
+    float l2_eps;      /* above 0: q and k are divided by sqrt(sum of squares + l2_eps) first */
+} mlxn_gated_delta_net_params;
+
+typedef struct mlxn_gla_params {
+    float scale; /* of the output; 0 counts as 1 */
+} mlxn_gla_params;
+
+typedef struct mlxn_ssm_scan_params {
+    uint32_t softplus; /* 1: the step is softplus(dt), which is dt above 20 */
+} mlxn_ssm_scan_params;
+
+typedef struct mlxn_ssm_conv_params {
+    uint32_t silu; /* 1: out goes through silu */
+} mlxn_ssm_conv_params;
+
 #endif
