@@ -132,4 +132,108 @@ typedef struct mlxn_hadamard_params {
     uint32_t signs; /* mlxn_hadamard_signs */
 } mlxn_hadamard_params;
 
+/* Functions of one number. a, b, c, d: the parameters of mlxn_unary_params. */
+typedef enum mlxn_unary_fn {
+    MLXN_UNARY_ABS = 0,
+    MLXN_UNARY_NEG,
+    MLXN_UNARY_SIGN, /* -1, 0, 1 */
+    MLXN_UNARY_STEP, /* 1 where x > 0, else 0 */
+    MLXN_UNARY_SQUARE,
+    MLXN_UNARY_SQRT,
+    MLXN_UNARY_RSQRT,
+    MLXN_UNARY_RECIPROCAL,
+    MLXN_UNARY_EXP,
+    MLXN_UNARY_EXP2,
+    MLXN_UNARY_EXPM1,
+    MLXN_UNARY_LOG,
+    MLXN_UNARY_LOG2,
+    MLXN_UNARY_LOG10,
+    MLXN_UNARY_LOG1P,
+    MLXN_UNARY_SIN,
+    MLXN_UNARY_COS,
+    MLXN_UNARY_TANH,
+    MLXN_UNARY_SIGMOID,
+    MLXN_UNARY_ERF,
+    MLXN_UNARY_FLOOR,
+    MLXN_UNARY_CEIL,
+    MLXN_UNARY_ROUND, /* halves to even */
+    MLXN_UNARY_TRUNC,
+    MLXN_UNARY_RELU,
+    MLXN_UNARY_LEAKY_RELU,  /* x > 0: x; else a x */
+    MLXN_UNARY_ELU,         /* x > 0: x; else a (e^x - 1) */
+    MLXN_UNARY_SILU,        /* x / (1 + e^-x) */
+    MLXN_UNARY_GELU,        /* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
+    MLXN_UNARY_GELU_ERF,    /* x/2 (1 + erf(x / sqrt 2)) */
+    MLXN_UNARY_GELU_QUICK,  /* x / (1 + e^(-1.702 x)) */
+    MLXN_UNARY_HARDSWISH,   /* x hardsigmoid(x) */
+    MLXN_UNARY_HARDSIGMOID, /* (x + 3) / 6 within 0 and 1 */
+    MLXN_UNARY_SOFTPLUS,    /* x > 20: x; else ln(1 + e^x) */
+    MLXN_UNARY_CLAMP,       /* min(max(x, a), b), a <= b; NaN stays */
+    MLXN_UNARY_AFFINE,      /* a x + b */
+    MLXN_UNARY_XIELU,       /* x > 0: a x^2 + c x; else b (e^min(x, d) - 1 - x) + c x */
+    MLXN_UNARY_COUNT
+} mlxn_unary_fn;
+
+typedef struct mlxn_unary_params {
+    uint32_t fn; /* mlxn_unary_fn */
+    float a, b, c, d;
+} mlxn_unary_params;
+
+/* Functions of two numbers. A NaN in a or b gives NaN. */
+typedef enum mlxn_binary_fn {
+    MLXN_BINARY_ADD = 0,
+    MLXN_BINARY_SUB,
+    MLXN_BINARY_MUL,
+    MLXN_BINARY_DIV,
+    MLXN_BINARY_MIN,
+    MLXN_BINARY_MAX,
+    MLXN_BINARY_POW,
+    MLXN_BINARY_REMAINDER, /* a - b floor(a / b): the sign of b */
+    MLXN_BINARY_ATAN2,
+    MLXN_BINARY_LOGADDEXP, /* ln(e^a + e^b) */
+    MLXN_BINARY_COUNT
+} mlxn_binary_fn;
+
+typedef struct mlxn_binary_params {
+    uint32_t fn; /* mlxn_binary_fn */
+} mlxn_binary_params;
+
+typedef enum mlxn_compare_fn {
+    MLXN_COMPARE_EQ = 0,
+    MLXN_COMPARE_NE,
+    MLXN_COMPARE_LT,
+    MLXN_COMPARE_LE,
+    MLXN_COMPARE_GT,
+    MLXN_COMPARE_GE,
+    MLXN_COMPARE_AND, /* both differ from 0 */
+    MLXN_COMPARE_OR,
+    MLXN_COMPARE_XOR,
+    MLXN_COMPARE_COUNT
+} mlxn_compare_fn;
+
+typedef struct mlxn_compare_params {
+    uint32_t fn; /* mlxn_compare_fn */
+} mlxn_compare_params;
+
+/* Gated products fn(gate) * up. */
+typedef enum mlxn_glu_fn {
+    MLXN_GLU_SIGMOID = 0,
+    MLXN_GLU_RELU,
+    MLXN_GLU_SILU,
+    MLXN_GLU_GELU,
+    MLXN_GLU_GELU_ERF,
+    MLXN_GLU_GELU_QUICK,
+    MLXN_GLU_SILU_CLAMPED, /* g = min(gate, limit), u = up within +-limit: g sigmoid(alpha g) (u + 1) */
+    MLXN_GLU_COUNT
+} mlxn_glu_fn;
+
+typedef struct mlxn_glu_params {
+    uint32_t fn;        /* mlxn_glu_fn */
+    float alpha, limit; /* of SILU_CLAMPED alone; limit > 0 */
+} mlxn_glu_params;
+
+typedef struct mlxn_fill_value_params {
+    double value; /* converted to the dtype of out; whole and in range where that is an integer */
+} mlxn_fill_value_params;
+
 #endif
