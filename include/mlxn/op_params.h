@@ -236,4 +236,95 @@ typedef struct mlxn_fill_value_params {
     double value; /* converted to the dtype of out; whole and in range where that is an integer */
 } mlxn_fill_value_params;
 
+typedef enum mlxn_reduce_fn {
+    MLXN_REDUCE_SUM = 0,
+    MLXN_REDUCE_MEAN,
+    MLXN_REDUCE_PROD,
+    MLXN_REDUCE_MAX, /* NaN if there is one */
+    MLXN_REDUCE_MIN,
+    MLXN_REDUCE_SUM_SQUARES,
+    MLXN_REDUCE_NORM,      /* sqrt(sum x^2) */
+    MLXN_REDUCE_RMS_INV,   /* 1 / sqrt(mean(x^2) + eps) */
+    MLXN_REDUCE_VARIANCE,  /* mean((x - mean(x))^2) */
+    MLXN_REDUCE_LOGSUMEXP, /* m + ln sum e^(x - m), m the largest */
+    MLXN_REDUCE_COUNT
+} mlxn_reduce_fn;
+
+typedef struct mlxn_reduce_params {
+    uint32_t fn;   /* mlxn_reduce_fn */
+    uint32_t axes; /* how many of the last axes; 0 counts as 1 */
+    float eps;     /* of RMS_INV */
+} mlxn_reduce_params;
+
+typedef enum mlxn_scan_fn {
+    MLXN_SCAN_SUM = 0,
+    MLXN_SCAN_PROD,
+    MLXN_SCAN_MAX, /* NaN from the first NaN on */
+    MLXN_SCAN_MIN,
+    MLXN_SCAN_LOGSUMEXP,
+    MLXN_SCAN_COUNT
+} mlxn_scan_fn;
+
+typedef struct mlxn_scan_params {
+    uint32_t fn;        /* mlxn_scan_fn */
+    uint32_t reverse;   /* 1: from the last element to the first */
+    uint32_t exclusive; /* 1: without the element itself; the first result is the neutral element */
+} mlxn_scan_params;
+
+typedef struct mlxn_argsort_params {
+    uint32_t descending;
+} mlxn_argsort_params;
+
+typedef struct mlxn_softmax_params {
+    float scale;  /* multiplies x; 0 counts as 1 */
+    uint32_t log; /* 1: the logarithms */
+} mlxn_softmax_params;
+
+typedef struct mlxn_softmax_sample_params {
+    float temp; /* > 0 */
+} mlxn_softmax_sample_params;
+
+typedef struct mlxn_qdq_params {
+    uint32_t format; /* mlxn_format */
+} mlxn_qdq_params;
+
+typedef enum mlxn_pad_mode {
+    MLXN_PAD_CONSTANT = 0,
+    MLXN_PAD_EDGE,    /* the nearest element */
+    MLXN_PAD_REFLECT, /* mirrored at the border elements, which are not repeated */
+    MLXN_PAD_WRAP     /* the tensor repeats; with out of the same dims a rotation */
+} mlxn_pad_mode;
+
+typedef struct mlxn_pad_params {
+    uint32_t mode;      /* mlxn_pad_mode */
+    uint32_t flip;      /* bit a: axis a of x is read backwards */
+    uint32_t before[4]; /* elements of out ahead of x, per axis */
+    double value;       /* of CONSTANT; converted to the dtype of out */
+} mlxn_pad_params;
+
+typedef struct mlxn_arange_params {
+    double start, step;
+} mlxn_arange_params;
+
+typedef struct mlxn_diag_mask_params {
+    int32_t diagonal; /* element (i, j) lies on it if j = i + diagonal */
+    uint32_t upper;   /* 0: what lies above is replaced; 1: what lies below */
+    float value;
+} mlxn_diag_mask_params;
+
+typedef struct mlxn_timestep_embedding_params {
+    float max_period; /* > 0 */
+} mlxn_timestep_embedding_params;
+
+typedef struct mlxn_adamw_params {
+    float lr, beta1, beta2, eps;
+    float weight_decay;
+    float correction1, correction2; /* 1 - beta1^t and 1 - beta2^t, t = 1 for the first step; 0 counts as 1 */
+} mlxn_adamw_params;
+
+typedef struct mlxn_sgd_params {
+    float lr, momentum, weight_decay;
+    uint32_t nesterov;
+} mlxn_sgd_params;
+
 #endif

@@ -14,8 +14,15 @@ static const char *const names[] = {
     "gather", "embedding_gather_scale", "embedding_gather_scale_batch", "embedding_gather", "gather_f16_seq",
     /* activations */
     "gelu", "silu", "silu_mul", "sigmoid_mul", "gelu_mul", "softcap",
+    /* reductions, order, softmax */
+    "argmax", "argsort_desc", "top_k", "cumsum", "softmax", "scale_mask_softmax", "softmax_sample", "gather_nibble",
+    "argmin", "sum", "mean", "max", "min", "prod", "logsumexp", "logcumsumexp", "cumprod", "cummax", "sort",
+    "argpartition", "scatter", "set_rows", "scatter_add", "take_along", "pad", "roll", "flip", "arange", "tri",
+    "diag_mask_inf", "add_id", "timestep_embedding", "outer product", "log_softmax",
     /* gradients */
-    "log_backward", "silu_backward", "row_sum_backward",
+    "softmax_backward", "row_sum", "rms_norm_compute_rms_inv", "rms_norm_backward_dx", "rms_norm_backward_dw",
+    "qdq_q4_0", "qdq_q8_0", "get_rows_backward", "embedding_backward", "repeat_backward", "cross_entropy",
+    "cross_entropy_backward", "adamw", "adam_update", "sgd", "log_backward", "silu_backward", "row_sum_backward",
     /* what MLX and ggml have beside them */
     "sub", "div", "neg", "abs", "sign", "step", "square", "sqrt", "rsqrt", "reciprocal", "exp", "expm1", "log1p",
     "sin", "cos", "tanh", "floor", "ceil", "round", "trunc", "clamp", "pow", "minimum", "maximum", "erf", "where",
