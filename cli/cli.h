@@ -57,8 +57,11 @@ typedef struct cli_options {
     bool ids, raw, lines, no_special, bos, no_bos;
     /* generation */
     int64_t n_predict;
-    double temp, top_p, min_p, repeat_penalty;
-    int64_t top_k;
+    double temp, top_p, min_p, typical_p, xtc_probability, xtc_threshold;
+    double repeat_penalty, frequency_penalty, presence_penalty;
+    double mirostat_tau, mirostat_eta, dry_multiplier, dry_base;
+    int64_t top_k, repeat_last_n, mirostat, dry_allowed_length, dry_window;
+    const char *dry_breakers;
     uint64_t seed;
     bool seed_given, ignore_eos;
     /* results */

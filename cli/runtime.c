@@ -276,6 +276,28 @@ int cli_fail_too_long(const cli_runtime *runtime, size_t n_prompt) {
 
 /* ---- sampling and logits ---- */
 
+/* The tokens that have one of the characters; a backslash and an n stand for a line break. */
+static mlxn_token *breaker_tokens(const cli_runtime *runtime, const char *text, size_t *count) {
+    char chars[256];
+    size_t n = 0;
+    for (; *text && n + 1 < sizeof chars; text++) {
+        bool line = text[0] == '\\' && text[1] == 'n';
+        chars[n++] = line ? '\n' : *text;
+        text += line;
+    }
+    chars[n] = 0;
+    mlxn_token *ids = malloc(sizeof *ids * runtime->info.n_vocab);
+    *count = 0;
+    for (uint32_t id = 0; ids && id < runtime->info.n_vocab; id++) {
+        size_t bytes = 0;
+        const char *token = mlxn_token_bytes(runtime->model, (mlxn_token)id, &bytes);
+        bool has = false;
+        for (size_t i = 0; token && i < bytes && !has; i++) has = token[i] && strchr(chars, token[i]);
+        if (has) ids[(*count)++] = (mlxn_token)id;
+    }
+    return ids;
+}
+
 int cli_open_sampler(const cli_options *options, const cli_runtime *runtime, mlxn_sampler **out, uint64_t *seed) {
     mlxn_error error = {0};
     uint64_t value = options->seed;
@@ -288,12 +310,33 @@ int cli_open_sampler(const cli_options *options, const cli_runtime *runtime, mlx
                               .top_k = (uint32_t)options->top_k,
                               .top_p = (float)options->top_p,
                               .min_p = (float)options->min_p,
-                              .repeat_penalty = greedy ? 1.0f : (float)options->repeat_penalty,
-                              .seed = value};
+                              .seed = value,
+                              .penalty_window = (uint32_t)options->repeat_last_n,
+                              .typical_p = (float)options->typical_p,
+                              .xtc_probability = (float)options->xtc_probability,
+                              .xtc_threshold = (float)options->xtc_threshold,
+                              .mirostat = (uint32_t)options->mirostat,
+                              .mirostat_tau = (float)options->mirostat_tau,
+                              .mirostat_eta = (float)options->mirostat_eta};
+    mlxn_token *breakers = NULL;
+    if (!greedy) {
+        desc.repeat_penalty = (float)options->repeat_penalty;
+        desc.frequency_penalty = (float)options->frequency_penalty;
+        desc.presence_penalty = (float)options->presence_penalty;
+        desc.dry_multiplier = (float)options->dry_multiplier;
+        desc.dry_base = (float)options->dry_base;
+        desc.dry_allowed_length = (uint32_t)options->dry_allowed_length;
+        desc.dry_window = (uint32_t)options->dry_window;
+        if (options->dry_multiplier > 0) {
+            breakers = breaker_tokens(runtime, options->dry_breakers, &desc.n_dry_breakers);
+            desc.dry_breakers = breakers;
+        }
+    }
     *seed = value;
-    if (!mlxn_sampler_create(&desc, runtime->info.n_vocab, out, &error)) return EXIT_GOOD;
-    return cli_fail(EXIT_FAILED, "the sampler could not be made: %s; check --temp, --top-k and --top-p",
-                    error.message);
+    mlxn_status status = mlxn_sampler_create(&desc, runtime->info.n_vocab, out, &error);
+    free(breakers);
+    if (!status) return EXIT_GOOD;
+    return cli_fail(EXIT_FAILED, "the sampler could not be made: %s; check the sampling options", error.message);
 }
 
 uint32_t cli_rows_with_logits(const cli_runtime *runtime) {

@@ -154,13 +154,30 @@ MLXN_API void mlxn_context_cancel(mlxn_context *context);
 typedef struct mlxn_sampler mlxn_sampler;
 typedef struct mlxn_sampler_desc {
     uint32_t struct_size;
-    float temp;           /* <= 0: greedy, no other option matters but the penalty */
+    float temp;           /* <= 0: greedy, no other option matters but the penalties */
     uint32_t top_k;       /* 0 = all */
     float top_p;          /* >= 1 or 0: off */
     float min_p;          /* 0: off */
-    float repeat_penalty; /* 0 or 1: off; over the last 64 tokens */
+    float repeat_penalty; /* 0 or 1: off; a positive logit of a recent token is divided by it, another multiplied */
     uint64_t seed;        /* Philox 4x32-10 key; the n-th draw is a pure function of (seed, n) */
+    uint32_t penalty_window; /* tokens that the penalties on repetition, frequency and presence see; 0 = 64 */
+    float frequency_penalty; /* taken off a logit for each time that its token occurred; 0: off */
+    float presence_penalty;  /* taken off the logits of tokens that occurred; 0: off */
+    float typical_p;         /* 0 or 1: off; locally typical sampling (Meister et al. 2023) */
+    float xtc_probability;   /* 0: off; how often the likeliest of the tokens at xtc_threshold are left out */
+    float xtc_threshold;     /* their least probability; above 0.5: off */
+    uint32_t mirostat;       /* 1 or 2: instead of all cuts (Basu et al. 2021); 0: off */
+    float mirostat_tau;      /* the surprise aimed at, in bits */
+    float mirostat_eta;      /* how fast it is approached */
+    float dry_multiplier;    /* 0: off; penalty on tokens that prolong a repetition, multiplier * base^(length - */
+    float dry_base;          /* allowed length) */
+    uint32_t dry_allowed_length;
+    uint32_t dry_window;            /* tokens that are searched; 0 = 1024 */
+    const mlxn_token *dry_breakers; /* tokens that end a phrase; read by create alone */
+    size_t n_dry_breakers;
 } mlxn_sampler_desc;
+/* Order: penalties, top-k, typical, top-p, min-p, XTC, temperature, draw. `desc` may be NULL: greedy. Errors:
+ * ARGUMENT (an option out of its range), MEMORY. */
 MLXN_API mlxn_status mlxn_sampler_create(const mlxn_sampler_desc *desc, uint32_t n_vocab, mlxn_sampler **out,
                                          mlxn_error *error);
 MLXN_API void mlxn_sampler_destroy(mlxn_sampler *sampler);

@@ -155,5 +155,199 @@ typedef struct mlxn_ssm_scan_params {
 typedef struct mlxn_ssm_conv_params {
     uint32_t silu; /* 1: out goes through silu */
 } mlxn_ssm_conv_params;
+/* Functions of one number. a, b, c, d: the parameters of mlxn_unary_params. */
+typedef enum mlxn_unary_fn {
+    MLXN_UNARY_ABS = 0,
+    MLXN_UNARY_NEG,
+    MLXN_UNARY_SIGN, /* -1, 0, 1 */
+    MLXN_UNARY_STEP, /* 1 where x > 0, else 0 */
+    MLXN_UNARY_SQUARE,
+    MLXN_UNARY_SQRT,
+    MLXN_UNARY_RSQRT,
+    MLXN_UNARY_RECIPROCAL,
+    MLXN_UNARY_EXP,
+    MLXN_UNARY_EXP2,
+    MLXN_UNARY_EXPM1,
+    MLXN_UNARY_LOG,
+    MLXN_UNARY_LOG2,
+    MLXN_UNARY_LOG10,
+    MLXN_UNARY_LOG1P,
+    MLXN_UNARY_SIN,
+    MLXN_UNARY_COS,
+    MLXN_UNARY_TANH,
+    MLXN_UNARY_SIGMOID,
+    MLXN_UNARY_ERF,
+    MLXN_UNARY_FLOOR,
+    MLXN_UNARY_CEIL,
+    MLXN_UNARY_ROUND, /* halves to even */
+    MLXN_UNARY_TRUNC,
+    MLXN_UNARY_RELU,
+    MLXN_UNARY_LEAKY_RELU,  /* x > 0: x; else a x */
+    MLXN_UNARY_ELU,         /* x > 0: x; else a (e^x - 1) */
+    MLXN_UNARY_SILU,        /* x / (1 + e^-x) */
+    MLXN_UNARY_GELU,        /* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
+    MLXN_UNARY_GELU_ERF,    /* x/2 (1 + erf(x / sqrt 2)) */
+    MLXN_UNARY_GELU_QUICK,  /* x / (1 + e^(-1.702 x)) */
+    MLXN_UNARY_HARDSWISH,   /* x hardsigmoid(x) */
+    MLXN_UNARY_HARDSIGMOID, /* (x + 3) / 6 within 0 and 1 */
+    MLXN_UNARY_SOFTPLUS,    /* x > 20: x; else ln(1 + e^x) */
+    MLXN_UNARY_CLAMP,       /* min(max(x, a), b), a <= b; NaN stays */
+    MLXN_UNARY_AFFINE,      /* a x + b */
+    MLXN_UNARY_XIELU,       /* x > 0: a x^2 + c x; else b (e^min(x, d) - 1 - x) + c x */
+    MLXN_UNARY_COUNT
+} mlxn_unary_fn;
+
+typedef struct mlxn_unary_params {
+    uint32_t fn; /* mlxn_unary_fn */
+    float a, b, c, d;
+} mlxn_unary_params;
+
+/* Functions of two numbers. A NaN in a or b gives NaN. */
+typedef enum mlxn_binary_fn {
+    MLXN_BINARY_ADD = 0,
+    MLXN_BINARY_SUB,
+    MLXN_BINARY_MUL,
+    MLXN_BINARY_DIV,
+    MLXN_BINARY_MIN,
+    MLXN_BINARY_MAX,
+    MLXN_BINARY_POW,
+    MLXN_BINARY_REMAINDER, /* a - b floor(a / b): the sign of b */
+    MLXN_BINARY_ATAN2,
+    MLXN_BINARY_LOGADDEXP, /* ln(e^a + e^b) */
+    MLXN_BINARY_COUNT
+} mlxn_binary_fn;
+
+typedef struct mlxn_binary_params {
+    uint32_t fn; /* mlxn_binary_fn */
+} mlxn_binary_params;
+
+typedef enum mlxn_compare_fn {
+    MLXN_COMPARE_EQ = 0,
+    MLXN_COMPARE_NE,
+    MLXN_COMPARE_LT,
+    MLXN_COMPARE_LE,
+    MLXN_COMPARE_GT,
+    MLXN_COMPARE_GE,
+    MLXN_COMPARE_AND, /* both differ from 0 */
+    MLXN_COMPARE_OR,
+    MLXN_COMPARE_XOR,
+    MLXN_COMPARE_COUNT
+} mlxn_compare_fn;
+
+typedef struct mlxn_compare_params {
+    uint32_t fn; /* mlxn_compare_fn */
+} mlxn_compare_params;
+
+/* Gated products fn(gate) * up. */
+typedef enum mlxn_glu_fn {
+    MLXN_GLU_SIGMOID = 0,
+    MLXN_GLU_RELU,
+    MLXN_GLU_SILU,
+    MLXN_GLU_GELU,
+    MLXN_GLU_GELU_ERF,
+    MLXN_GLU_GELU_QUICK,
+    MLXN_GLU_SILU_CLAMPED, /* g = min(gate, limit), u = up within +-limit: g sigmoid(alpha g) (u + 1) */
+    MLXN_GLU_COUNT
+} mlxn_glu_fn;
+
+typedef struct mlxn_glu_params {
+    uint32_t fn;        /* mlxn_glu_fn */
+    float alpha, limit; /* of SILU_CLAMPED alone; limit > 0 */
+} mlxn_glu_params;
+
+typedef struct mlxn_fill_value_params {
+    double value; /* converted to the dtype of out; whole and in range where that is an integer */
+} mlxn_fill_value_params;
+
+typedef enum mlxn_reduce_fn {
+    MLXN_REDUCE_SUM = 0,
+    MLXN_REDUCE_MEAN,
+    MLXN_REDUCE_PROD,
+    MLXN_REDUCE_MAX, /* NaN if there is one */
+    MLXN_REDUCE_MIN,
+    MLXN_REDUCE_SUM_SQUARES,
+    MLXN_REDUCE_NORM,      /* sqrt(sum x^2) */
+    MLXN_REDUCE_RMS_INV,   /* 1 / sqrt(mean(x^2) + eps) */
+    MLXN_REDUCE_VARIANCE,  /* mean((x - mean(x))^2) */
+    MLXN_REDUCE_LOGSUMEXP, /* m + ln sum e^(x - m), m the largest */
+    MLXN_REDUCE_COUNT
+} mlxn_reduce_fn;
+
+typedef struct mlxn_reduce_params {
+    uint32_t fn;   /* mlxn_reduce_fn */
+    uint32_t axes; /* how many of the last axes; 0 counts as 1 */
+    float eps;     /* of RMS_INV */
+} mlxn_reduce_params;
+
+typedef enum mlxn_scan_fn {
+    MLXN_SCAN_SUM = 0,
+    MLXN_SCAN_PROD,
+    MLXN_SCAN_MAX, /* NaN from the first NaN on */
+    MLXN_SCAN_MIN,
+    MLXN_SCAN_LOGSUMEXP,
+    MLXN_SCAN_COUNT
+} mlxn_scan_fn;
+
+typedef struct mlxn_scan_params {
+    uint32_t fn;        /* mlxn_scan_fn */
+    uint32_t reverse;   /* 1: from the last element to the first */
+    uint32_t exclusive; /* 1: without the element itself; the first result is the neutral element */
+} mlxn_scan_params;
+
+typedef struct mlxn_argsort_params {
+    uint32_t descending;
+} mlxn_argsort_params;
+
+typedef struct mlxn_softmax_params {
+    float scale;  /* multiplies x; 0 counts as 1 */
+    uint32_t log; /* 1: the logarithms */
+} mlxn_softmax_params;
+
+typedef struct mlxn_softmax_sample_params {
+    float temp; /* > 0 */
+} mlxn_softmax_sample_params;
+
+typedef struct mlxn_qdq_params {
+    uint32_t format; /* mlxn_format */
+} mlxn_qdq_params;
+
+typedef enum mlxn_pad_mode {
+    MLXN_PAD_CONSTANT = 0,
+    MLXN_PAD_EDGE,    /* the nearest element */
+    MLXN_PAD_REFLECT, /* mirrored at the border elements, which are not repeated */
+    MLXN_PAD_WRAP     /* the tensor repeats; with out of the same dims a rotation */
+} mlxn_pad_mode;
+
+typedef struct mlxn_pad_params {
+    uint32_t mode;      /* mlxn_pad_mode */
+    uint32_t flip;      /* bit a: axis a of x is read backwards */
+    uint32_t before[4]; /* elements of out ahead of x, per axis */
+    double value;       /* of CONSTANT; converted to the dtype of out */
+} mlxn_pad_params;
+
+typedef struct mlxn_arange_params {
+    double start, step;
+} mlxn_arange_params;
+
+typedef struct mlxn_diag_mask_params {
+    int32_t diagonal; /* element (i, j) lies on it if j = i + diagonal */
+    uint32_t upper;   /* 0: what lies above is replaced; 1: what lies below */
+    float value;
+} mlxn_diag_mask_params;
+
+typedef struct mlxn_timestep_embedding_params {
+    float max_period; /* > 0 */
+} mlxn_timestep_embedding_params;
+
+typedef struct mlxn_adamw_params {
+    float lr, beta1, beta2, eps;
+    float weight_decay;
+    float correction1, correction2; /* 1 - beta1^t and 1 - beta2^t, t = 1 for the first step; 0 counts as 1 */
+} mlxn_adamw_params;
+
+typedef struct mlxn_sgd_params {
+    float lr, momentum, weight_decay;
+    uint32_t nesterov;
+} mlxn_sgd_params;
 
 #endif

@@ -1,34 +1,36 @@
 /* sampler.c: from logits to a token.
  *
- * Order: repeat penalty, top-k, top-p, min-p, temperature, draw. top-p and min-p look at the probabilities at
- * temperature 1 of what top-k left over; the temperature then shapes the draw among the survivors. Candidates are
- * ordered by logit, then by lower id, so the result is a pure function of logits, history, options and draw number.
+ * Order: penalties (repetition, frequency, presence, DRY), top-k, typical, top-p, min-p, XTC, temperature, draw. The
+ * cuts look at the probabilities at temperature 1 of what the ones before left over; the temperature then shapes the
+ * draw among the survivors. Mirostat takes the place of all cuts, after the temperature. Candidates are ordered by
+ * logit, then by lower id, so the result is a pure function of logits, history, options and draw number.
  *
- * No step sorts the vocabulary: the k best are found with a heap that only sees the few logits above its smallest
- * member, and top-p without top-k grows such a selection until its mass suffices. NaN logits are never chosen. */
+ * Only mirostat, and typical sampling without top-k, sort the vocabulary: the k best are found with a heap that sees
+ * the few logits above its smallest member, and top-p without top-k grows such a selection until its mass suffices.
+ * NaN logits are never chosen. */
 #include <math.h>
 
-#include "base/base.h"
-#include "lm/lm_internal.h"
 #include "lm/philox.h"
+#include "lm/sampler_internal.h"
 
-enum { PENALTY_WINDOW = 64, SCAN_BLOCK = 64, FIRST_SELECTION = 256 };
+enum { SCAN_BLOCK = 64, FIRST_SELECTION = 256 };
 
-typedef struct candidate {
-    float logit;
-    uint32_t id;
-} candidate;
+/* A number from `least` to `most`, and none of the not-a-numbers. */
+static mlxn_status check_range(const char *name, float value, double least, double most, mlxn_error *error) {
+    if ((double)value >= least && (double)value <= most) return MLXN_OK;
+    return mlxn_fail(error, MLXN_ERR_ARGUMENT, "sampler: %s is %g, want %g to %g", name, (double)value, least, most);
+}
 
-struct mlxn_sampler {
-    mlxn_sampler_desc desc;
-    uint32_t n_vocab;
-    uint64_t draws;
-    mlxn_token recent[PENALTY_WINDOW];
-    uint64_t n_recent; /* tokens accepted so far; the ring holds the last PENALTY_WINDOW */
-    float *penalized;  /* [n_vocab], only if there is a penalty */
-    candidate *found;  /* [n_vocab] */
-    double *weights;   /* [n_vocab] */
-};
+static mlxn_status check_cuts(const mlxn_sampler_desc *d, mlxn_error *error) {
+    mlxn_status status = check_range("typical_p", d->typical_p, 0, 1, error);
+    if (!status) status = check_range("xtc_probability", d->xtc_probability, 0, 1, error);
+    if (!status) status = check_range("xtc_threshold", d->xtc_threshold, 0, 1, error);
+    if (!status && d->mirostat > 2)
+        status = mlxn_fail(error, MLXN_ERR_ARGUMENT, "sampler: mirostat is %u, want 0, 1 or 2", d->mirostat);
+    if (!status && d->mirostat) status = check_range("mirostat_tau", d->mirostat_tau, 0, 1e6, error);
+    if (!status && d->mirostat) status = check_range("mirostat_eta", d->mirostat_eta, 0, 1e6, error);
+    return status;
+}
 
 mlxn_status mlxn_sampler_create(const mlxn_sampler_desc *desc, uint32_t n_vocab, mlxn_sampler **out,
                                 mlxn_error *error) {
@@ -48,19 +50,21 @@ mlxn_status mlxn_sampler_create(const mlxn_sampler_desc *desc, uint32_t n_vocab,
     if (!(d.min_p >= 0 && d.min_p <= 1)) {
         return mlxn_fail(error, MLXN_ERR_ARGUMENT, "sampler: min_p is %g, want 0 to 1", (double)d.min_p);
     }
-    if (!(d.repeat_penalty >= 0) || isinf(d.repeat_penalty)) {
-        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "sampler: repeat_penalty is %g, want a positive number",
-                         (double)d.repeat_penalty);
-    }
+    mlxn_status status = check_cuts(&d, error);
+    if (status) return status;
     mlxn_sampler *s = mlxn_alloc(sizeof *s);
     if (s) {
         s->desc = d;
         s->n_vocab = n_vocab;
         s->found = mlxn_alloc_array(n_vocab, sizeof *s->found);
         s->weights = mlxn_alloc_array(n_vocab, sizeof *s->weights);
-        bool penalty = d.repeat_penalty != 0 && d.repeat_penalty != 1;
-        if (penalty) s->penalized = mlxn_alloc_array(n_vocab, sizeof *s->penalized);
-        if (s->found && s->weights && (!penalty || s->penalized)) {
+        s->mirostat_mu = 2 * (double)d.mirostat_tau;
+        status = mlxn_sampler_penalty_init(s, error);
+        if (status) {
+            mlxn_sampler_destroy(s);
+            return status;
+        }
+        if (s->found && s->weights) {
             *out = s;
             return mlxn_succeed(error);
         }
@@ -71,43 +75,29 @@ mlxn_status mlxn_sampler_create(const mlxn_sampler_desc *desc, uint32_t n_vocab,
 
 void mlxn_sampler_destroy(mlxn_sampler *sampler) {
     if (!sampler) return;
+    mlxn_free(sampler->recent);
     mlxn_free(sampler->penalized);
+    mlxn_free(sampler->breaks);
+    mlxn_free(sampler->dry);
     mlxn_free(sampler->found);
     mlxn_free(sampler->weights);
     mlxn_free(sampler);
 }
 
 void mlxn_sampler_accept(mlxn_sampler *sampler, mlxn_token token) {
-    if (sampler) sampler->recent[sampler->n_recent++ % PENALTY_WINDOW] = token;
+    if (sampler && sampler->recent) sampler->recent[sampler->n_recent++ % sampler->n_ring] = token;
 }
 
-/* Logits with the penalty: a recent token's positive logit is divided by it, a negative one multiplied (Keskar et al.
- * 2019). Each token once, however often it occurred. */
-static const float *penalize(mlxn_sampler *s, const float *logits) {
-    if (!s->penalized || s->n_recent == 0) return logits;
-    memcpy(s->penalized, logits, (size_t)s->n_vocab * sizeof *logits);
-    uint64_t n = mlxn_min_u64(s->n_recent, PENALTY_WINDOW);
-    for (uint64_t i = 0; i < n; i++) {
-        mlxn_token t = s->recent[i];
-        if (t < 0 || (uint32_t)t >= s->n_vocab) continue;
-        float x = logits[t]; /* from the original, so that repetitions do not add up */
-        s->penalized[t] = x > 0 ? x / s->desc.repeat_penalty : x * s->desc.repeat_penalty;
-    }
-    return s->penalized;
-}
+double mlxn_sampler_uniform(mlxn_sampler *s) { return mlxn_philox_uniform(s->desc.seed, s->draws++); }
 
-static inline bool is_better(candidate a, candidate b) {
-    return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
-}
-
-/* Min-heap on is_better: the worst candidate is at the root. */
+/* Min-heap on mlxn_candidate_is_better: the worst candidate is at the root. */
 static void sift_down(candidate *heap, size_t n, size_t i) {
     candidate moving = heap[i];
     for (;;) {
         size_t child = 2 * i + 1;
         if (child >= n) break;
-        if (child + 1 < n && is_better(heap[child], heap[child + 1])) child++;
-        if (!is_better(moving, heap[child])) break;
+        if (child + 1 < n && mlxn_candidate_is_better(heap[child], heap[child + 1])) child++;
+        if (!mlxn_candidate_is_better(moving, heap[child])) break;
         heap[i] = heap[child];
         i = child;
     }
@@ -135,9 +125,13 @@ static void sort_heap(candidate *heap, size_t n) {
     }
 }
 
-/* The k best candidates, best first, into s->found; returns how many there are (fewer when logits are NaN). Ids come
- * in rising order, so a later equal logit never replaces an earlier one. */
-static size_t select_best(mlxn_sampler *s, const float *logits, size_t k) {
+void mlxn_candidates_sort(candidate *items, size_t n) {
+    make_heap(items, n);
+    sort_heap(items, n);
+}
+
+/* Ids come in rising order, so a later equal logit never replaces an earlier one. */
+size_t mlxn_sampler_select(mlxn_sampler *s, const float *logits, size_t k) {
     candidate *heap = s->found;
     size_t n = 0, n_vocab = s->n_vocab, i = 0;
     for (; i < n_vocab && n < k; i++) {
@@ -196,6 +190,7 @@ static size_t top_p_prefix(const mlxn_sampler *s, size_t n, double total) {
     return n + 1;
 }
 
+static bool has_typical(const mlxn_sampler *s) { return s->desc.typical_p > 0 && s->desc.typical_p < 1; }
 static bool has_top_p(const mlxn_sampler *s) { return s->desc.top_p > 0 && s->desc.top_p < 1; }
 
 /* All that min-p leaves (every number if it is off), unsorted, into s->found. */
@@ -220,12 +215,11 @@ static size_t top_p_of_all(mlxn_sampler *s, const float *logits, float max) {
     }
     if (s->desc.min_p > 0) {
         size_t n = min_p_of_all(s, logits, max);
-        make_heap(s->found, n);
-        sort_heap(s->found, n);
+        mlxn_candidates_sort(s->found, n);
         return mlxn_min_u64(top_p_prefix(s, n, total), n);
     }
     for (size_t k = FIRST_SELECTION;; k *= 8) {
-        size_t n = select_best(s, logits, mlxn_min_u64(k, s->n_vocab));
+        size_t n = mlxn_sampler_select(s, logits, mlxn_min_u64(k, s->n_vocab));
         size_t kept = top_p_prefix(s, n, total);
         if (kept <= n) return kept;
         if (k >= s->n_vocab) return n;
@@ -240,43 +234,54 @@ static size_t min_p_prefix(const mlxn_sampler *s, size_t n) {
     return kept;
 }
 
-static mlxn_token draw(mlxn_sampler *s, size_t n, float max) {
+size_t mlxn_sampler_draw(mlxn_sampler *s, size_t n, float max) {
     double sum = 0, inverse_temp = 1 / (double)s->desc.temp;
     for (size_t i = 0; i < n; i++) {
         s->weights[i] = weight_of(s->found[i].logit, max, inverse_temp);
         sum += s->weights[i];
     }
-    double left = mlxn_philox_uniform(s->desc.seed, s->draws++) * sum;
+    double left = mlxn_sampler_uniform(s) * sum;
     for (size_t i = 0; i < n; i++) {
         left -= s->weights[i];
-        if (left < 0) return (mlxn_token)s->found[i].id;
+        if (left < 0) return i;
     }
     /* Rounding may leave a rest: the last candidate with any weight takes it. */
     while (n > 1 && s->weights[n - 1] == 0) n--;
-    return (mlxn_token)s->found[n - 1].id;
+    return n - 1;
+}
+
+/* The cuts on n candidates, sorted best first. */
+static size_t cut(mlxn_sampler *s, size_t n) {
+    n = mlxn_sampler_typical(s, n);
+    if (has_top_p(s)) {
+        double total = 0;
+        for (size_t i = 0; i < n; i++) total += weight_of(s->found[i].logit, s->found[0].logit, 1);
+        n = mlxn_min_u64(top_p_prefix(s, n, total), n);
+    }
+    return mlxn_sampler_xtc(s, min_p_prefix(s, n));
 }
 
 mlxn_token mlxn_sampler_sample(mlxn_sampler *sampler, const float *logits) {
     if (!sampler || !logits) return 0;
     mlxn_sampler *s = sampler;
-    logits = penalize(s, logits);
-    if (s->desc.temp <= 0) return (mlxn_token)best_of(logits, s->n_vocab);
+    logits = mlxn_sampler_penalize(s, logits);
+    uint32_t best = best_of(logits, s->n_vocab);
+    float max = logits[best];
+    if (s->desc.temp <= 0) return (mlxn_token)best;
+    if (isnan(max)) return 0;
     size_t n;
-    float max;
-    if (s->desc.top_k > 0) {
-        n = select_best(s, logits, mlxn_min_u64(s->desc.top_k, s->n_vocab));
-        if (n == 0) return 0;
-        max = s->found[0].logit;
-        if (has_top_p(s)) {
-            double total = 0;
-            for (size_t i = 0; i < n; i++) total += weight_of(s->found[i].logit, max, 1);
-            n = mlxn_min_u64(top_p_prefix(s, n, total), n);
-        }
-        n = min_p_prefix(s, n);
+    if (s->desc.mirostat) return (mlxn_token)s->found[mlxn_sampler_mirostat(s, logits)].id;
+    if (s->desc.top_k > 0 || has_typical(s)) {
+        n = mlxn_sampler_select(s, logits, s->desc.top_k ? mlxn_min_u64(s->desc.top_k, s->n_vocab) : s->n_vocab);
+        n = cut(s, n);
     } else {
-        max = logits[best_of(logits, s->n_vocab)];
-        if (isnan(max)) return 0;
         n = has_top_p(s) ? top_p_of_all(s, logits, max) : min_p_of_all(s, logits, max);
+        if (has_top_p(s)) n = min_p_prefix(s, n);
+        if (s->desc.xtc_probability > 0) {
+            mlxn_candidates_sort(s->found, n);
+            n = mlxn_sampler_xtc(s, n);
+        }
     }
-    return draw(s, n, max);
+    if (s->desc.top_k > 0 || has_typical(s) || s->desc.xtc_probability > 0) max = s->found[0].logit;
+    return (mlxn_token)s->found[mlxn_sampler_draw(s, n, max)].id;
 }

@@ -153,6 +153,13 @@ static inline mlxn_status mlxn_want_same_dtype(mlxn_error *error, const char *ar
     return view->dtype == like->dtype ? MLXN_OK : mlxn_refuse_dtype(error, arg, view, like_name, like);
 }
 
+/* Dims and dtype of another argument. */
+static inline mlxn_status mlxn_want_like(mlxn_error *error, const char *arg, const mlxn_view *view,
+                                         const char *like_name, const mlxn_view *like) {
+    mlxn_status status = mlxn_want_same_dims(error, arg, view, like_name, like);
+    return status ? status : mlxn_want_same_dtype(error, arg, view, like_name, like);
+}
+
 enum {
     MLXN_FLOATS = 1u << MLXN_F32 | 1u << MLXN_F16 | 1u << MLXN_BF16,
     MLXN_ANY_DTYPE = (1u << MLXN_DTYPE_COUNT) - 1

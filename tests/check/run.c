@@ -158,7 +158,8 @@ static bool same_bits(const check_instance *instance, const check_set *set, uint
 
 static bool may_alias(const check_instance *instance, uint32_t input) {
     const check_operand *a = &instance->operands[input], *out = &instance->operands[instance->def->n_args - 1];
-    return instance->def->inplace >> input & 1 && a->init && a->view.dtype == out->view.dtype;
+    return instance->def->inplace >> input & 1 && a->init && a->view.dtype == out->view.dtype &&
+           mlxn_view_same_dims(&a->view, &out->view);
 }
 
 static check_result run_on(const check_options *options, check_instance *instance, const mlxn_kernel_row *row,

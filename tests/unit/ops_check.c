@@ -164,7 +164,7 @@ static void relations(void) {
           (double)high);
     double base = mlxn_rope_ntk_base(66, 10000, 64);
     CHECK(fabs(base - 10000 * 64 * pow(64, 2.0 / 64)) < 1e-6, "the stretched base is %g", base);
-    mlxn_view cache = tensor(MLXN_F16, 4, 1, 2, 128, 64), wide = tensor(MLXN_F16, 4, 1, 2, 128, 65);
+    mlxn_view cache = tensor(MLXN_F16, 4, 1, 2, 128, 64), wide = tensor(MLXN_F16, 4, 1, 3, 128, 65);
     says(&mlxn_opdef_attention, (mlxn_view[]){q, cache, cache, n, n, absent, absent, q},
          &(mlxn_attention_params){.scale = 0.125f},
          "attention: q: dim[1] is 9, want a multiple of 2 (heads of k_cache)");

@@ -1,5 +1,6 @@
 /* activation.c (CPU kernels): softcap, silu, gelu, silu_mul, gelu_mul. Computed in f32, rounded once;
  * the gated products have the bits of the gate and elementwise_mul in turn. */
+#include "backend/cpu/kernels/activation_fn.h"
 #include "backend/cpu/kernels/rows.h"
 
 static void plan_unary(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out) {
@@ -14,19 +15,10 @@ SIMD_INLINE v16 fn_softcap(v16 x, v16 unused, float cap) {
     return v16_mul(c, v16_tanh(v16_div(x, c)));
 }
 
-SIMD_INLINE v16 fn_silu(v16 x, v16 unused, float none) {
-    return v16_div(x, v16_add(v16_set1(1.0f), v16_exp(v16_sub(v16_zero(), x))));
-}
-
-/* x/2 (1 + tanh u) = x / (1 + exp(-2u)): no cancellation for negative x. */
-SIMD_INLINE v16 fn_gelu(v16 x, v16 unused, float none) {
-    const float c = 1.5957691216057308f; /* 2 sqrt(2/pi) */
-    v16 t = v16_fma(v16_mul(v16_mul(x, x), v16_set1(c * 0.044715f)), x, v16_mul(x, v16_set1(c)));
-    return v16_div(x, v16_add(v16_set1(1.0f), v16_exp(v16_sub(v16_zero(), t))));
-}
-
-SIMD_INLINE v16 fn_silu_mul(v16 g, v16 up, float none) { return v16_mul(fn_silu(g, g, none), up); }
-SIMD_INLINE v16 fn_gelu_mul(v16 g, v16 up, float none) { return v16_mul(fn_gelu(g, g, none), up); }
+SIMD_INLINE v16 fn_silu(v16 x, v16 unused, float none) { return act_silu(x); }
+SIMD_INLINE v16 fn_gelu(v16 x, v16 unused, float none) { return act_gelu(x); }
+SIMD_INLINE v16 fn_silu_mul(v16 g, v16 up, float none) { return v16_mul(act_silu(g), up); }
+SIMD_INLINE v16 fn_gelu_mul(v16 g, v16 up, float none) { return v16_mul(act_gelu(g), up); }
 
 static void run_softcap(cpu_run *run) {
     map_run(run, fn_softcap, ((const mlxn_softcap_params *)run->params)->cap, false);

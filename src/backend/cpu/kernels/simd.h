@@ -86,6 +86,22 @@ SIMD_INLINE v16 v16_copysign(v16 magnitude, v16 sign) {
 SIMD_INLINE v16 v16_round(v16 a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 /* a * 2^n for integral n between -300 and 300, rounded once */
 SIMD_INLINE v16 v16_scale2(v16 a, v16 n) { return _mm512_scalef_ps(a, n); }
+SIMD_INLINE v16 v16_sqrt(v16 a) { return _mm512_sqrt_ps(a); }
+/* Lane is x where a > b, else y. */
+SIMD_INLINE v16 v16_pick_gt(v16 a, v16 b, v16 x, v16 y) {
+    return _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), x);
+}
+/* Lane is x where x is NaN, else y. */
+SIMD_INLINE v16 v16_pick_nan(v16 x, v16 y) {
+    return _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x);
+}
+/* a = m * 2^e with m between sqrt(1/2) and sqrt(2), for normal a > 0; returns m. */
+SIMD_INLINE v16 v16_split(v16 a, v16 *e) {
+    __m512i u = _mm512_sub_epi32(_mm512_castps_si512(a), _mm512_set1_epi32(0x3f3504f3));
+    __m512i low = _mm512_and_si512(u, _mm512_set1_epi32(0x7fffff));
+    *e = _mm512_cvtepi32_ps(_mm512_srai_epi32(u, 23));
+    return _mm512_castsi512_ps(_mm512_add_epi32(low, _mm512_set1_epi32(0x3f3504f3)));
+}
 /* Lanes 2i and 2i+1 change places. */
 SIMD_INLINE v16 v16_swap_pairs(v16 a) { return _mm512_permute_ps(a, 0xb1); }
 SIMD_INLINE float v16_hsum(v16 a) {
@@ -218,6 +234,27 @@ SIMD_INLINE __m256 v16_scale2_half(__m256 x, __m256 n) {
     return _mm256_mul_ps(_mm256_mul_ps(x, s), t);
 }
 SIMD_INLINE v16 v16_scale2(v16 x, v16 n) { return v16_pair(v16_scale2_half(x.a, n.a), v16_scale2_half(x.b, n.b)); }
+SIMD_INLINE v16 v16_sqrt(v16 x) { return v16_pair(_mm256_sqrt_ps(x.a), _mm256_sqrt_ps(x.b)); }
+SIMD_INLINE v16 v16_pick_gt(v16 a, v16 b, v16 x, v16 y) {
+    return v16_pair(_mm256_blendv_ps(y.a, x.a, _mm256_cmp_ps(a.a, b.a, _CMP_GT_OQ)),
+                    _mm256_blendv_ps(y.b, x.b, _mm256_cmp_ps(a.b, b.b, _CMP_GT_OQ)));
+}
+SIMD_INLINE v16 v16_pick_nan(v16 x, v16 y) {
+    return v16_pair(_mm256_blendv_ps(y.a, x.a, _mm256_cmp_ps(x.a, x.a, _CMP_UNORD_Q)),
+                    _mm256_blendv_ps(y.b, x.b, _mm256_cmp_ps(x.b, x.b, _CMP_UNORD_Q)));
+}
+SIMD_INLINE __m256 v16_split_half(__m256 a, __m256 *e) {
+    __m256i root = _mm256_set1_epi32(0x3f3504f3), u = _mm256_sub_epi32(_mm256_castps_si256(a), root);
+    __m256i low = _mm256_and_si256(u, _mm256_set1_epi32(0x7fffff));
+    *e = _mm256_cvtepi32_ps(_mm256_srai_epi32(u, 23));
+    return _mm256_castsi256_ps(_mm256_add_epi32(low, root));
+}
+SIMD_INLINE v16 v16_split(v16 x, v16 *e) {
+    v16 m;
+    m.a = v16_split_half(x.a, &e->a);
+    m.b = v16_split_half(x.b, &e->b);
+    return m;
+}
 SIMD_INLINE v16 v16_swap_pairs(v16 x) { return v16_pair(_mm256_permute_ps(x.a, 0xb1), _mm256_permute_ps(x.b, 0xb1)); }
 SIMD_INLINE float v16_hsum(v16 x) {
     __m256 s = _mm256_add_ps(x.a, x.b);
@@ -287,6 +324,26 @@ SIMD_INLINE v16 v16_copysign(v16 x, v16 y) {
 }
 SIMD_INLINE v16 v16_swap_pairs(v16 x) {
     for (int i = 0; i < 4; i++) x.v[i] = __builtin_shuffle(x.v[i], (v4i){1, 0, 3, 2});
+    return x;
+}
+SIMD_INLINE v16 v16_sqrt(v16 x) {
+    for (int i = 0; i < 16; i++) x.v[i / 4][i % 4] = sqrtf(x.v[i / 4][i % 4]);
+    return x;
+}
+SIMD_INLINE v16 v16_pick_gt(v16 a, v16 b, v16 x, v16 y) {
+    for (int i = 0; i < 4; i++) y.v[i] = v4_pick(a.v[i] > b.v[i], x.v[i], y.v[i]);
+    return y;
+}
+SIMD_INLINE v16 v16_pick_nan(v16 x, v16 y) {
+    for (int i = 0; i < 4; i++) y.v[i] = v4_pick(x.v[i] == x.v[i], y.v[i], x.v[i]);
+    return y;
+}
+SIMD_INLINE v16 v16_split(v16 x, v16 *e) {
+    for (int i = 0; i < 4; i++) {
+        v4i u = (v4i)x.v[i] - 0x3f3504f3;
+        e->v[i] = __builtin_convertvector(u >> 23, v4f);
+        x.v[i] = (v4f)((u & 0x7fffff) + 0x3f3504f3);
+    }
     return x;
 }
 SIMD_INLINE v16 v16_load(const float *p) {

@@ -1,0 +1,118 @@
+/* simd_math.h: functions of sixteen floats beyond those of simd.h: logarithms, expm1, sine and cosine, the error
+ * function, rounding to whole numbers. The polynomials are least-squares fits, reweighted towards equal error, of the
+ * quotients that their comments name. */
+#ifndef MLXN_SRC_CPU_SIMD_MATH_H
+#define MLXN_SRC_CPU_SIMD_MATH_H
+
+#include "backend/cpu/kernels/simd.h"
+
+/* c[0] + c[1] x + … + c[n-1] x^(n-1) */
+SIMD_INLINE v16 v16_poly(v16 x, const float *c, int n) {
+    v16 p = v16_set1(c[n - 1]);
+#pragma GCC unroll 12
+    for (int i = n - 2; i >= 0; i--) p = v16_fma(p, x, v16_set1(c[i]));
+    return p;
+}
+
+SIMD_INLINE v16 v16_neg(v16 x) { return v16_sub(v16_set1(-0.0f), x); }
+
+/* To the nearest whole number, halves to even; floor, ceiling, truncation. The sign of zero is kept. */
+SIMD_INLINE v16 v16_whole(v16 x) {
+    v16 big = v16_set1(8388608.0f), r = v16_sub(v16_add(v16_abs(x), big), big);
+    return v16_where_small(x, 8388608.0f, v16_copysign(r, x), x);
+}
+SIMD_INLINE v16 v16_floor(v16 x) {
+    v16 r = v16_whole(x);
+    r = v16_sub(r, v16_pick_gt(r, x, v16_set1(1.0f), v16_zero()));
+    return v16_pick_nan(x, v16_copysign(v16_abs(r), x));
+}
+SIMD_INLINE v16 v16_ceil(v16 x) { return v16_neg(v16_floor(v16_neg(x))); }
+SIMD_INLINE v16 v16_trunc(v16 x) { return v16_copysign(v16_floor(v16_abs(x)), x); }
+
+/* ln x to some 2e-7 relative; 0 gives -inf, negative numbers NaN. (ln(1+f) - f + f^2/2) / f^3 */
+SIMD_INLINE v16 v16_log(v16 x) {
+    static const float c[] = {0.3333331043117079f,   -0.24999986766477403f, 0.20002227164544567f,
+                              -0.16669242089941705f, 0.14218641452986283f,  -0.12384489353488023f,
+                              0.11873230601366616f,  -0.11789083204827132f, 0.06913948331651035f};
+    v16 tiny = v16_set1(FLT_MIN), zero = v16_zero();
+    v16 scaled = v16_pick_gt(tiny, x, v16_mul(x, v16_set1(8388608.0f)), x); /* subnormal numbers */
+    v16 shift = v16_pick_gt(tiny, x, v16_set1(23.0f), zero), e;
+    v16 f = v16_sub(v16_split(scaled, &e), v16_set1(1.0f)), ff = v16_mul(f, f);
+    e = v16_sub(e, shift);
+    v16 y = v16_mul(v16_mul(ff, f), v16_poly(f, c, 9));
+    y = v16_fma(e, v16_set1(-2.12194440054690583e-4f), y);
+    y = v16_fnma(ff, v16_set1(0.5f), y);
+    y = v16_fma(e, v16_set1(0.693359375f), v16_add(y, f));
+    y = v16_pick_gt(x, v16_set1(FLT_MAX), x, y);
+    y = v16_pick_gt(x, zero, y, v16_pick_gt(zero, x, v16_set1(NAN), v16_set1(-INFINITY)));
+    return v16_pick_nan(x, y);
+}
+
+/* ln(1 + x): the logarithm of the rounded sum and what the rounding lost. */
+SIMD_INLINE v16 v16_log1p(v16 x) {
+    v16 one = v16_set1(1.0f), u = v16_add(one, x);
+    v16 lost = v16_div(v16_sub(x, v16_sub(u, one)), u);
+    v16 y = v16_add(v16_log(u), v16_pick_gt(u, v16_zero(), lost, v16_zero()));
+    y = v16_pick_gt(x, v16_set1(FLT_MAX), x, y);
+    return v16_where_small(x, 1e-7f, x, y);
+}
+
+/* e^x - 1: (e^x - 1 - x) / x^2 near zero. */
+SIMD_INLINE v16 v16_expm1(v16 x) {
+    static const float c[] = {0.5f,
+                              0.16666666666666666f,
+                              0.041666666666666664f,
+                              0.008333333333333333f,
+                              0.001388888888888889f,
+                              0.0001984126984126984f,
+                              2.48015873015873e-05f};
+    v16 near = v16_fma(v16_mul(x, x), v16_poly(x, c, 7), x);
+    return v16_where_small(x, 0.5f, near, v16_sub(v16_exp(x), v16_set1(1.0f)));
+}
+
+/* Sine (`cosine` false) or cosine to some 1e-7 absolute. The multiple of pi/2 is taken off in three parts; arguments
+ * beyond 512 go to the C library one by one. */
+SIMD_INLINE v16 v16_sincos(v16 x, bool cosine) {
+    static const float s[] = {-0.16666666641846717f, 0.008333329404357102f, -0.00019839339512264171f,
+                              2.7183483628873383e-06f};
+    static const float c[] = {0.04166664710976058f, -0.0013887377477609275f, 2.443943963173613e-05f};
+    v16 n = v16_whole(v16_mul(x, v16_set1(0.636619772367581343f)));
+    v16 r = v16_fnma(n, v16_set1(1.5703125f), x);
+    r = v16_fnma(n, v16_set1(4.837512969970703125e-4f), r);
+    r = v16_fnma(n, v16_set1(7.549789948768648e-8f), r);
+    v16 u = v16_mul(r, r), one = v16_set1(1.0f), half = v16_set1(0.5f);
+    v16 sine = v16_fma(v16_mul(v16_poly(u, s, 4), u), r, r);
+    v16 cosi = v16_add(v16_fnma(half, u, one), v16_mul(v16_mul(u, u), v16_poly(u, c, 3)));
+    /* the quarter turn: n mod 4, for the cosine one more */
+    if (cosine) n = v16_add(n, one);
+    v16 turn = v16_sub(n, v16_mul(v16_set1(4.0f), v16_floor(v16_mul(n, v16_set1(0.25f)))));
+    v16 odd = v16_sub(turn, v16_mul(v16_set1(2.0f), v16_floor(v16_mul(turn, half))));
+    v16 y = v16_pick_gt(odd, half, cosi, sine);
+    y = v16_pick_gt(turn, v16_set1(1.5f), v16_neg(y), y);
+    if (!v16_any_gt(v16_abs(x), v16_set1(512.0f))) return v16_pick_nan(x, y);
+    float a[16], b[16];
+    v16_store(a, x);
+    v16_store(b, y);
+    for (int i = 0; i < 16; i++)
+        if (!(fabsf(a[i]) <= 512)) b[i] = cosine ? cosf(a[i]) : sinf(a[i]);
+    return v16_load(b);
+}
+
+/* erf x: erf(x)/x in x^2 up to 1, then 1 - e^-p with p = -ln(1 - erf x). */
+SIMD_INLINE v16 v16_erf(v16 x) {
+    static const float a[] = {1.1283791659133646f,   -0.37612627133157006f, 0.11283600143286336f,
+                              -0.02685444317866332f, 0.00518953260407558f,  -0.0008020816897128653f,
+                              7.889038067624522e-05f};
+    static const float b[] = {-0.00018347969266040005f, 1.1295570077341304f,   0.6332622395235072f,
+                              0.10837290579809353f,     -0.02517925608944755f, 0.004193725516540241f,
+                              -0.0004391310930630159f,  2.149835430702126e-05f};
+    v16 near = v16_mul(x, v16_poly(v16_mul(x, x), a, 7));
+    v16 t = v16_min(v16_set1(4.0f), v16_abs(x));
+    v16 far = v16_sub(v16_set1(1.0f), v16_exp(v16_neg(v16_poly(t, b, 8))));
+    return v16_where_small(x, 1.0f, near, v16_pick_nan(x, v16_copysign(far, x)));
+}
+
+/* ln(1 + e^x), x itself beyond 20. */
+SIMD_INLINE v16 v16_softplus(v16 x) { return v16_pick_gt(x, v16_set1(20.0f), x, v16_log1p(v16_exp(x))); }
+
+#endif

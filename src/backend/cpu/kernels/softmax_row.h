@@ -1,0 +1,52 @@
+/* softmax_row.h: a row of logits in f32: scaled, masked, its largest, its exponentials and their sum. */
+#ifndef MLXN_SRC_CPU_SOFTMAX_ROW_H
+#define MLXN_SRC_CPU_SOFTMAX_ROW_H
+
+#include "backend/cpu/kernels/span.h"
+
+/* Into four partial sums, in the same order for every row of n elements. */
+SIMD_INLINE void accumulate(v16 s[4], uint64_t i, v16 term) { s[i / 16 % 4] = v16_add(s[i / 16 % 4], term); }
+SIMD_INLINE float total(const v16 s[4]) { return v16_hsum(v16_add(v16_add(s[0], s[1]), v16_add(s[2], s[3]))); }
+
+/* v = scale * x + mask into `row`; the largest, NaN left out. */
+static inline __attribute__((unused)) float softmax_load(const mlxn_view *x, const void *px, const mlxn_view *mask,
+                                                         const void *pm, float scale, uint64_t n, float *row) {
+    float a[SPAN] __attribute__((aligned(64))), b[SPAN] __attribute__((aligned(64)));
+    v16 top = v16_set1(-INFINITY), s = v16_set1(scale);
+    for (uint64_t i = 0; i < n; i += SPAN) {
+        uint64_t m = mlxn_min_u64(SPAN, n - i);
+        const float *v = span_in(x->dtype, px, rows_stride(x), i, m, a);
+        const float *add = mask ? span_in(mask->dtype, pm, rows_stride(mask), i, m, b) : NULL;
+        for (uint64_t k = 0; k < m; k += 16) {
+            uint64_t w = simd_tail(k, m);
+            v16 t = v16_load_as(MLXN_F32, v, k, w);
+            if (scale != 1.0f) t = v16_mul(t, s);
+            if (add) t = v16_add(t, v16_load_as(MLXN_F32, add, k, w));
+            v16_store_as(MLXN_F32, row, i + k, t, w);
+            top = v16_max(v16_range(top, t, 0, w), top);
+        }
+    }
+    return v16_hmax(top);
+}
+
+/* e^(v - top) in place, and their sum. */
+static inline __attribute__((unused)) float softmax_exp(float *row, uint64_t n, float top, bool keep) {
+    v16 s[4] = {v16_zero(), v16_zero(), v16_zero(), v16_zero()}, m = v16_set1(top);
+    uint64_t i = 0;
+    for (; i + 64 <= n; i += 64) {
+        for (int k = 0; k < 4; k++) {
+            v16 e = v16_exp(v16_sub(v16_load(row + i + 16 * k), m));
+            if (keep) v16_store(row + i + 16 * k, e);
+            s[k] = v16_add(s[k], e);
+        }
+    }
+    for (; i < n; i += 16) {
+        uint64_t w = simd_tail(i, n);
+        v16 e = v16_exp(v16_sub(v16_load_as(MLXN_F32, row, i, w), m));
+        if (keep) v16_store_as(MLXN_F32, row, i, e, w);
+        accumulate(s, i, v16_range(v16_zero(), e, 0, w));
+    }
+    return total(s);
+}
+
+#endif

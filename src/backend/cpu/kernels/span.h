@@ -1,0 +1,143 @@
+/* span.h: pieces of rows as float arrays, so that one loop of sixteen-float vectors serves every dtype and stride.
+ *
+ * A piece of an f32 row without gaps is used where it lies; others are converted into a buffer of SPAN floats in the
+ * thread's first-level cache, and results back. Each element is computed the same way wherever it lies. */
+#ifndef MLXN_SRC_CPU_SPAN_H
+#define MLXN_SRC_CPU_SPAN_H
+
+#include "backend/cpu/kernels/rows.h"
+
+enum { SPAN = 1024 };
+
+static inline float span_number(mlxn_dtype dtype, const void *row, int64_t i) {
+    switch (dtype) {
+        case MLXN_U8:
+            return ((const uint8_t *)row)[i];
+        case MLXN_U16:
+            return ((const uint16_t *)row)[i];
+        case MLXN_U32:
+            return (float)((const uint32_t *)row)[i];
+        case MLXN_I32:
+            return (float)((const int32_t *)row)[i];
+        default:
+            return simd_get(dtype, row, i);
+    }
+}
+
+/* Elements [i, i+n) of a row, n <= SPAN: where they are, or in `buffer`. A stride of 0 repeats one element. */
+static inline __attribute__((unused)) const float *span_in(mlxn_dtype dtype, const void *row, int64_t stride,
+                                                           uint64_t i, uint64_t n, float *buffer) {
+    if (stride == 1 && dtype == MLXN_F32) return (const float *)row + i;
+    if (stride == 0) {
+        v16 x = v16_set1(span_number(dtype, row, 0));
+        for (uint64_t k = 0; k < n; k += 16) v16_store_as(MLXN_F32, buffer, k, x, simd_tail(k, n));
+    } else if (stride == 1 && dtype == MLXN_F16) {
+        for (uint64_t k = 0; k < n; k += 16) {
+            uint64_t m = simd_tail(k, n);
+            v16_store_as(MLXN_F32, buffer, k, v16_load_as(MLXN_F16, row, i + k, m), m);
+        }
+    } else if (stride == 1 && dtype == MLXN_BF16) {
+        for (uint64_t k = 0; k < n; k += 16) {
+            uint64_t m = simd_tail(k, n);
+            v16_store_as(MLXN_F32, buffer, k, v16_load_as(MLXN_BF16, row, i + k, m), m);
+        }
+    } else if (dtype == MLXN_F32) {
+        for (uint64_t k = 0; k < n; k++) buffer[k] = ((const float *)row)[(int64_t)(i + k) * stride];
+    } else {
+        for (uint64_t k = 0; k < n; k++) buffer[k] = span_number(dtype, row, (int64_t)(i + k) * stride);
+    }
+    return buffer;
+}
+
+/* Where to compute elements [i, i+n) of an output row; span_done brings them there. */
+static inline __attribute__((unused)) float *span_out(mlxn_dtype dtype, void *row, int64_t stride, uint64_t i,
+                                                      float *buffer) {
+    return stride == 1 && dtype == MLXN_F32 ? (float *)row + i : buffer;
+}
+static inline __attribute__((unused)) void span_done(mlxn_dtype dtype, void *row, int64_t stride, uint64_t i,
+                                                     uint64_t n, const float *buffer) {
+    if (stride == 1 && dtype == MLXN_F32) return;
+    if (stride == 1 && dtype == MLXN_F16) {
+        for (uint64_t k = 0; k < n; k += 16) {
+            uint64_t m = simd_tail(k, n);
+            v16_store_as(MLXN_F16, row, i + k, v16_load_as(MLXN_F32, buffer, k, m), m);
+        }
+    } else if (stride == 1 && dtype == MLXN_BF16) {
+        for (uint64_t k = 0; k < n; k += 16) {
+            uint64_t m = simd_tail(k, n);
+            v16_store_as(MLXN_BF16, row, i + k, v16_load_as(MLXN_F32, buffer, k, m), m);
+        }
+    } else if (dtype == MLXN_U8) {
+        for (uint64_t k = 0; k < n; k++) ((uint8_t *)row)[(int64_t)(i + k) * stride] = (uint8_t)buffer[k];
+    } else {
+        for (uint64_t k = 0; k < n; k++) simd_set(dtype, row, (int64_t)(i + k) * stride, buffer[k]);
+    }
+}
+
+/* A view with the dims of `like`: dims that are missing or 1 get stride 0, so that rows_at repeats them. */
+static inline __attribute__((unused)) mlxn_view span_broadcast(const mlxn_view *v, const mlxn_view *like) {
+    mlxn_view r = *v;
+    r.rank = like->rank;
+    for (uint32_t d = 0; d < like->rank; d++) {
+        uint32_t gap = like->rank - v->rank;
+        bool own = d >= gap && v->dims[d - gap] == like->dims[d];
+        r.dims[d] = like->dims[d];
+        r.strides[d] = own ? v->strides[d - gap] : 0;
+    }
+    return r;
+}
+
+/* out[i] = fn(inputs[0][i], …): n_in views (1 to 3) with the dims of out. `fn` may be called on any piece. */
+typedef void (*span_fn)(float *out, const float *const in[3], uint64_t n, const float *p);
+
+static inline __attribute__((unused)) void span_plan(const mlxn_view *const views[4], uint32_t n, cpu_plan *plan) {
+    rows_shape shape = rows_of(views, n, false);
+    *plan = (cpu_plan){.phases = 1, .chunks = {rows_chunks(&shape)}};
+}
+
+static inline __attribute__((unused)) void span_run(cpu_run *run, span_fn fn, const float *p, uint32_t n_in,
+                                                    const mlxn_view *const in[3], const mlxn_view *out) {
+    const mlxn_view *views[4] = {out};
+    for (uint32_t a = 0; a < n_in; a++) views[a + 1] = in[a];
+    rows_shape shape = rows_of(views, n_in + 1, false);
+    size_t so = mlxn_dtype_size(out->dtype);
+    float buffers[4][SPAN] __attribute__((aligned(64)));
+    uint64_t chunk;
+    while (cpu_next(run, &chunk)) {
+        rows_part part = rows_chunk(&shape, chunk);
+        for (uint64_t r = part.row; r < part.row_end; r++) {
+            const void *row[3] = {0};
+            int64_t stride[3] = {0};
+            for (uint32_t a = 0; a < n_in; a++) {
+                row[a] = shape.flat ? in[a]->data : rows_at(in[a], r, mlxn_dtype_size(in[a]->dtype));
+                stride[a] = shape.flat ? 1 : rows_stride(in[a]);
+            }
+            void *o = shape.flat ? out->data : rows_at(out, r, so);
+            int64_t os = shape.flat ? 1 : rows_stride(out);
+            for (uint64_t i = part.begin; i < part.begin + part.n; i += SPAN) {
+                uint64_t n = mlxn_min_u64(SPAN, part.begin + part.n - i);
+                const float *x[3] = {0};
+                for (uint32_t a = 0; a < n_in; a++) x[a] = span_in(in[a]->dtype, row[a], stride[a], i, n, buffers[a]);
+                float *y = span_out(out->dtype, o, os, i, buffers[3]);
+                fn(y, x, n, p);
+                span_done(out->dtype, o, os, i, n, y);
+            }
+        }
+    }
+}
+
+/* Bodies of span_fn from expressions over vectors x, y, z and the parameters p[]. */
+#define SPAN_FN(name, inputs, expression)                                                \
+    static void name(float *out, const float *const in[3], uint64_t n, const float *p) { \
+        (void)p;                                                                         \
+        for (uint64_t i = 0; i < n; i += 16) {                                           \
+            uint64_t k = simd_tail(i, n);                                                \
+            v16 x = v16_load_as(MLXN_F32, in[0], i, k);                                  \
+            v16 y = inputs > 1 ? v16_load_as(MLXN_F32, in[1], i, k) : x;                 \
+            v16 z = inputs > 2 ? v16_load_as(MLXN_F32, in[2], i, k) : x;                 \
+            (void)y, (void)z;                                                            \
+            v16_store_as(MLXN_F32, out, i, expression, k);                               \
+        }                                                                                \
+    }
+
+#endif
