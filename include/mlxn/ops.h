@@ -162,6 +162,21 @@ MLXN_API mlxn_status mlxn_kv_read(mlxn_encoder *encoder, mlxn_tensor cache, mlxn
 MLXN_API mlxn_status mlxn_hadamard(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out,
                                    const mlxn_hadamard_params *params);
 
+/* The K experts of each token, the best first, the lowest index of equals, and their weights. logits: [T, E] f32, f16
+ * or bf16; ids: [T, K] u32; weights: [T, K] f32. Scores: softmax over all experts, softmax over the selected ones, or
+ * sigmoid. Selected are the largest of score + bias (bias: optional [E] f32), without bias of the logits; with
+ * params.groups only within the best groups. Weights are the scores, divided by their sum where params.normalize says
+ * so (a sum up to 1e-9 is left), times scale (optional [E] f32) before or after that, times params.factor. */
+MLXN_API mlxn_status mlxn_moe_route(mlxn_encoder *encoder, mlxn_tensor logits, mlxn_tensor bias, mlxn_tensor scale,
+                                    mlxn_tensor ids, mlxn_tensor weights, const mlxn_moe_route_params *params);
+
+/* out[t] = sum over j, in ascending order, of experts[t, j] * weights[t, j] + sigmoid(gate[t]) * shared[t] +
+ * residual[t]. experts: [T, K, D] f32, f16 or bf16; weights: [T, K] f32; out: [T, D] f32, f16 or bf16; shared,
+ * residual: optional, as out; gate: optional [T] f32, raw (without it shared counts as it is). Sums are f32. out may
+ * be residual. */
+MLXN_API mlxn_status mlxn_moe_sum(mlxn_encoder *encoder, mlxn_tensor experts, mlxn_tensor weights, mlxn_tensor shared,
+                                  mlxn_tensor gate, mlxn_tensor residual, mlxn_tensor out);
+
 /* The generic form that all of the above end in: `args` in the order of the operation's argument table
  * (`mlxn ops --json`), `params` of exactly `params_size` bytes (NULL and 0 if the operation has none). */
 typedef struct mlxn_arg {

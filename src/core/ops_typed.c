@@ -168,3 +168,15 @@ mlxn_status mlxn_hadamard(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out,
     const mlxn_arg args[] = {arg(&x), arg(&out)};
     return mlxn_encode(encoder, MLXN_OP_hadamard, args, 2, params, params ? sizeof *params : 0);
 }
+
+mlxn_status mlxn_moe_route(mlxn_encoder *encoder, mlxn_tensor logits, mlxn_tensor bias, mlxn_tensor scale,
+                           mlxn_tensor ids, mlxn_tensor weights, const mlxn_moe_route_params *params) {
+    const mlxn_arg args[] = {arg(&logits), opt(&bias), opt(&scale), arg(&ids), arg(&weights)};
+    return mlxn_encode(encoder, MLXN_OP_moe_route, args, 5, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_moe_sum(mlxn_encoder *encoder, mlxn_tensor experts, mlxn_tensor weights, mlxn_tensor shared,
+                         mlxn_tensor gate, mlxn_tensor residual, mlxn_tensor out) {
+    const mlxn_arg args[] = {arg(&experts), arg(&weights), opt(&shared), opt(&gate), opt(&residual), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_moe_sum, args, 6, NULL, 0);
+}
