@@ -132,4 +132,24 @@ typedef struct mlxn_hadamard_params {
     uint32_t signs; /* mlxn_hadamard_signs */
 } mlxn_hadamard_params;
 
+typedef enum mlxn_route_score {
+    MLXN_ROUTE_SOFTMAX = 0,          /* over all experts */
+    MLXN_ROUTE_SELECTED_SOFTMAX = 1, /* over those that were selected, by their logits */
+    MLXN_ROUTE_SIGMOID = 2
+} mlxn_route_score;
+
+typedef enum mlxn_route_normalize {
+    MLXN_ROUTE_AS_IS = 0,
+    MLXN_ROUTE_NORMALIZE = 1,           /* weights / their sum, then times scale */
+    MLXN_ROUTE_SCALE_THEN_NORMALIZE = 2 /* times scale, then / the sum */
+} mlxn_route_normalize;
+
+typedef struct mlxn_moe_route_params {
+    uint32_t score, normalize; /* mlxn_route_score, mlxn_route_normalize */
+    float factor;              /* multiplies the weights; 0 counts as 1 */
+    uint32_t groups;           /* 0: none; else the experts fall into so many groups, in order */
+    uint32_t top_groups;       /* from which so many are taken, */
+    uint32_t group_best;       /* by the sum of their so many largest scores */
+} mlxn_moe_route_params;
+
 #endif
