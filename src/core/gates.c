@@ -55,8 +55,9 @@ static const gate_row rows[MLXN_GATE_COUNT] = {
                                    "set: no matrix instructions in expert matmul (no kernel of this build has any)"},
     [MLXN_GATE_MM_ID_THRESHOLD] = {"HF2Q_MM_ID_ROUTING_THRESHOLD", INTEGER, true, 8, 0, INT32_MAX,
                                    "rows from which expert matmul is mat-mat (no kernel of this build reads it)"},
-    [MLXN_GATE_TQ_WORKGROUPS] = {"HF2Q_TQ_NWG", INTEGER, false, 16, 1, 32,
-                                 "work groups of TurboQuant attention (no kernel of this build reads it)"},
+    [MLXN_GATE_TQ_WORKGROUPS] =
+        {"HF2Q_TQ_NWG", INTEGER, true, 0, 1, 32,
+         "parts in which attention over a TurboQuant cache is computed; unset: one per 256 keys"},
 };
 
 static _Atomic int cached[MLXN_GATE_COUNT];       /* 0: not read yet; else 1 + the value of a flag or switch */

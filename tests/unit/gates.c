@@ -2,6 +2,8 @@
  * on: a flag is on at "1" alone, a switch at any value but 0, false and off. What is read once per process stays as
  * it was first read; the rest follows the environment. mlxn_gate_list tells name, value, effect and meaning of each,
  * and docs/ENVIRONMENT.md has them all. */
+#include <math.h>
+#include <mlxn/mlxn.h>
 #include <unistd.h>
 
 #include "core/core.h"
@@ -166,6 +168,39 @@ static bool sees_registrations(stand *s) {
     return strstr(log_text, "mlxn: pool registration") != NULL;
 }
 
+/* Attention over a TurboQuant cache, 700 keys of 64: the sums of parts are merged in other places for other numbers
+ * of parts, so that the last bits differ and nothing else does. */
+static void attend(float out[64]) {
+    enum { KEYS = 700, D = 64, ROW = 4 + D };
+    mlxn_device *device = NULL;
+    mlxn_encoder *e = NULL;
+    mlxn_buffer *b = NULL;
+    OK(mlxn_device_create(NULL, &device, &error));
+    OK(mlxn_encoder_create(device, &e, &error));
+    OK(mlxn_buffer_create(device, KEYS * ROW + 8 * D + 8, &b, &error));
+    uint8_t *cache = mlxn_buffer_contents(b);
+    float *q = (float *)(void *)(cache + KEYS * ROW), x[D];
+    uint32_t *where = (uint32_t *)(void *)(q + 2 * D), state = 1;
+    for (int i = 0; i < KEYS + 1; i++) {
+        for (int k = 0; k < D; k++) x[k] = (float)((state = state * 1664525u + 1013904223u) >> 16) / 32768 - 1;
+        if (i < KEYS) OK(mlxn_kv_encode_row(MLXN_KV_TQ8, x, D, cache + i * ROW, ROW, &error));
+    }
+    memcpy(q, x, sizeof x);
+    where[0] = 0;
+    where[1] = KEYS - 1;
+    mlxn_tensor keys = mlxn_tensor_4d(b, 0, MLXN_U8, 1, 1, KEYS, ROW), none = {0};
+    uint64_t at = KEYS * ROW;
+    mlxn_attention_params p = {.scale = 0.5f, .k_type = MLXN_KV_TQ8, .v_type = MLXN_KV_TQ8};
+    OK(mlxn_attention(e, mlxn_tensor_3d(b, at, MLXN_F32, 1, 1, D), keys, keys,
+                      mlxn_tensor_1d(b, at + 8 * D, MLXN_U32, 1), mlxn_tensor_1d(b, at + 8 * D + 4, MLXN_U32, 1),
+                      none, none, mlxn_tensor_3d(b, at + 4 * D, MLXN_F32, 1, 1, D), &p));
+    OK(mlxn_encoder_commit_and_wait(e, "attend", &error));
+    memcpy(out, q + D, D * 4);
+    mlxn_encoder_destroy(e);
+    mlxn_buffer_release(&b);
+    mlxn_device_release(&device);
+}
+
 /* ---- the table ---- */
 
 typedef enum kind { FLAG, SWITCH, INTEGER, TEXT } kind;
@@ -195,7 +230,7 @@ static const struct row {
     {"MLX_LOG_TENSOR_PROBE", SWITCH, false, sees_probe, 0, 0, 0, NULL},
     {"HF2Q_DISABLE_TENSOR_MM_ID", SWITCH, true, NULL, 0, 0, 0, NULL},
     {"HF2Q_MM_ID_ROUTING_THRESHOLD", INTEGER, true, NULL, 8, 0, INT32_MAX, NULL},
-    {"HF2Q_TQ_NWG", INTEGER, false, NULL, 16, 1, 32, NULL},
+    {"HF2Q_TQ_NWG", INTEGER, true, NULL, 0, 1, 32, NULL},
 };
 
 static void set(const char *name, const char *value) {
@@ -306,6 +341,29 @@ static void test_document(void) {
     }
 }
 
+static void test_parts(void) {
+    float usual[64], one[64], many[64], off[64];
+    set("HF2Q_TQ_NWG", NULL);
+    forget();
+    attend(usual);
+    set("HF2Q_TQ_NWG", "1");
+    forget();
+    attend(one);
+    set("HF2Q_TQ_NWG", "32");
+    forget();
+    attend(many);
+    set("HF2Q_TQ_NWG", "0");
+    forget();
+    attend(off);
+    set("HF2Q_TQ_NWG", NULL);
+    forget();
+    CHECK(memcmp(usual, one, sizeof one) && memcmp(one, many, sizeof one), "the number of parts changes nothing");
+    CHECK(!memcmp(usual, off, sizeof off), "HF2Q_TQ_NWG=0 is not off");
+    for (int i = 0; i < 64; i++)
+        CHECK(fabsf(usual[i] - one[i]) < 1e-5f && fabsf(usual[i] - many[i]) < 1e-5f, "%d: %g, %g, %g", i,
+              (double)usual[i], (double)one[i], (double)many[i]);
+}
+
 int main(void) {
     snprintf(trace, sizeof trace, "/tmp/mlxn-gates-%d.json", (int)getpid());
     uint32_t rows = sizeof table / sizeof *table;
@@ -322,6 +380,7 @@ int main(void) {
         if (table[i].companion) set(table[i].companion, NULL);
         set("MLX_METAL_CAPTURE", NULL);
     }
+    test_parts();
     test_document();
     return TEST_DONE();
 }

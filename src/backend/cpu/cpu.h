@@ -39,6 +39,9 @@ static inline bool cpu_next(cpu_run *run, uint64_t *chunk) {
     return c < run->chunks;
 }
 
+/* The gate HF2Q_TQ_NWG (docs/ENVIRONMENT.md): splits of attention over TurboQuant caches, 0 = by length alone. */
+uint32_t cpu_tq_groups(void);
+
 /* Bits of `precision`: which device settings the row may serve. */
 enum { CPU_FAST = 1, CPU_F32 = 2, CPU_ANY = 3 };
 

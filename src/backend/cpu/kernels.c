@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "backend/cpu/device.h"
+#include "core/gates.h"
 
 #if defined(__x86_64__)
 #define CPU_KERNEL_FILE(file) \
@@ -55,3 +56,5 @@ const mlxn_kernel_row *cpu_kernel_rows(size_t *count) {
     *count = n_rows;
     return rows;
 }
+
+uint32_t cpu_tq_groups(void) { return (uint32_t)mlxn_gate_integer(MLXN_GATE_TQ_WORKGROUPS); }

@@ -26,10 +26,21 @@ typedef struct att_shape {
     uint64_t block;      /* rows per run at most */
     uint64_t blocks;
     uint64_t max_rows; /* of the product: block * group, rounded up to whole tiles */
+    uint64_t split;    /* keys of a split */
     uint64_t splits;   /* splits that a run may touch at most */
     uint64_t partial;  /* floats of one partial result: o, m, l */
     bool wide;
 } att_shape;
+
+/* Keys of a split: the same for every row and every number of threads, so that results are. HF2Q_TQ_NWG asks for so
+ * many of them over a TurboQuant cache. */
+static uint64_t att_split_keys(const mlxn_view *args, const mlxn_attention_params *p, uint64_t visible) {
+    uint64_t groups = cpu_tq_groups();
+    bool rotated = mlxn_kv_type_rotated(mlxn_kv_resolve(p->k_type, args[ATT_K].dtype));
+    if (!rotated || groups == 0) return ATT_SPLIT;
+    uint64_t keys = (visible + groups - 1) / groups;
+    return (keys + ATT_KEYS - 1) / ATT_KEYS * ATT_KEYS;
+}
 
 static att_shape att_shape_of(const mlxn_view *args, const mlxn_attention_params *p, uint32_t n_threads) {
     const mlxn_view *q = &args[ATT_Q], *k = &args[ATT_K];
@@ -47,11 +58,12 @@ static att_shape att_shape_of(const mlxn_view *args, const mlxn_attention_params
     s.block = mlxn_min_u64(mlxn_max_u64(ATT_TARGET_ROWS / s.group, 1), 64);
     s.blocks = (s.rows + s.block - 1) / s.block;
     s.max_rows = (mlxn_min_u64(s.block, s.rows) * s.group + ATT_ROWS - 1) / ATT_ROWS * ATT_ROWS;
-    s.splits = (s.visible + s.block + ATT_SPLIT - 2) / ATT_SPLIT + 1;
+    s.split = att_split_keys(args, p, s.visible);
+    s.splits = (s.visible + s.block + s.split - 2) / s.split + 1;
     s.partial = s.dp + 16;
     /* Splits are too few to gain from, too costly to keep, or not needed to occupy the threads. */
     uint64_t floats;
-    s.wide = s.visible <= ATT_SPLIT || s.blocks * s.kv_heads >= 4 * (uint64_t)n_threads ||
+    s.wide = s.visible <= s.split || s.blocks * s.kv_heads >= 4 * (uint64_t)n_threads ||
              !mlxn_mul_u64(s.rows * s.heads * s.splits, s.partial, &floats) || floats > ATT_PARTIAL_LIMIT / 4;
     return s;
 }
@@ -316,8 +328,8 @@ static void att_split(const att_work *w, const att_run *r, uint64_t hk, uint64_t
     memset(x->l, 0, rows * 16 * 4);
     for (uint64_t i = 0; i < rows; i++) x->m[i] = -FLT_MAX;
     att_range sees = att_run_sees(s, r);
-    uint64_t low = mlxn_max_u64(split * ATT_SPLIT, sees.first);
-    uint64_t high = mlxn_min_u64((split + 1) * ATT_SPLIT, sees.end);
+    uint64_t low = mlxn_max_u64(split * s->split, sees.first);
+    uint64_t high = mlxn_min_u64((split + 1) * s->split, sees.end);
     for (uint64_t base = low / ATT_KEYS * ATT_KEYS; base < high; base += ATT_KEYS) {
         uint64_t begin = low > base ? low - base : 0, end = mlxn_min_u64(high - base, ATT_KEYS);
         uint64_t slot = base % s->slots;
@@ -394,7 +406,7 @@ static void att_wide(cpu_run *run, const att_work *w) {
             att_range sees = att_run_sees(s, &r);
             att_pack_queries(w, &r, hk);
             for (uint64_t i = 0; i < rows; i++) att_clear(s, x->total + i * s->partial);
-            for (uint64_t split = sees.first / ATT_SPLIT; split * ATT_SPLIT < sees.end; split++) {
+            for (uint64_t split = sees.first / s->split; split * s->split < sees.end; split++) {
                 att_split(w, &r, hk, split);
                 for (uint64_t i = 0; i < rows; i++)
                     att_merge(s, x->total + i * s->partial, x->o + i * s->dp, x->m[i],
@@ -420,9 +432,9 @@ static void att_narrow_splits(cpu_run *run, const att_work *w) {
         uint64_t from, count;
         for (;;) {
             att_range sees = att_run_sees(s, &r);
-            from = sees.first / ATT_SPLIT;
+            from = sees.first / s->split;
             bool empty = r.sequence >= s->sequences || sees.first >= sees.end;
-            count = empty ? 0 : ((sees.end - 1) / ATT_SPLIT - from + 1) * s->kv_heads;
+            count = empty ? 0 : ((sees.end - 1) / s->split - from + 1) * s->kv_heads;
             if (chunk - passed < count) break;
             if (r.t + r.n == s->rows) return; /* no more work than this */
             passed += count;
@@ -449,7 +461,7 @@ static void att_narrow_merge(cpu_run *run, const att_work *w) {
         bool exists = att_u32(&w->args[ATT_SEQUENCES], t) < s->sequences && sees.first < sees.end;
         for (uint64_t h = 0; h < s->heads; h++) {
             att_clear(s, total);
-            for (uint64_t split = sees.first / ATT_SPLIT; exists && split * ATT_SPLIT < sees.end; split++) {
+            for (uint64_t split = sees.first / s->split; exists && split * s->split < sees.end; split++) {
                 const float *p = att_partial(s, run->shared, t, h, split);
                 att_merge(s, total, p, p[s->dp], p[s->dp + 1]);
             }
