@@ -51,7 +51,7 @@ typedef struct mlxn_range {
 /* Zero every field that you do not set. */
 typedef struct mlxn_graph_desc {
     uint32_t struct_size;
-    /* Pairs of operations become one where the table of rules (docs/FUSION.md) has a row for them and nobody can see
+    /* Pairs of operations become one where the table of rules (docs/GRAPHS.md) has a row for them and nobody can see
      * the difference: the intermediate is written by the first and read by the second only, nothing between the two
      * touches it or writes an input of the first, and afterwards it is a temporary, overwritten before it is read, or
      * declared dead. */
@@ -87,6 +87,7 @@ typedef struct mlxn_graph_info {
     uint64_t moved;           /* positions of the order of capture that hold another node now */
     uint64_t temporary_bytes; /* of the one allocation */
     uint64_t temporary_sum;   /* what the temporaries in use would take apart, each rounded up to 64 bytes */
+    uint64_t patches;         /* that were applied since the graph was made */
 } mlxn_graph_info;
 /* Sets out->struct_size bytes at most; set it first. Errors: ARGUMENT. */
 MLXN_API mlxn_status mlxn_graph_get_info(const mlxn_graph *graph, mlxn_graph_info *out);

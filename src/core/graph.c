@@ -233,6 +233,7 @@ mlxn_status mlxn_graph_get_info(const mlxn_graph *graph, mlxn_graph_info *out) {
                             .barriers = graph->instance->barriers,
                             .groups = source->groups,
                             .fusions = source->fusions,
+                            .patches = graph->patches,
                             .moved = source->moved,
                             .temporary_bytes = source->temporary_bytes,
                             .temporary_sum = source->temporary_sum};

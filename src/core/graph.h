@@ -46,6 +46,7 @@ typedef struct mlxn_graph_source {
 struct mlxn_graph {
     mlxn_device *device;
     mlxn_graph_instance *instance;
+    uint64_t patches;      /* that were applied */
     mlxn_level_map levels; /* memory of derivations */
 };
 

@@ -136,7 +136,9 @@ static void forget_temporary(mlxn_graph_source *source, uint64_t node, uint32_t 
 }
 
 /* The node was changed; `moved`: it touches other bytes than before. */
-static void changed(mlxn_graph_instance *instance, uint64_t node, bool moved) {
+static void changed(mlxn_graph *graph, uint64_t node, bool moved) {
+    mlxn_graph_instance *instance = graph->instance;
+    graph->patches++;
     mlxn_graph_source *source = instance->source;
     if (moved) source->stale_order = source->stale_keep = true;
     if (source->stale_order) return;
@@ -202,7 +204,7 @@ static mlxn_status commit(mlxn_graph *graph, uint64_t node, const mlxn_stack_dis
     memcpy(d->bindings, c->bindings, d->n_args * sizeof *d->bindings);
     memcpy(d->weights, c->weights, d->n_args * sizeof *d->weights);
     memcpy(d->params, c->params, d->op->params_size);
-    changed(graph->instance, node, moved);
+    changed(graph, node, moved);
     return mlxn_succeed(error);
 }
 
@@ -277,7 +279,7 @@ static mlxn_status commit_move(mlxn_graph *graph, uint64_t node, const mlxn_node
     graph->instance->source->nodes[node] = *next;
     if (moved)
         for (uint32_t arg = 0; arg < 2; arg++) forget_temporary(graph->instance->source, node, arg);
-    changed(graph->instance, node, moved);
+    changed(graph, node, moved);
     return mlxn_succeed(error);
 }
 
@@ -388,7 +390,7 @@ mlxn_status mlxn_graph_set_kernel_buffer(mlxn_graph *graph, uint64_t node, uint3
     b->memory = next;
     b->address = buffer->host ? buffer->host + offset : NULL;
     b->bytes = end - offset;
-    changed(graph->instance, node, moved);
+    changed(graph, node, moved);
     return mlxn_succeed(error);
 }
 
@@ -409,6 +411,6 @@ mlxn_status mlxn_graph_set_kernel_bytes(mlxn_graph *graph, uint64_t node, uint32
     status = own(graph, error);
     if (status) return status;
     memcpy(graph->instance->source->nodes[node].u.kernel->bindings[index].address, data, bytes);
-    changed(graph->instance, node, false);
+    changed(graph, node, false);
     return mlxn_succeed(error);
 }

@@ -102,22 +102,20 @@ static void test_bits(const char *path, mlxn_model *model, const mlxn_model_info
     free(want);
 }
 
-static void test_costs(const char *path, mlxn_device *device, mlxn_model *model, const mlxn_model_info *info) {
+static void test_costs(const char *path, mlxn_model *model, const mlxn_model_info *info) {
     mlxn_context *c = make(model, 0);
-    mlxn_counters before, after;
     for (uint32_t i = 0; i < WARM; i++) decode(c, &(mlxn_batch_row){token_at(info, i), 0, true}, 1);
-    mlxn_device_counters(device, &before);
     uint64_t library = mlxn_alloc_count(), process = allocated();
     for (uint32_t i = 0; i < MEASURED; i++) decode(c, &(mlxn_batch_row){token_at(info, i), 0, true}, 1);
     library = mlxn_alloc_count() - library;
     process = allocated() - process;
-    mlxn_device_counters(device, &after);
-    uint64_t patches = after.graph_patch_count - before.graph_patch_count;
+    mlxn_graph_info graph = {.struct_size = sizeof graph};
+    CHECK(c->graphs[0][1] && !mlxn_graph_get_info(c->graphs[0][1], &graph), "%s: tokens launch no graph", path);
     CHECK(library == 0, "%s: %d allocations of the library in %d tokens", path, (int)library, MEASURED);
     CHECK(process == 0, "%s: %d allocations of the process in %d tokens", path, (int)process, MEASURED);
-    CHECK(patches == 0, "%s: %d patches in %d tokens", path, (int)patches, MEASURED);
+    CHECK(graph.patches == 0, "%s: %d patches in %d tokens", path, (int)graph.patches, MEASURED);
     printf("%s: %d tokens: %d allocations of the library, %d of the %s, %d patches\n", path, MEASURED, (int)library,
-           (int)process, COUNTS_MALLOC ? "process" : "library again", (int)patches);
+           (int)process, COUNTS_MALLOC ? "process" : "library again", (int)graph.patches);
     mlxn_context_destroy(c);
 }
 
@@ -135,7 +133,7 @@ int main(int argc, char **argv) {
             if (model) {
                 mlxn_model_get_info(model, &info);
                 test_bits(argv[i], model, &info, fast ? "fast" : "f32");
-                test_costs(argv[i], device, model, &info);
+                test_costs(argv[i], model, &info);
             }
             mlxn_model_release(&model);
             mlxn_device_release(&device);

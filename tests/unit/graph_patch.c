@@ -112,6 +112,9 @@ static void test_copy_on_write(void) {
         OK(mlxn_encoder_copy(e, y, 0, results[i], 0, 4 * N));
         OK(mlxn_encoder_commit(e, NULL, &error));
     }
+    mlxn_graph_info info = {.struct_size = sizeof info};
+    OK(mlxn_graph_get_info(graph, &info));
+    CHECK(info.patches == LAUNCHES + 1, "%d patches were counted, want %d", (int)info.patches, LAUNCHES + 1);
     mlxn_graph_destroy(graph); /* and so does a graph that is gone */
     mlxn_buffer_release(&x2);
     mlxn_timeline_signal(gate, 1);
@@ -233,6 +236,9 @@ static void test_errors(void) {
     for (int i = 0; i < 64; i++) out[i] = -5;
     launch(e, graph);
     CHECK(out[16] == -5 && out[15] == want[15], "two rows are left");
+    mlxn_graph_info info = {.struct_size = sizeof info};
+    OK(mlxn_graph_get_info(graph, &info));
+    CHECK(info.patches == 1, "%d patches were counted, one was applied", (int)info.patches);
     mlxn_graph_destroy(graph);
     mlxn_encoder_destroy(e);
     mlxn_buffer_release(&x);
