@@ -79,7 +79,9 @@ static void test_fence(bool give_up) {
 
 /* ---- a kernel that does not return ---- */
 
-static _Atomic bool held, entered;
+static _Atomic bool held, entered, returned;
+
+static void give_back(void *user, void *memory, uint64_t bytes) { atomic_store(&returned, true); }
 
 static void hold(const mlxn_kernel_group *g) {
     float *x = g->slots[0];
@@ -109,7 +111,7 @@ static void test_kernel(void) {
     float memory[4] = {0};
     mlxn_buffer *wrapped = NULL;
     mlxn_error error;
-    OK(mlxn_buffer_wrap(device, memory, sizeof memory, NULL, NULL, &wrapped, NULL));
+    OK(mlxn_buffer_wrap(device, memory, sizeof memory, give_back, NULL, &wrapped, NULL));
     atomic_store(&held, true);
     atomic_store(&entered, false);
     OK(mlxn_session_create(device, &s, NULL));
@@ -136,7 +138,7 @@ static void test_kernel(void) {
     mlxn_device_release(&device);
     atomic_store(&held, false);
     CHECK(all_gone(blocks), "%d blocks are left", (int)(mlxn_alloc_live() - blocks));
-    CHECK(memory[0] == 42, "the stage ended as it was recorded: %g", memory[0]);
+    CHECK(atomic_load(&returned) && memory[0] == 42, "the stage ended as it was recorded: %g", memory[0]);
 }
 
 /* One that waits when it is destroyed: the wait ends with the stage. */
