@@ -219,6 +219,193 @@ MLXN_API mlxn_status mlxn_compute_g_beta(mlxn_encoder *encoder, mlxn_tensor a, m
  * unrounded x. */
 MLXN_API mlxn_status mlxn_tri_solve(mlxn_encoder *encoder, mlxn_tensor l, mlxn_tensor b, mlxn_tensor x);
 
+/* out = fn(x), elementwise, fn of mlxn_unary_fn. Same dims and dtype (f32, f16, bf16; computed in f32, rounded once).
+ * out may be x. */
+MLXN_API mlxn_status mlxn_unary(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out,
+                                const mlxn_unary_params *params);
+
+/* dx = dy * fn'(x), the gradient of unary with the same parameters; 0 for sign, step and the roundings. Same dims and
+ * dtype (f32, f16, bf16). dx may be x or dy. */
+MLXN_API mlxn_status mlxn_unary_backward(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor dy, mlxn_tensor dx,
+                                         const mlxn_unary_params *params);
+
+/* out = fn(a, b), elementwise, fn of mlxn_binary_fn. Dims of a and b are matched from the last one on and repeated
+ * where they are missing or 1. One dtype (f32, f16, bf16; computed in f32, rounded once). out may be the one that has
+ * all of its dims. */
+MLXN_API mlxn_status mlxn_binary(mlxn_encoder *encoder, mlxn_tensor a, mlxn_tensor b, mlxn_tensor out,
+                                 const mlxn_binary_params *params);
+
+/* out = 1 where fn(a, b) holds, else 0; fn of mlxn_compare_fn. Dims as in binary; a and b of one dtype (f32, f16,
+ * bf16, u8), out u8. Comparisons with NaN do not hold, but for "not equal". */
+MLXN_API mlxn_status mlxn_compare(mlxn_encoder *encoder, mlxn_tensor a, mlxn_tensor b, mlxn_tensor out,
+                                  const mlxn_compare_params *params);
+
+/* out = a where condition is not 0, else b, bit for bit. condition: u8; a, b, out: one dtype (any). Dims as in
+ * binary. out may be a or b. */
+MLXN_API mlxn_status mlxn_where(mlxn_encoder *encoder, mlxn_tensor condition, mlxn_tensor a, mlxn_tensor b,
+                                mlxn_tensor out);
+
+/* out = fn(gate) * up, fn of mlxn_glu_fn. Same dims and dtype (f32, f16, bf16); halves of one tensor are views of it.
+ * out may be gate or up. */
+MLXN_API mlxn_status mlxn_glu(mlxn_encoder *encoder, mlxn_tensor gate, mlxn_tensor up, mlxn_tensor out,
+                              const mlxn_glu_params *params);
+
+/* out = value, everywhere. out: any dtype, any strides. */
+MLXN_API mlxn_status mlxn_fill_value(mlxn_encoder *encoder, mlxn_tensor out, const mlxn_fill_value_params *params);
+
+/* out[r] = the lowest index of the smallest element of x[r, :]; rules of argmax. */
+MLXN_API mlxn_status mlxn_argmin(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out);
+
+/* out = fn of the elements of the last axes of x, fn of mlxn_reduce_fn; other axes by a view that has them last. x:
+ * f32, f16, bf16; out: f32 or the dtype of x, the dims of x that stay, or [1]. Sums are taken in f32 or better. */
+MLXN_API mlxn_status mlxn_reduce(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out,
+                                 const mlxn_reduce_params *params);
+
+/* out[.., j] = fn of x[.., 0 to j], fn of mlxn_scan_fn, along the last axis, of any length. Same dims and dtype (f32,
+ * f16, bf16); the running value is a double. out may be x. */
+MLXN_API mlxn_status mlxn_scan(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out, const mlxn_scan_params *params);
+
+/* out[.., j] = the index of the j-th element of x[.., :] in rising or falling order, stable: equal elements keep
+ * their order, NaN comes last either way. x: f32, f16, bf16, rows of any length; out: u32, same dims. */
+MLXN_API mlxn_status mlxn_argsort(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out,
+                                  const mlxn_argsort_params *params);
+
+/* out = the elements of each row of x in the order of argsort. Same dims and dtype (f32, f16, bf16). */
+MLXN_API mlxn_status mlxn_sort(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out,
+                               const mlxn_argsort_params *params);
+
+/* The k largest elements of each row, largest first, equal ones by rising index, NaN last. x: [R, N] f32, f16, bf16;
+ * indices: [R, k] u32, k <= N; values: optional, [R, k], dtype of x. */
+MLXN_API mlxn_status mlxn_top_k(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor indices, mlxn_tensor values);
+
+/* out = e^(v - max) / sum over the last axis, v = scale * x + mask, or its logarithm. x, out: same dims and dtype
+ * (f32, f16, bf16; computed in f32, rounded once); mask: optional, any of these dtypes, dims matched from the last
+ * one on, repeated where missing or 1. Rows of -infinity alone give 0 (-infinity). out may be x. */
+MLXN_API mlxn_status mlxn_softmax(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor mask, mlxn_tensor out,
+                                  const mlxn_softmax_params *params);
+
+/* dx = y * (dy - sum(y * dy)) over the last axis, y the result of softmax. Same dims and dtype (f32, f16, bf16). dx
+ * may be y or dy. */
+MLXN_API mlxn_status mlxn_softmax_backward(mlxn_encoder *encoder, mlxn_tensor y, mlxn_tensor dy, mlxn_tensor dx);
+
+/* token[r] = the first i with p[0] + .. + p[i] > uniform[r], p = softmax(logits[r, :] / temp), the last token with a
+ * probability if rounding leaves none; logprob[r] = ln p[token[r]]. NaN has probability 0; a row without a number
+ * above -infinity gives token 0 and -infinity. logits: [R, N] f32; uniform: [R] f32, from 0 to less than 1; token:
+ * [R] u32; logprob: [R] f32. */
+MLXN_API mlxn_status mlxn_softmax_sample(mlxn_encoder *encoder, mlxn_tensor logits, mlxn_tensor uniform,
+                                         mlxn_tensor token, mlxn_tensor logprob,
+                                         const mlxn_softmax_sample_params *params);
+
+/* out[index[i], :] = x[i, :]; of equal indices the last one counts, rows beyond the end of out are left out. x: [n,
+ * D]; index: [n] u32; out: [rows, D], dtype of x (f32, f16, bf16); other rows stay as they are. */
+MLXN_API mlxn_status mlxn_scatter(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor index, mlxn_tensor out);
+
+/* out[index[i], :] += x[i, :] for all i, in rising order, in f32, rounded once; rules of scatter. The gradient of
+ * gather and embedding. */
+MLXN_API mlxn_status mlxn_scatter_add(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor index, mlxn_tensor out);
+
+/* out[r, j] = x[r, min(index[r, j], N - 1)]. x: [R, N], any dtype; index: [R, M] u32; out: [R, M]. */
+MLXN_API mlxn_status mlxn_take_along(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor index, mlxn_tensor out);
+
+/* out[p, c] = table[code, c], code the c-th four bits of row p, the low ones of a byte first. packed: [P, D/2] u8;
+ * table: [16, D] f32; out: [P, D] f32. */
+MLXN_API mlxn_status mlxn_gather_nibble(mlxn_encoder *encoder, mlxn_tensor packed, mlxn_tensor table,
+                                        mlxn_tensor out);
+
+/* out[t, j, :] = x[t, j, :] + bias[min(ids[t, j], E - 1), :]. x, out: [T, K, D]; bias: [E, D], one dtype (f32, f16,
+ * bf16); ids: [T, K] u32. out may be x. */
+MLXN_API mlxn_status mlxn_add_id(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor bias, mlxn_tensor ids,
+                                 mlxn_tensor out);
+
+/* dx = r (dy w - x s r^2 / D), s = sum(dy w x) over the row and r = 1 / sqrt(mean(x^2) + eps), of reduce with
+ * RMS_INV. x, dy, dx: [R, D], one dtype (f32, f16, bf16); w: optional [D] f32; r: [R] f32. dx may be x or dy. */
+MLXN_API mlxn_status mlxn_rms_norm_backward_dx(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor dy,
+                                               mlxn_tensor r, mlxn_tensor dx);
+
+/* dw[i] = sum over the rows of dy[r, i] x[r, i] r[r]. x, dy: [R, D], one dtype (f32, f16, bf16); r: [R] f32, as in
+ * rms_norm_backward_dx; dw: [D] f32. */
+MLXN_API mlxn_status mlxn_rms_norm_backward_dw(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor dy, mlxn_tensor r,
+                                               mlxn_tensor dw);
+
+/* out = x encoded in a format and decoded again, row by row, bit for bit as mlxn_quantize_row and
+ * mlxn_dequantize_row. x, out: f32, the last dim a multiple of the block. UNSUPPORTED at execution for formats
+ * without an encoder. out may be x. */
+MLXN_API mlxn_status mlxn_qdq(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out, const mlxn_qdq_params *params);
+
+/* out[i] = start + i step, computed in double. out: [n], any dtype. */
+MLXN_API mlxn_status mlxn_arange(mlxn_encoder *encoder, mlxn_tensor out, const mlxn_arange_params *params);
+
+/* out with x at the index `before`, and around it a value, the nearest element, x mirrored or x repeated
+ * (mlxn_pad_mode); axes of x may be read backwards. Same rank and dtype (any). WRAP rotates where out has the dims of
+ * x: out[i] = x[(i - before) mod n]. */
+MLXN_API mlxn_status mlxn_pad(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out, const mlxn_pad_params *params);
+
+/* out = x, but value above (upper: below) the diagonal j = i + diagonal of the last two axes. Same dims and dtype
+ * (f32, f16, bf16). -infinity makes a causal mask, 0 a triangle. out may be x. */
+MLXN_API mlxn_status mlxn_diag_mask(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out,
+                                    const mlxn_diag_mask_params *params);
+
+/* out[n, :] = cos(t[n] f), sin(t[n] f), f[j] = max_period^(-j / half), half = D / 2; 0 in an odd last place. Angles
+ * in double. t: [N] f32; out: [N, D] f32. */
+MLXN_API mlxn_status mlxn_timestep_embedding(mlxn_encoder *encoder, mlxn_tensor t, mlxn_tensor out,
+                                             const mlxn_timestep_embedding_params *params);
+
+/* loss[r] = ln sum e^logits[r, :] - logits[r, targets[r]]; 0 where targets[r] is past the end. logits: [R, N] f32,
+ * f16, bf16; targets: [R] u32; loss: [R] f32. */
+MLXN_API mlxn_status mlxn_cross_entropy(mlxn_encoder *encoder, mlxn_tensor logits, mlxn_tensor targets,
+                                        mlxn_tensor loss);
+
+/* dx[r, i] = dloss[r] (softmax(logits[r, :])[i] - (i == targets[r])); 0 where targets[r] is past the end. Shapes of
+ * cross_entropy; dx: dims and dtype of logits. dx may be logits. */
+MLXN_API mlxn_status mlxn_cross_entropy_backward(mlxn_encoder *encoder, mlxn_tensor logits, mlxn_tensor targets,
+                                                 mlxn_tensor dloss, mlxn_tensor dx);
+
+/* dgate = dy up fn'(gate), dup = dy fn(gate), the gradients of glu with the same parameters. Same dims and dtype
+ * (f32, f16, bf16). */
+MLXN_API mlxn_status mlxn_glu_backward(mlxn_encoder *encoder, mlxn_tensor gate, mlxn_tensor up, mlxn_tensor dy,
+                                       mlxn_tensor dgate, mlxn_tensor dup, const mlxn_glu_params *params);
+
+/* One step of AdamW (Loshchilov & Hutter 2019): m = beta1 m + (1 - beta1) grad, v = beta2 v + (1 - beta2) grad^2,
+ * param -= lr weight_decay param, param -= lr (m / correction1) / (sqrt(v / correction2) + eps). f32, same dims; each
+ * element in double, rounded once. */
+MLXN_API mlxn_status mlxn_adamw(mlxn_encoder *encoder, mlxn_tensor grad, mlxn_tensor m, mlxn_tensor v,
+                                mlxn_tensor param, const mlxn_adamw_params *params);
+
+/* One step of gradient descent: g = grad + weight_decay param; with a velocity: velocity = momentum velocity + g, and
+ * g = velocity, or g + momentum velocity (Nesterov); param -= lr g. f32, same dims; velocity: optional without
+ * momentum. */
+MLXN_API mlxn_status mlxn_sgd(mlxn_encoder *encoder, mlxn_tensor grad, mlxn_tensor velocity, mlxn_tensor param,
+                              const mlxn_sgd_params *params);
+
+/* Products with matrices chosen per token: with slot s = t * k + j, out[s, n] = sum_c x[row, c] * w[ids[t, j]][n, c]
+ * + bias[ids[t, j], n], where row is t if x has T rows, and s if it has T * k. A slot whose id names no matrix gives
+ * zeros. x: [T or T * k, K] f32/f16/bf16; w: stack of E weights [N, K]; ids: [T, k] or [T] u32; bias: optional [E, N]
+ * f32; out: [T * k, N] f32. Slots are sorted by matrix, so that each is read once. Precision as in matmul. */
+MLXN_API mlxn_status mlxn_matmul_id(mlxn_encoder *encoder, mlxn_tensor x, mlxn_weight *w, mlxn_tensor ids,
+                                    mlxn_tensor bias, mlxn_tensor out);
+
+/* out[..., m, n] = sum_k a[..., m, k] * b[..., n, k]: rows of both, like matmul with a tensor for a weight; for a b
+ * of [K, N] pass its transposed view. a: [..., M, K], b: [..., N, K], out: [..., M, N], each f32/f16/bf16 and of the
+ * same rank, 2 to 4. A leading dim of b divides that of a: each of its matrices serves that many of a's in a row.
+ * Sums are binary32; the result is rounded once. With dy the gradient of out, da = dense_matmul(dy, b transposed) and
+ * db = dense_matmul(dy transposed, a transposed). */
+MLXN_API mlxn_status mlxn_dense_matmul(mlxn_encoder *encoder, mlxn_tensor a, mlxn_tensor b, mlxn_tensor out);
+
+/* The K experts of each token, the best first, the lowest index of equals, and their weights. logits: [T, E] f32, f16
+ * or bf16; ids: [T, K] u32; weights: [T, K] f32. Scores: softmax over all experts, softmax over the selected ones, or
+ * sigmoid. Selected are the largest of score + bias (bias: optional [E] f32), without bias of the logits; with
+ * params.groups only within the best groups. Weights are the scores, divided by their sum where params.normalize says
+ * so (a sum up to 1e-9 is left), times scale (optional [E] f32) before or after that, times params.factor. */
+MLXN_API mlxn_status mlxn_moe_route(mlxn_encoder *encoder, mlxn_tensor logits, mlxn_tensor bias, mlxn_tensor scale,
+                                    mlxn_tensor ids, mlxn_tensor weights, const mlxn_moe_route_params *params);
+
+/* out[t] = sum over j, in ascending order, of experts[t, j] * weights[t, j] + sigmoid(gate[t]) * shared[t] +
+ * residual[t]. experts: [T, K, D] f32, f16 or bf16; weights: [T, K] f32; out: [T, D] f32, f16 or bf16; shared,
+ * residual: optional, as out; gate: optional [T] f32, raw (without it shared counts as it is). Sums are f32. out may
+ * be residual. */
+MLXN_API mlxn_status mlxn_moe_sum(mlxn_encoder *encoder, mlxn_tensor experts, mlxn_tensor weights, mlxn_tensor shared,
+                                  mlxn_tensor gate, mlxn_tensor residual, mlxn_tensor out);
+
 /* The generic form that all of the above end in: `args` in the order of the operation's argument table
  * (`mlxn ops --json`), `params` of exactly `params_size` bytes (NULL and 0 if the operation has none). */
 typedef struct mlxn_arg {

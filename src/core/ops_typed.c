@@ -217,3 +217,205 @@ mlxn_status mlxn_tri_solve(mlxn_encoder *encoder, mlxn_tensor l, mlxn_tensor b, 
     const mlxn_arg args[] = {arg(&l), arg(&b), arg(&x)};
     return mlxn_encode(encoder, MLXN_OP_tri_solve, args, 3, NULL, 0);
 }
+
+mlxn_status mlxn_unary(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out, const mlxn_unary_params *params) {
+    const mlxn_arg args[] = {arg(&x), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_unary, args, 2, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_unary_backward(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor dy, mlxn_tensor dx,
+                                const mlxn_unary_params *params) {
+    const mlxn_arg args[] = {arg(&x), arg(&dy), arg(&dx)};
+    return mlxn_encode(encoder, MLXN_OP_unary_backward, args, 3, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_binary(mlxn_encoder *encoder, mlxn_tensor a, mlxn_tensor b, mlxn_tensor out,
+                        const mlxn_binary_params *params) {
+    const mlxn_arg args[] = {arg(&a), arg(&b), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_binary, args, 3, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_compare(mlxn_encoder *encoder, mlxn_tensor a, mlxn_tensor b, mlxn_tensor out,
+                         const mlxn_compare_params *params) {
+    const mlxn_arg args[] = {arg(&a), arg(&b), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_compare, args, 3, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_where(mlxn_encoder *encoder, mlxn_tensor condition, mlxn_tensor a, mlxn_tensor b, mlxn_tensor out) {
+    const mlxn_arg args[] = {arg(&condition), arg(&a), arg(&b), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_where, args, 4, NULL, 0);
+}
+
+mlxn_status mlxn_glu(mlxn_encoder *encoder, mlxn_tensor gate, mlxn_tensor up, mlxn_tensor out,
+                     const mlxn_glu_params *params) {
+    const mlxn_arg args[] = {arg(&gate), arg(&up), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_glu, args, 3, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_fill_value(mlxn_encoder *encoder, mlxn_tensor out, const mlxn_fill_value_params *params) {
+    const mlxn_arg args[] = {arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_fill_value, args, 1, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_argmin(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out) {
+    const mlxn_arg args[] = {arg(&x), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_argmin, args, 2, NULL, 0);
+}
+
+mlxn_status mlxn_reduce(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out, const mlxn_reduce_params *params) {
+    const mlxn_arg args[] = {arg(&x), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_reduce, args, 2, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_scan(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out, const mlxn_scan_params *params) {
+    const mlxn_arg args[] = {arg(&x), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_scan, args, 2, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_argsort(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out, const mlxn_argsort_params *params) {
+    const mlxn_arg args[] = {arg(&x), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_argsort, args, 2, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_sort(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out, const mlxn_argsort_params *params) {
+    const mlxn_arg args[] = {arg(&x), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_sort, args, 2, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_top_k(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor indices, mlxn_tensor values) {
+    const mlxn_arg args[] = {arg(&x), arg(&indices), opt(&values)};
+    return mlxn_encode(encoder, MLXN_OP_top_k, args, 3, NULL, 0);
+}
+
+mlxn_status mlxn_softmax(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor mask, mlxn_tensor out,
+                         const mlxn_softmax_params *params) {
+    const mlxn_arg args[] = {arg(&x), opt(&mask), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_softmax, args, 3, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_softmax_backward(mlxn_encoder *encoder, mlxn_tensor y, mlxn_tensor dy, mlxn_tensor dx) {
+    const mlxn_arg args[] = {arg(&y), arg(&dy), arg(&dx)};
+    return mlxn_encode(encoder, MLXN_OP_softmax_backward, args, 3, NULL, 0);
+}
+
+mlxn_status mlxn_softmax_sample(mlxn_encoder *encoder, mlxn_tensor logits, mlxn_tensor uniform, mlxn_tensor token,
+                                mlxn_tensor logprob, const mlxn_softmax_sample_params *params) {
+    const mlxn_arg args[] = {arg(&logits), arg(&uniform), arg(&token), arg(&logprob)};
+    return mlxn_encode(encoder, MLXN_OP_softmax_sample, args, 4, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_scatter(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor index, mlxn_tensor out) {
+    const mlxn_arg args[] = {arg(&x), arg(&index), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_scatter, args, 3, NULL, 0);
+}
+
+mlxn_status mlxn_scatter_add(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor index, mlxn_tensor out) {
+    const mlxn_arg args[] = {arg(&x), arg(&index), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_scatter_add, args, 3, NULL, 0);
+}
+
+mlxn_status mlxn_take_along(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor index, mlxn_tensor out) {
+    const mlxn_arg args[] = {arg(&x), arg(&index), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_take_along, args, 3, NULL, 0);
+}
+
+mlxn_status mlxn_gather_nibble(mlxn_encoder *encoder, mlxn_tensor packed, mlxn_tensor table, mlxn_tensor out) {
+    const mlxn_arg args[] = {arg(&packed), arg(&table), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_gather_nibble, args, 3, NULL, 0);
+}
+
+mlxn_status mlxn_add_id(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor bias, mlxn_tensor ids, mlxn_tensor out) {
+    const mlxn_arg args[] = {arg(&x), arg(&bias), arg(&ids), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_add_id, args, 4, NULL, 0);
+}
+
+mlxn_status mlxn_rms_norm_backward_dx(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor dy,
+                                      mlxn_tensor r, mlxn_tensor dx) {
+    const mlxn_arg args[] = {arg(&x), opt(&w), arg(&dy), arg(&r), arg(&dx)};
+    return mlxn_encode(encoder, MLXN_OP_rms_norm_backward_dx, args, 5, NULL, 0);
+}
+
+mlxn_status mlxn_rms_norm_backward_dw(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor dy, mlxn_tensor r,
+                                      mlxn_tensor dw) {
+    const mlxn_arg args[] = {arg(&x), arg(&dy), arg(&r), arg(&dw)};
+    return mlxn_encode(encoder, MLXN_OP_rms_norm_backward_dw, args, 4, NULL, 0);
+}
+
+mlxn_status mlxn_qdq(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out, const mlxn_qdq_params *params) {
+    const mlxn_arg args[] = {arg(&x), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_qdq, args, 2, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_arange(mlxn_encoder *encoder, mlxn_tensor out, const mlxn_arange_params *params) {
+    const mlxn_arg args[] = {arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_arange, args, 1, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_pad(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out, const mlxn_pad_params *params) {
+    const mlxn_arg args[] = {arg(&x), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_pad, args, 2, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_diag_mask(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out,
+                           const mlxn_diag_mask_params *params) {
+    const mlxn_arg args[] = {arg(&x), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_diag_mask, args, 2, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_timestep_embedding(mlxn_encoder *encoder, mlxn_tensor t, mlxn_tensor out,
+                                    const mlxn_timestep_embedding_params *params) {
+    const mlxn_arg args[] = {arg(&t), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_timestep_embedding, args, 2, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_cross_entropy(mlxn_encoder *encoder, mlxn_tensor logits, mlxn_tensor targets, mlxn_tensor loss) {
+    const mlxn_arg args[] = {arg(&logits), arg(&targets), arg(&loss)};
+    return mlxn_encode(encoder, MLXN_OP_cross_entropy, args, 3, NULL, 0);
+}
+
+mlxn_status mlxn_cross_entropy_backward(mlxn_encoder *encoder, mlxn_tensor logits, mlxn_tensor targets,
+                                        mlxn_tensor dloss, mlxn_tensor dx) {
+    const mlxn_arg args[] = {arg(&logits), arg(&targets), arg(&dloss), arg(&dx)};
+    return mlxn_encode(encoder, MLXN_OP_cross_entropy_backward, args, 4, NULL, 0);
+}
+
+mlxn_status mlxn_glu_backward(mlxn_encoder *encoder, mlxn_tensor gate, mlxn_tensor up, mlxn_tensor dy,
+                              mlxn_tensor dgate, mlxn_tensor dup, const mlxn_glu_params *params) {
+    const mlxn_arg args[] = {arg(&gate), arg(&up), arg(&dy), arg(&dgate), arg(&dup)};
+    return mlxn_encode(encoder, MLXN_OP_glu_backward, args, 5, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_adamw(mlxn_encoder *encoder, mlxn_tensor grad, mlxn_tensor m, mlxn_tensor v, mlxn_tensor param,
+                       const mlxn_adamw_params *params) {
+    const mlxn_arg args[] = {arg(&grad), arg(&m), arg(&v), arg(&param)};
+    return mlxn_encode(encoder, MLXN_OP_adamw, args, 4, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_sgd(mlxn_encoder *encoder, mlxn_tensor grad, mlxn_tensor velocity, mlxn_tensor param,
+                     const mlxn_sgd_params *params) {
+    const mlxn_arg args[] = {arg(&grad), opt(&velocity), arg(&param)};
+    return mlxn_encode(encoder, MLXN_OP_sgd, args, 3, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_matmul_id(mlxn_encoder *encoder, mlxn_tensor x, mlxn_weight *w, mlxn_tensor ids, mlxn_tensor bias,
+                           mlxn_tensor out) {
+    const mlxn_arg args[] = {arg(&x), weight(w), arg(&ids), opt(&bias), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_matmul_id, args, 5, NULL, 0);
+}
+
+mlxn_status mlxn_dense_matmul(mlxn_encoder *encoder, mlxn_tensor a, mlxn_tensor b, mlxn_tensor out) {
+    const mlxn_arg args[] = {arg(&a), arg(&b), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_dense_matmul, args, 3, NULL, 0);
+}
+
+mlxn_status mlxn_moe_route(mlxn_encoder *encoder, mlxn_tensor logits, mlxn_tensor bias, mlxn_tensor scale,
+                           mlxn_tensor ids, mlxn_tensor weights, const mlxn_moe_route_params *params) {
+    const mlxn_arg args[] = {arg(&logits), opt(&bias), opt(&scale), arg(&ids), arg(&weights)};
+    return mlxn_encode(encoder, MLXN_OP_moe_route, args, 5, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_moe_sum(mlxn_encoder *encoder, mlxn_tensor experts, mlxn_tensor weights, mlxn_tensor shared,
+                         mlxn_tensor gate, mlxn_tensor residual, mlxn_tensor out) {
+    const mlxn_arg args[] = {arg(&experts), arg(&weights), opt(&shared), opt(&gate), opt(&residual), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_moe_sum, args, 6, NULL, 0);
+}
