@@ -3,7 +3,7 @@
  *     cc graph.c $(pkg-config --cflags --libs mlxn) -o graph && ./graph
  *
  * y = silu(a) * b + c, recorded as three operations with temporaries between them. Instantiating fuses the first two,
- * lays the temporaries into one allocation and chooses the barriers; a launch then costs some nanoseconds per node. */
+ * lays the temporaries into one allocation and chooses the barriers; a launch then costs nanoseconds per node. */
 #include <mlxn/mlxn.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -95,7 +95,8 @@ typedef struct mlxn_op_def {
     bool (*make_case)(uint32_t i, struct mlxn_case *out);
     /* How far a kernel may be from ref: the largest absolute difference for every element (row-major) of output
      * argument `arg`, where args[] hold the inputs and ref's result; in-out arguments are as they were before.
-     * `fast`: the kernel serves only the fast precision. NULL: the results have the same bits (any NaN equals any NaN). Errors: MEMORY only. */
+     * `fast`: the kernel serves only the fast precision. NULL: the results have the same bits (any NaN equals any
+     * NaN). Errors: MEMORY only. */
     mlxn_status (*bound)(const mlxn_view *args, const void *params, bool fast, uint32_t arg, double *out);
     uint32_t inplace; /* bit set of input arguments that may be the same memory as the last output */
 } mlxn_op_def;
