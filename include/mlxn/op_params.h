@@ -327,4 +327,9 @@ typedef struct mlxn_sgd_params {
     uint32_t nesterov;
 } mlxn_sgd_params;
 
+typedef struct mlxn_attention_backward_params {
+    float scale;     /* > 0; multiplies q.k */
+    uint32_t causal; /* 1: row t of T sees the keys up to t + S - T */
+} mlxn_attention_backward_params;
+
 #endif

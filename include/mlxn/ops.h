@@ -320,6 +320,13 @@ MLXN_API mlxn_status mlxn_adamw(mlxn_encoder *encoder, mlxn_tensor grad, mlxn_te
 MLXN_API mlxn_status mlxn_sgd(mlxn_encoder *encoder, mlxn_tensor grad, mlxn_tensor velocity, mlxn_tensor param,
                               const mlxn_sgd_params *params);
 
+/* The gradients of out = softmax(scale q k' + mask) v for dout: dq, dk, dv. q, dq: [H, T, D]; k, dk: [Hk, S, D]; v,
+ * dv: [Hk, S, Dv]; dout: [H, T, Dv]; H a multiple of Hk, head h reads h / (H / Hk); mask: optional [T, S], added;
+ * causal: row t sees the keys up to t + S - T. f32. Rows that see nothing give 0. */
+MLXN_API mlxn_status mlxn_attention_backward(mlxn_encoder *encoder, mlxn_tensor q, mlxn_tensor k, mlxn_tensor v,
+                                             mlxn_tensor dout, mlxn_tensor mask, mlxn_tensor dq, mlxn_tensor dk,
+                                             mlxn_tensor dv, const mlxn_attention_backward_params *params);
+
 /* The generic form that all of the above end in: `args` in the order of the operation's argument table
  * (`mlxn ops --json`), `params` of exactly `params_size` bytes (NULL and 0 if the operation has none). */
 typedef struct mlxn_arg {

@@ -347,3 +347,10 @@ mlxn_status mlxn_sgd(mlxn_encoder *encoder, mlxn_tensor grad, mlxn_tensor veloci
     const mlxn_arg args[] = {arg(&grad), opt(&velocity), arg(&param)};
     return mlxn_encode(encoder, MLXN_OP_sgd, args, 3, params, params ? sizeof *params : 0);
 }
+
+mlxn_status mlxn_attention_backward(mlxn_encoder *encoder, mlxn_tensor q, mlxn_tensor k, mlxn_tensor v,
+                                    mlxn_tensor dout, mlxn_tensor mask, mlxn_tensor dq, mlxn_tensor dk,
+                                    mlxn_tensor dv, const mlxn_attention_backward_params *params) {
+    const mlxn_arg args[] = {arg(&q), arg(&k), arg(&v), arg(&dout), opt(&mask), arg(&dq), arg(&dk), arg(&dv)};
+    return mlxn_encode(encoder, MLXN_OP_attention_backward, args, 8, params, params ? sizeof *params : 0);
+}
