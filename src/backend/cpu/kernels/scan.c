@@ -40,6 +40,10 @@ static void scan_piece(const mlxn_scan_params *p, running *run, float *out, cons
     double a = run->value, s = run->sum;
     switch ((mlxn_scan_fn)p->fn) {
         case MLXN_SCAN_SUM:
+            if (!reverse && !exclusive) {
+                for (uint64_t i = 0; i < n; i++) out[i] = (float)(a += (double)in[i]);
+                break;
+            }
             SCAN_LOOP(a += v, a)
             break;
         case MLXN_SCAN_PROD:
