@@ -19,6 +19,13 @@ mlxn_case_arg mlxn_case_weight(mlxn_format format, uint64_t rows, uint64_t cols)
     return a;
 }
 
+mlxn_case_arg mlxn_case_spread(mlxn_case_arg a, uint32_t layout, uint32_t shift) {
+    if (layout == 1) a.shift = shift;
+    if (layout == 2) a.layout = shift % 2 ? MLXN_LAYOUT_GAPS : MLXN_LAYOUT_INNER;
+    if (layout == 3) a.layout = shift % 2 ? MLXN_LAYOUT_TRANSPOSED : MLXN_LAYOUT_GAPS;
+    return a;
+}
+
 mlxn_format mlxn_case_format(uint32_t i) {
     static const mlxn_format formats[MLXN_CASE_FORMATS] = {
         MLXN_FORMAT_F32,          MLXN_FORMAT_F16,          MLXN_FORMAT_BF16,         MLXN_FORMAT_Q4_0,

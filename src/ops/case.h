@@ -61,6 +61,8 @@ static inline uint32_t mlxn_case_digit(uint32_t *i, uint32_t n) {
     *i /= n;
     return digit;
 }
+/* The argument in another place: layout 1 off alignment, 2 and 3 with strides; odd and even `shift` differ in which. */
+mlxn_case_arg mlxn_case_spread(mlxn_case_arg a, uint32_t layout, uint32_t shift);
 /* Every weight format by number. */
 enum { MLXN_CASE_FORMATS = 26 };
 mlxn_format mlxn_case_format(uint32_t i);

@@ -172,13 +172,6 @@ static const struct {
 } shapes[] = {{2, {3, 576}}, {2, {7, 48}}, {3, {5, 9, 64}}, {1, {16}}, {2, {2, 8960}}, {3, {3, 2, 30}}, {2, {1, 2}}};
 enum { N_SHAPES = sizeof shapes / sizeof *shapes };
 
-static mlxn_case_arg spread(mlxn_case_arg a, uint32_t layout, uint32_t shift) {
-    if (layout == 1) a.shift = shift;
-    if (layout == 2) a.layout = shift % 2 ? MLXN_LAYOUT_GAPS : MLXN_LAYOUT_INNER;
-    if (layout == 3) a.layout = shift % 2 ? MLXN_LAYOUT_TRANSPOSED : MLXN_LAYOUT_GAPS;
-    return a;
-}
-
 static mlxn_case_arg row_arg(uint64_t d, mlxn_dtype dtype, double mean) {
     mlxn_case_arg a = mlxn_case_tensor(dtype, 1, &d);
     a.lo = mean;
@@ -211,14 +204,14 @@ static bool case_row_norm(uint32_t i, mlxn_case *out) {
     x.lo = s % 2 ? 0.25 : 0;
     x.hi = s == 2 ? 20 : 1;
     mlxn_dtype other = mlxn_case_float(dtype + layout);
-    out->args[RN_X] = spread(x, layout, 1);
-    out->args[RN_RESIDUAL] = out->args[RN_ADD] = spread(x, layout, 5);
-    out->args[RN_SUM] = spread(x, layout, 2);
-    out->args[RN_OUT] = spread(x, layout, 3);
-    out->args[RN_W] = spread(row_arg(d, other, forms[f].offset > 0 ? 0 : 1), layout, 2);
-    out->args[RN_BIAS] = spread(row_arg(d, other, 0), layout, 7);
+    out->args[RN_X] = mlxn_case_spread(x, layout, 1);
+    out->args[RN_RESIDUAL] = out->args[RN_ADD] = mlxn_case_spread(x, layout, 5);
+    out->args[RN_SUM] = mlxn_case_spread(x, layout, 2);
+    out->args[RN_OUT] = mlxn_case_spread(x, layout, 3);
+    out->args[RN_W] = mlxn_case_spread(row_arg(d, other, forms[f].offset > 0 ? 0 : 1), layout, 2);
+    out->args[RN_BIAS] = mlxn_case_spread(row_arg(d, other, 0), layout, 7);
     for (uint32_t a = RN_RESIDUAL; a <= RN_SUM; a++) out->args[a].present = forms[f].present >> a & 1;
-    mlxn_case_arg whole = spread(x, layout, 4);
+    mlxn_case_arg whole = mlxn_case_spread(x, layout, 4);
     out->args[RN_SCALE] = forms[f].scale == 3 ? whole : row_arg(forms[f].scale == 1 ? 1 : d, MLXN_F32, 0.5);
     out->args[RN_SCALE].present = forms[f].scale;
     mlxn_row_norm_params p = {forms[f].kind, s % 2 ? 1e-5f : 1e-6f, forms[f].offset, forms[f].groups};
@@ -346,12 +339,13 @@ static bool case_norm_multi(uint32_t i, mlxn_case *out) {
     memcpy(dims + 1, shapes[s].dims, sizeof shapes[s].dims);
     mlxn_case_arg x = mlxn_case_tensor(mlxn_case_float(dtype), shapes[s].rank, shapes[s].dims);
     mlxn_dtype other = mlxn_case_float(dtype + layout);
-    out->args[NM_X] = spread(x, layout, 1);
-    out->args[NM_RESIDUAL] = spread(x, layout, 2);
-    out->args[NM_SUM] = spread(x, layout, 3);
-    out->args[NM_POST_W] = spread(row_arg(d, other, 1), layout, 2);
-    out->args[NM_W] = spread(mlxn_case_tensor(other, 2, (uint64_t[]){n, d}), layout, 5);
-    out->args[NM_OUT] = spread(mlxn_case_tensor(mlxn_case_float(dtype), shapes[s].rank + 1, dims), layout, 7);
+    out->args[NM_X] = mlxn_case_spread(x, layout, 1);
+    out->args[NM_RESIDUAL] = mlxn_case_spread(x, layout, 2);
+    out->args[NM_SUM] = mlxn_case_spread(x, layout, 3);
+    out->args[NM_POST_W] = mlxn_case_spread(row_arg(d, other, 1), layout, 2);
+    out->args[NM_W] = mlxn_case_spread(mlxn_case_tensor(other, 2, (uint64_t[]){n, d}), layout, 5);
+    out->args[NM_OUT] =
+        mlxn_case_spread(mlxn_case_tensor(mlxn_case_float(dtype), shapes[s].rank + 1, dims), layout, 7);
     out->args[NM_RESIDUAL].present = out->args[NM_POST_W].present = form > 0;
     out->args[NM_SUM].present = form > 1;
     mlxn_norm_multi_params p = {1e-6f};
@@ -472,12 +466,12 @@ static bool case_moe_sum_norm(uint32_t i, mlxn_case *out) {
     if (i) return false;
     const uint64_t *n = sizes[s];
     mlxn_dtype type = mlxn_case_float(dtype), other = mlxn_case_float(dtype + layout);
-    out->args[MS_E] = spread(mlxn_case_tensor(type, 3, n), layout, 1);
-    out->args[MS_WEIGHTS] = spread(mlxn_case_tensor(MLXN_F32, 2, n), layout, 2);
-    out->args[MS_W] = spread(row_arg(n[2], other, 1), layout, 2);
-    out->args[MS_BASE] = spread(mlxn_case_tensor(type, 2, (uint64_t[]){n[0], n[2]}), layout, 3);
-    out->args[MS_BASE_W] = spread(row_arg(n[2], other, 1), layout, 6);
-    out->args[MS_OUT] = spread(mlxn_case_tensor(type, 2, (uint64_t[]){n[0], n[2]}), layout, 5);
+    out->args[MS_E] = mlxn_case_spread(mlxn_case_tensor(type, 3, n), layout, 1);
+    out->args[MS_WEIGHTS] = mlxn_case_spread(mlxn_case_tensor(MLXN_F32, 2, n), layout, 2);
+    out->args[MS_W] = mlxn_case_spread(row_arg(n[2], other, 1), layout, 2);
+    out->args[MS_BASE] = mlxn_case_spread(mlxn_case_tensor(type, 2, (uint64_t[]){n[0], n[2]}), layout, 3);
+    out->args[MS_BASE_W] = mlxn_case_spread(row_arg(n[2], other, 1), layout, 6);
+    out->args[MS_OUT] = mlxn_case_spread(mlxn_case_tensor(type, 2, (uint64_t[]){n[0], n[2]}), layout, 5);
     out->args[MS_W].present = form % 2;
     out->args[MS_BASE_W].present = form == 3;
     mlxn_moe_sum_norm_params p = {1e-6f, form / 2};
@@ -575,12 +569,12 @@ static bool case_norm_gate(uint32_t i, mlxn_case *out) {
     uint32_t layout = mlxn_case_digit(&i, 4);
     if (i) return false;
     mlxn_case_arg x = mlxn_case_tensor(mlxn_case_float(dtype), shapes[s].rank, shapes[s].dims);
-    out->args[NG_X] = spread(x, layout, 1);
+    out->args[NG_X] = mlxn_case_spread(x, layout, 1);
     out->args[NG_W] =
-        spread(row_arg(shapes[s].dims[shapes[s].rank - 1], mlxn_case_float(dtype + layout), 1), layout, 2);
-    out->args[NG_Z] = spread(x, layout, 3);
+        mlxn_case_spread(row_arg(shapes[s].dims[shapes[s].rank - 1], mlxn_case_float(dtype + layout), 1), layout, 2);
+    out->args[NG_Z] = mlxn_case_spread(x, layout, 3);
     out->args[NG_Z].hi = 4;
-    out->args[NG_OUT] = spread(x, layout, 6);
+    out->args[NG_OUT] = mlxn_case_spread(x, layout, 6);
     out->args[NG_W].present = form != 1;
     mlxn_norm_gate_params p = {1e-6f, form % 2, form / 2 ? 2 : 0};
     memcpy(out->params, &p, sizeof p);
@@ -687,10 +681,10 @@ static bool case_group_norm(uint32_t i, mlxn_case *out) {
     mlxn_case_arg x = mlxn_case_tensor(mlxn_case_float(dtype), 3, sizes[s].dims);
     x.lo = s % 2 ? 3 : 0;
     mlxn_dtype other = mlxn_case_float(dtype + layout);
-    out->args[GN_X] = spread(x, layout, 1);
-    out->args[GN_W] = spread(row_arg(sizes[s].dims[1], other, 1), layout, 2);
-    out->args[GN_BIAS] = spread(row_arg(sizes[s].dims[1], other, 0), layout, 3);
-    out->args[GN_OUT] = spread(x, layout, 2);
+    out->args[GN_X] = mlxn_case_spread(x, layout, 1);
+    out->args[GN_W] = mlxn_case_spread(row_arg(sizes[s].dims[1], other, 1), layout, 2);
+    out->args[GN_BIAS] = mlxn_case_spread(row_arg(sizes[s].dims[1], other, 0), layout, 3);
+    out->args[GN_OUT] = mlxn_case_spread(x, layout, 2);
     out->args[GN_W].present = out->args[GN_BIAS].present = affine;
     if (layout == 3) out->args[GN_X].layout = MLXN_LAYOUT_OUTER;
     mlxn_group_norm_params p = {sizes[s].groups, 1e-5f};

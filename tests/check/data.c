@@ -225,12 +225,16 @@ void check_release(check_instance *instance) {
 bool check_bounds(check_instance *instance, bool fast) {
     const mlxn_op_def *def = instance->def;
     if (!def->bound || instance->bounded[fast]) return true;
+    mlxn_view args[MLXN_MAX_ARGS];
+    memcpy(args, instance->ref_args, sizeof args);
+    for (uint32_t i = 0; def->bound_before && i < def->n_args; i++)
+        if (def->args[i].role == MLXN_ROLE_INOUT) args[i].data = instance->operands[i].view.data;
     for (uint32_t i = 0; i < def->n_args; i++) {
         if (!instance->ref_args[i].present || def->args[i].role == MLXN_ROLE_IN) continue;
         double *bounds = mlxn_alloc_array(mlxn_view_elements(&instance->ref_args[i]), sizeof *bounds);
         if (!bounds) return false;
         instance->bounds[fast][i] = bounds;
-        if (def->bound(instance->ref_args, instance->c.params, fast, i, bounds)) return false;
+        if (def->bound(args, instance->c.params, fast, i, bounds)) return false;
     }
     instance->bounded[fast] = true;
     return true;
