@@ -132,29 +132,6 @@ typedef struct mlxn_hadamard_params {
     uint32_t signs; /* mlxn_hadamard_signs */
 } mlxn_hadamard_params;
 
-/* Which key head belongs to value head h of H, where there are n key heads. */
-typedef enum mlxn_head_map {
-    MLXN_HEADS_TILED = 0, /* h mod n, the order of GGUF files */
-    MLXN_HEADS_BLOCKS = 1 /* h / (H / n) */
-} mlxn_head_map;
-
-typedef struct mlxn_gated_delta_net_params {
-    float scale;       /* of the output; usually Dk^-0.5; 0 counts as 1 */
-    uint32_t head_map; /* mlxn_head_map */
-    float l2_eps;      /* above 0: q and k are divided by sqrt(sum of squares + l2_eps) first */
-} mlxn_gated_delta_net_params;
-
-typedef struct mlxn_gla_params {
-    float scale; /* of the output; 0 counts as 1 */
-} mlxn_gla_params;
-
-typedef struct mlxn_ssm_scan_params {
-    uint32_t softplus; /* 1: the step is softplus(dt), which is dt above 20 */
-} mlxn_ssm_scan_params;
-
-typedef struct mlxn_ssm_conv_params {
-    uint32_t silu; /* 1: out goes through silu */
-} mlxn_ssm_conv_params;
 /* Functions of one number. a, b, c, d: the parameters of mlxn_unary_params. */
 typedef enum mlxn_unary_fn {
     MLXN_UNARY_ABS = 0,
@@ -349,6 +326,69 @@ typedef struct mlxn_sgd_params {
     float lr, momentum, weight_decay;
     uint32_t nesterov;
 } mlxn_sgd_params;
+/* Which key head belongs to value head h of H, where there are n key heads. */
+typedef enum mlxn_head_map {
+    MLXN_HEADS_TILED = 0, /* h mod n, the order of GGUF files */
+    MLXN_HEADS_BLOCKS = 1 /* h / (H / n) */
+} mlxn_head_map;
+
+typedef struct mlxn_gated_delta_net_params {
+    float scale;       /* of the output; usually Dk^-0.5; 0 counts as 1 */
+    uint32_t head_map; /* mlxn_head_map */
+    float l2_eps;      /* above 0: q and k are divided by sqrt(sum of squares + l2_eps) first */
+} mlxn_gated_delta_net_params;
+
+typedef struct mlxn_gla_params {
+    float scale; /* of the output; 0 counts as 1 */
+} mlxn_gla_params;
+
+typedef struct mlxn_ssm_scan_params {
+    uint32_t softplus; /* 1: the step is softplus(dt), which is dt above 20 */
+} mlxn_ssm_scan_params;
+
+typedef struct mlxn_ssm_conv_params {
+    uint32_t silu; /* 1: out goes through silu */
+} mlxn_ssm_conv_params;
+
+/* Index 0 is the height, 1 the width. Strides, dilations and groups of 0 count as 1. */
+typedef struct mlxn_conv2d_params {
+    uint32_t stride[2], pad[2], dilation[2];
+    uint32_t groups; /* divides the channels of both sides */
+} mlxn_conv2d_params;
+
+typedef struct mlxn_conv1d_params {
+    uint32_t stride, pad, dilation, groups; /* as in mlxn_conv2d_params */
+} mlxn_conv1d_params;
+
+typedef enum mlxn_pool_kind { MLXN_POOL_MAX = 0, MLXN_POOL_AVERAGE = 1 } mlxn_pool_kind;
+
+typedef struct mlxn_pool2d_params {
+    uint32_t kind; /* mlxn_pool_kind */
+    uint32_t kernel[2], stride[2], pad[2]; /* height, width; stride 0 = kernel */
+    uint32_t count_padding; /* average: 1: zeros of the padding count, 0: only what is inside */
+} mlxn_pool2d_params;
+
+typedef enum mlxn_resize_mode {
+    MLXN_RESIZE_NEAREST = 0,   /* floor(i H / OH) */
+    MLXN_RESIZE_BILINEAR = 1,
+    MLXN_RESIZE_BICUBIC = 2,   /* a = -0.75 */
+    MLXN_RESIZE_ANTIALIAS = 3  /* a triangle as wide as what an output stands for, at least 1 */
+} mlxn_resize_mode;
+
+typedef struct mlxn_resize2d_params {
+    uint32_t mode;          /* mlxn_resize_mode */
+    uint32_t align_corners; /* 1: i (H-1)/(OH-1), 0: (i + 1/2) H/OH - 1/2; bilinear and bicubic */
+} mlxn_resize2d_params;
+
+typedef struct mlxn_im2col_params {
+    uint32_t kernel[2], stride[2], pad[2], dilation[2]; /* height, width; strides, dilations: 0 counts as 1 */
+} mlxn_im2col_params;
+
+typedef struct mlxn_attention_backward_params {
+    float scale;     /* > 0; multiplies q.k */
+    uint32_t causal; /* 1: row t of T sees the keys up to t + S - T */
+} mlxn_attention_backward_params;
+
 typedef enum mlxn_route_score {
     MLXN_ROUTE_SOFTMAX = 0,          /* over all experts */
     MLXN_ROUTE_SELECTED_SOFTMAX = 1, /* over those that were selected, by their logits */

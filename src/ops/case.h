@@ -61,8 +61,7 @@ static inline uint32_t mlxn_case_digit(uint32_t *i, uint32_t n) {
     *i /= n;
     return digit;
 }
-/* The argument in another place: layout 1 off alignment, 2 and 3 with strides; odd and even `shift` differ in which.
- */
+/* The argument in another place: layout 1 off alignment, 2 and 3 with strides, which depend on `shift` being odd. */
 mlxn_case_arg mlxn_case_spread(mlxn_case_arg a, uint32_t layout, uint32_t shift);
 /* Every weight format by number. */
 enum { MLXN_CASE_FORMATS = 26 };

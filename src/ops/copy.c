@@ -57,9 +57,32 @@ static bool case_cast(uint32_t i, mlxn_case *out) {
     return true;
 }
 
-/* The float types with every shape and layout, the others with every third dtype digit of the same list. */
+/* Transposed in one go, with and without whole tiles. */
+static bool case_turn(uint32_t i, mlxn_case *out) {
+    static const struct {
+        uint32_t rank;
+        uint64_t dims[4];
+    } shapes[] = {{2, {16, 16}}, {2, {33, 65}}, {2, {128, 80}}, {3, {40, 3, 37}}, {4, {17, 2, 3, 48}}};
+    *out = (mlxn_case){0};
+    uint32_t dtype = mlxn_case_digit(&i, MLXN_DTYPE_COUNT), s = mlxn_case_digit(&i, 5), gaps = mlxn_case_digit(&i, 2);
+    if (i) return false;
+    for (uint32_t k = 0; k < 2; k++)
+        out->args[k] = mlxn_case_tensor((mlxn_dtype)dtype, shapes[s].rank, shapes[s].dims);
+    out->args[0].layout = MLXN_LAYOUT_TRANSPOSED;
+    out->args[1].layout = gaps ? MLXN_LAYOUT_GAPS : MLXN_LAYOUT_CONTIGUOUS;
+    out->args[0].shift = gaps;
+    out->args[0].fill = MLXN_FILL_BYTES;
+    mlxn_case_name_arg(out, "x", 0);
+    mlxn_case_name_arg(out, "out", 1);
+    return true;
+}
+
+/* Then the float types with every shape and layout, the others with every third dtype digit of the same list. */
 static bool case_copy(uint32_t i, mlxn_case *out) {
     static const mlxn_dtype more[] = {MLXN_U8, MLXN_U16, MLXN_U32, MLXN_I32};
+    enum { TURNS = MLXN_DTYPE_COUNT * 10 };
+    if (i < TURNS) return case_turn(i, out);
+    i -= TURNS;
     uint32_t floats = mlxn_cases_unary_count();
     if (i < floats) {
         if (!mlxn_cases_unary(i, out)) return false;

@@ -98,6 +98,7 @@ typedef struct mlxn_op_def {
      * `fast`: the kernel serves only the fast precision. NULL: the results have the same bits (any NaN equals any
      * NaN). Errors: MEMORY only. */
     mlxn_status (*bound)(const mlxn_view *args, const void *params, bool fast, uint32_t arg, double *out);
+    bool bound_before; /* the bound wants in-out arguments as they were before, not as ref leaves them */
     uint32_t inplace; /* bit set of input arguments that may be the same memory as the last output */
 } mlxn_op_def;
 

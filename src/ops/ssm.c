@@ -147,6 +147,7 @@ const mlxn_op_def mlxn_opdef_ssm_conv = {
     .check = check_ssm_conv,
     .ref = ref_ssm_conv,
     .bound = bound_ssm_conv,
+    .bound_before = true,
     .cost = cost_ssm_conv,
     .make_case = case_ssm_conv,
     .inplace = 1u << SC_X,

@@ -227,7 +227,7 @@ bool check_bounds(check_instance *instance, bool fast) {
     if (!def->bound || instance->bounded[fast]) return true;
     mlxn_view args[MLXN_MAX_ARGS];
     memcpy(args, instance->ref_args, sizeof args);
-    for (uint32_t i = 0; i < def->n_args; i++) /* what was there before, for the bounds of what it becomes */
+    for (uint32_t i = 0; def->bound_before && i < def->n_args; i++)
         if (def->args[i].role == MLXN_ROLE_INOUT) args[i].data = instance->operands[i].view.data;
     for (uint32_t i = 0; i < def->n_args; i++) {
         if (!instance->ref_args[i].present || def->args[i].role == MLXN_ROLE_IN) continue;

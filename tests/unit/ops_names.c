@@ -22,7 +22,8 @@ static const char *const names[] = {
     /* gradients */
     "softmax_backward", "row_sum", "rms_norm_compute_rms_inv", "rms_norm_backward_dx", "rms_norm_backward_dw",
     "qdq_q4_0", "qdq_q8_0", "get_rows_backward", "embedding_backward", "repeat_backward", "cross_entropy",
-    "cross_entropy_backward", "adamw", "adam_update", "sgd", "log_backward", "silu_backward", "row_sum_backward",
+    "cross_entropy_backward", "rope_backward", "attention_backward", "gradient clipping", "adamw", "adam_update",
+    "sgd", "log_backward", "silu_backward", "row_sum_backward",
     /* what MLX and ggml have beside them */
     "sub", "div", "neg", "abs", "sign", "step", "square", "sqrt", "rsqrt", "reciprocal", "exp", "expm1", "log1p",
     "sin", "cos", "tanh", "floor", "ceil", "round", "trunc", "clamp", "pow", "minimum", "maximum", "erf", "where",

@@ -170,6 +170,25 @@ static void exchanged_axes(void) {
                 CHECK(f(moved)[(b * 2 + a) * 4 + c] == (float)((a * 3 + b) * 4 + c), "[%d, %d, %d]", b, a, c);
 }
 
+/* A sum over the middle axis, which a view puts last; in several planes, each wider than one piece of the kernel. */
+static void middle_axis(void) {
+    enum { PLANES = 3, ROWS = 41, COLS = 300 };
+    mlxn_tensor flat = row(MLXN_F32, PLANES * ROWS * COLS), sums = row(MLXN_F32, PLANES * COLS);
+    for (int i = 0; i < PLANES * ROWS * COLS; i++) f(flat)[i] = (float)((i * 37) % 101 - 50);
+    mlxn_tensor x = mlxn_tensor_3d(memory, flat.offset, MLXN_F32, PLANES, COLS, ROWS);
+    x.strides[0] = ROWS * COLS, x.strides[1] = 1, x.strides[2] = COLS;
+    mlxn_reduce_params p = {MLXN_REDUCE_SUM, 1, 0};
+    mlxn_reduce(encoder, x, mlxn_tensor_2d(memory, sums.offset, MLXN_F32, PLANES, COLS), &p);
+    run("middle axis");
+    for (int a = 0; a < PLANES; a++)
+        for (int c = 0; c < COLS; c++) {
+            float want = 0;
+            for (int b = 0; b < ROWS; b++) want += f(flat)[(a * ROWS + b) * COLS + c];
+            CHECK(f(sums)[a * COLS + c] == want, "[%d, %d] is %g, want %g", a, c, (double)f(sums)[a * COLS + c],
+                  (double)want);
+        }
+}
+
 int main(void) {
     mlxn_error error = {0};
     CHECK(!mlxn_device_create(NULL, &device, &error) && !mlxn_buffer_create(device, BYTES, &memory, &error) &&
@@ -183,6 +202,7 @@ int main(void) {
     lengths();
     ids();
     exchanged_axes();
+    middle_axis();
     mlxn_encoder_destroy(encoder);
     mlxn_buffer_release(&memory);
     mlxn_device_release(&device);

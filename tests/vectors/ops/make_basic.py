@@ -333,7 +333,26 @@ def formats():
         want = gguf.dequantize(gguf.quantize(x, fmt), fmt)
         v.case("qdq", "gguf-py", fmt.name, [x, want.reshape(3, 96)], struct.pack("<I", int(fmt)))
 
+def attention_gradients():
+    for heads, kv_heads, rows, keys, d, w, causal, masked in (
+        (4, 2, 5, 8, 12, 20, 1, 0), (2, 2, 7, 7, 16, 16, 1, 1), (3, 1, 4, 9, 8, 8, 0, 1),
+    ):
+        q, k, val = v.normal(heads, rows, d), v.normal(kv_heads, keys, d), v.normal(kv_heads, keys, w)
+        dout, scale = v.normal(heads, rows, w), as_float(d**-0.5)
+        mask = v.normal(rows, keys) if masked else None
+        add = f64(mask) if masked else torch.zeros(rows, keys, dtype=torch.float64)
+        if causal:
+            late = torch.arange(keys) > torch.arange(rows)[:, None] + keys - rows
+            add = add.masked_fill(late, float("-inf"))
+        Q, K, W = (f64(a).requires_grad_() for a in (q, k, val))
+        y = F.scaled_dot_product_attention(Q, K, W, attn_mask=add, scale=scale, enable_gqa=True)
+        (y * f64(dout)).sum().backward()
+        v.case("attention_backward", TORCH, f"{heads} over {kv_heads}, causal {causal}, mask {masked}",
+               [q, k, val, dout, mask, Q.grad.numpy(), K.grad.numpy(), W.grad.numpy()],
+               struct.pack("<fI", scale, causal), 1e-8, 4e-7)
 
-for part in (unary, binary, gates, reductions, scans, orders, softmaxes, indexing, shapes, gradients, steps, formats):
+
+for part in (unary, binary, gates, reductions, scans, orders, softmaxes, indexing, shapes, gradients, steps, formats,
+             attention_gradients):
     part()
 v.write()

@@ -61,9 +61,78 @@ static void run_copy(cpu_run *run) {
     }
 }
 
+/* --- Transposing copies: the last axis of out is not the one along which x is dense. Tiles of 16 by 16 elements are
+ * read along one axis and written along the other. --- */
+
+enum { TURN = 16, TURN_ROWS = 64, TURN_NONE = UINT32_MAX };
+
+/* The axis along which x is dense; the last one is not. */
+static uint32_t turn_axis(const mlxn_view *x) {
+    for (uint32_t d = 0; d + 1 < x->rank; d++)
+        if (x->strides[d] == 1 && x->dims[d] >= TURN) return d;
+    return TURN_NONE;
+}
+
+static bool turn_fits(const mlxn_view *args, const void *params) {
+    const mlxn_view *x = &args[0], *out = &args[1];
+    uint32_t last = x->rank - 1;
+    return x->rank > 1 && mlxn_dtype_size(x->dtype) != 1 && x->dims[last] >= TURN && x->strides[last] != 1 &&
+           out->strides[last] == 1 && turn_axis(x) != TURN_NONE;
+}
+
+static void plan_turn(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out) {
+    const mlxn_view *x = &args[0];
+    uint64_t a = x->dims[turn_axis(x)], rest = rows_count(x) / a;
+    *out = (cpu_plan){.phases = 1, .chunks = {rest * ((a + TURN_ROWS - 1) / TURN_ROWS)}};
+}
+
+/* dst[i * ds + j] = src[j * ss + i] for i < rows, j < cols. */
+static void turn_tile(size_t size, char *dst, int64_t ds, const char *src, int64_t ss, uint64_t rows, uint64_t cols) {
+    if (size == 4 && rows == TURN && cols == TURN) {
+        v16 t[TURN];
+        for (int64_t j = 0; j < TURN; j++) t[j] = v16_load((const float *)src + j * ss);
+        v16_transpose(t);
+        for (int64_t i = 0; i < TURN; i++) v16_store((float *)dst + i * ds, t[i]);
+    } else if (size == 4) {
+        for (int64_t i = 0; i < (int64_t)rows; i++)
+            for (int64_t j = 0; j < (int64_t)cols; j++)
+                ((uint32_t *)dst)[i * ds + j] = ((const uint32_t *)src)[j * ss + i];
+    } else {
+        for (int64_t i = 0; i < (int64_t)rows; i++)
+            for (int64_t j = 0; j < (int64_t)cols; j++)
+                ((uint16_t *)dst)[i * ds + j] = ((const uint16_t *)src)[j * ss + i];
+    }
+}
+
+static void run_turn(cpu_run *run) {
+    const mlxn_view *x = &run->args[0], *out = &run->args[1];
+    uint32_t axis = turn_axis(x), last = x->rank - 1;
+    size_t size = mlxn_dtype_size(x->dtype);
+    uint64_t a = x->dims[axis], b = x->dims[last], blocks = (a + TURN_ROWS - 1) / TURN_ROWS, chunk;
+    while (cpu_next(run, &chunk)) {
+        uint64_t rest = chunk / blocks, begin = chunk % blocks * TURN_ROWS, end = mlxn_min_u64(begin + TURN_ROWS, a);
+        int64_t from = 0, to = 0;
+        for (uint32_t d = last; d-- > 0;) {
+            if (d == axis) continue;
+            from += (int64_t)(rest % x->dims[d]) * x->strides[d];
+            to += (int64_t)(rest % x->dims[d]) * out->strides[d];
+            rest /= x->dims[d];
+        }
+        for (uint64_t j = 0; j < b; j += TURN)
+            for (uint64_t i = begin; i < end; i += TURN) {
+                int64_t src = from + (int64_t)j * x->strides[last] + (int64_t)i;
+                int64_t dst = to + (int64_t)i * out->strides[axis] + (int64_t)j;
+                turn_tile(size, (char *)out->data + dst * (int64_t)size, out->strides[axis],
+                          (const char *)x->data + src * (int64_t)size, x->strides[last], mlxn_min_u64(TURN, end - i),
+                          mlxn_min_u64(TURN, b - j));
+            }
+    }
+}
+
 extern const cpu_kernel CPU_ISA(cpu_kernels_copy)[];
 const cpu_kernel CPU_ISA(cpu_kernels_copy)[] = {
     {MLXN_OP_cast, "cast_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always, plan_unary, run_cast},
+    {MLXN_OP_copy, "copy_transpose_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, turn_fits, plan_turn, run_turn},
     {MLXN_OP_copy, "copy_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always, plan_unary, run_copy},
     {0},
 };

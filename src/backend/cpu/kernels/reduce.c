@@ -354,10 +354,85 @@ static void run_reduce(cpu_run *run) {
     }
 }
 
+/* --- reduce over an axis along which x is not dense, while it is along the one before: rows of COLUMNS elements are
+ * taken in one after the other, sums COLUMN_ROWS at a time before they join the total. --- */
+
+enum { COLUMNS = 256, COLUMN_ROWS = 32 };
+
+static bool columns_fit(const mlxn_view *args, const void *params) {
+    const mlxn_reduce_params *p = params;
+    const mlxn_view *x = &args[0];
+    bool known = p->fn != MLXN_REDUCE_PROD && p->fn != MLXN_REDUCE_VARIANCE && p->fn != MLXN_REDUCE_LOGSUMEXP;
+    return known && p->axes <= 1 && x->rank > 1 && x->strides[x->rank - 1] != 1 && x->strides[x->rank - 2] == 1 &&
+           x->dims[x->rank - 2] >= 16;
+}
+
+static void plan_columns(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out) {
+    uint64_t a = args[0].dims[args[0].rank - 2];
+    *out = (cpu_plan){.phases = 1, .chunks = {rows_count(&args[0]) / a * ((a + COLUMNS - 1) / COLUMNS)}};
+}
+
+SIMD_INLINE void columns_take(uint32_t fn, float *acc, const float *v, uint64_t n) {
+    for (uint64_t k = 0; k < n; k += 16) {
+        v16 x = v16_load_as(MLXN_F32, v, k, simd_tail(k, n)), s = v16_load(acc + k);
+        if (fn == MLXN_REDUCE_SUM)
+            s = v16_add(s, x);
+        else if (fn == MLXN_REDUCE_MAX)
+            s = v16_pick_nan(x, v16_max(x, s));
+        else if (fn == MLXN_REDUCE_MIN)
+            s = v16_pick_nan(x, v16_min(x, s));
+        else
+            s = v16_fma(x, x, s);
+        v16_store(acc + k, s);
+    }
+}
+
+static void columns_fill(float *acc, float value) {
+    for (int k = 0; k < COLUMNS; k += 16) v16_store(acc + k, v16_set1(value));
+}
+
+static void run_columns(cpu_run *run) {
+    const mlxn_view *x = &run->args[0], *out = &run->args[1];
+    const mlxn_reduce_params *p = run->params;
+    uint32_t fn = p->fn == MLXN_REDUCE_MEAN ? MLXN_REDUCE_SUM : p->fn;
+    bool extreme = fn == MLXN_REDUCE_MAX || fn == MLXN_REDUCE_MIN;
+    uint64_t a = x->dims[x->rank - 2], n = x->dims[x->rank - 1], blocks = (a + COLUMNS - 1) / COLUMNS, chunk;
+    size_t size = rows_size(x->dtype);
+    int64_t step = x->strides[x->rank - 1] * (int64_t)size;
+    float all[COLUMNS] __attribute__((aligned(64))), part[COLUMNS] __attribute__((aligned(64)));
+    float buffer[COLUMNS] __attribute__((aligned(64)));
+    while (cpu_next(run, &chunk)) {
+        uint64_t first = chunk % blocks * COLUMNS, m = mlxn_min_u64(COLUMNS, a - first), result = chunk / blocks * a;
+        const char *base = rows_at(x, result, size);
+        columns_fill(all, fn == MLXN_REDUCE_MAX ? -INFINITY : fn == MLXN_REDUCE_MIN ? INFINITY : 0.0f);
+        for (uint64_t begin = 0; begin < n; begin += COLUMN_ROWS) {
+            columns_fill(part, 0.0f);
+            for (uint64_t j = begin; j < n && j < begin + COLUMN_ROWS; j++) {
+                const float *v = span_in(x->dtype, base + (int64_t)j * step, 1, first, m, buffer);
+                if (fn == MLXN_REDUCE_SUM)
+                    columns_take(MLXN_REDUCE_SUM, part, v, m);
+                else if (fn == MLXN_REDUCE_MAX)
+                    columns_take(MLXN_REDUCE_MAX, all, v, m);
+                else if (fn == MLXN_REDUCE_MIN)
+                    columns_take(MLXN_REDUCE_MIN, all, v, m);
+                else
+                    columns_take(MLXN_REDUCE_SUM_SQUARES, part, v, m);
+            }
+            for (int k = 0; k < COLUMNS && !extreme; k += 16)
+                v16_store(all + k, v16_add(v16_load(all + k), v16_load(part + k)));
+        }
+        for (uint64_t k = 0; k < m; k++) {
+            reduce_part sum = {(double)all[k], 0, (double)n};
+            reduce_store(out, result + first + k, reduce_finish(p, sum));
+        }
+    }
+}
+
 extern const cpu_kernel CPU_ISA(cpu_kernels_reduce)[];
 const cpu_kernel CPU_ISA(cpu_kernels_reduce)[] = {
     {MLXN_OP_argmax, "argmax_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always, plan_argmax, run_argmax},
     {MLXN_OP_argmin, "argmin_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always, plan_argmax, run_argmin},
+    {MLXN_OP_reduce, "reduce_columns_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, columns_fit, plan_columns, run_columns},
     {MLXN_OP_reduce, "reduce_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always, plan_reduce, run_reduce},
     {0},
 };

@@ -76,19 +76,22 @@ SIMD_INLINE v16 v16_sincos(v16 x, bool cosine) {
     static const float s[] = {-0.16666666641846717f, 0.008333329404357102f, -0.00019839339512264171f,
                               2.7183483628873383e-06f};
     static const float c[] = {0.04166664710976058f, -0.0013887377477609275f, 2.443943963173613e-05f};
-    v16 n = v16_whole(v16_mul(x, v16_set1(0.636619772367581343f)));
+    /* adding and taking off 1.5 * 2^23 rounds to a whole number */
+    const v16 big = v16_set1(12582912.0f), half = v16_set1(0.5f), quarter = v16_set1(0.25f);
+    v16 n = v16_sub(v16_fma(x, v16_set1(0.636619772367581343f), big), big);
     v16 r = v16_fnma(n, v16_set1(1.5703125f), x);
     r = v16_fnma(n, v16_set1(4.837512969970703125e-4f), r);
     r = v16_fnma(n, v16_set1(7.549789948768648e-8f), r);
-    v16 u = v16_mul(r, r), one = v16_set1(1.0f), half = v16_set1(0.5f);
+    v16 u = v16_mul(r, r), one = v16_set1(1.0f);
     v16 sine = v16_fma(v16_mul(v16_poly(u, s, 4), u), r, r);
     v16 cosi = v16_add(v16_fnma(half, u, one), v16_mul(v16_mul(u, u), v16_poly(u, c, 3)));
-    /* the quarter turn: n mod 4, for the cosine one more */
+    /* quarter turns, for the cosine one more: in odd ones sine and cosine change places, and the sign changes with
+     * every half turn. floor(n/2) and its own half: less a quarter, whole and half numbers round down. */
     if (cosine) n = v16_add(n, one);
-    v16 turn = v16_sub(n, v16_mul(v16_set1(4.0f), v16_floor(v16_mul(n, v16_set1(0.25f)))));
-    v16 odd = v16_sub(turn, v16_mul(v16_set1(2.0f), v16_floor(v16_mul(turn, half))));
-    v16 y = v16_pick_gt(odd, half, cosi, sine);
-    y = v16_pick_gt(turn, v16_set1(1.5f), v16_neg(y), y);
+    v16 turns = v16_mul(n, half), m = v16_sub(v16_add(v16_sub(turns, quarter), big), big);
+    v16 h = v16_mul(m, half), k = v16_sub(v16_add(v16_sub(h, quarter), big), big);
+    v16 y = v16_pick_gt(v16_sub(turns, m), quarter, cosi, sine);
+    y = v16_mul(y, v16_fma(v16_sub(h, k), v16_set1(-4.0f), one));
     if (!v16_any_gt(v16_abs(x), v16_set1(512.0f))) return v16_pick_nan(x, y);
     float a[16], b[16];
     v16_store(a, x);
