@@ -162,63 +162,6 @@ MLXN_API mlxn_status mlxn_kv_read(mlxn_encoder *encoder, mlxn_tensor cache, mlxn
 MLXN_API mlxn_status mlxn_hadamard(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out,
                                    const mlxn_hadamard_params *params);
 
-/* Gated delta rule (Yang et al. 2024), per head and token: M = e^g M; d = beta (v - M k); M = M + d k^T; out = scale
- * M q. q, k: [S, T, Hk, Dk]; v, out: [S, T, H, Dv], same dtype (f32, f16, bf16); g: log-decay <= 0, [S, T, H] or [S,
- * T, H, Dk] f32 (a decay per key channel); beta: [S, T, H] f32; state M: [N, H, Dv, Dk] f32, changed in place; slots:
- * optional [S] u32, the state of each sequence (its own number where absent). A sequence whose slot is >= N gives
- * zeros; sequences that share one go on from one another in their order. */
-MLXN_API mlxn_status mlxn_gated_delta_net(mlxn_encoder *encoder, mlxn_tensor q, mlxn_tensor k, mlxn_tensor v,
-                                          mlxn_tensor g, mlxn_tensor beta, mlxn_tensor slots, mlxn_tensor state,
-                                          mlxn_tensor out, const mlxn_gated_delta_net_params *params);
-
-/* Gated linear attention (Yang et al. 2023), per head and token: M[j, i] = g[i] M[j, i] + v[j] k[i]; out[j] = scale
- * sum over i of M[j, i] q[i]. q, k, g: [S, T, H, Dk]; v, out: [S, T, H, Dv], all of one dtype; g is the factor
- * itself, in [0, 1]; slots, state: as in gated_delta_net. */
-MLXN_API mlxn_status mlxn_gla(mlxn_encoder *encoder, mlxn_tensor q, mlxn_tensor k, mlxn_tensor v, mlxn_tensor g,
-                              mlxn_tensor slots, mlxn_tensor state, mlxn_tensor out, const mlxn_gla_params *params);
-
-/* RWKV 6 (Peng et al. 2024), per head and token: out[j] = sum over i of r[i] (M[j, i] + u[i] k[i] v[j]); M[j, i] =
- * w[i] M[j, i] + k[i] v[j]. r, k, w: [S, T, H, Dk]; v, out: [S, T, H, Dv], all of one dtype; w is the factor itself,
- * in [0, 1]; u: [H, Dk] f32; slots, state: as in gated_delta_net. */
-MLXN_API mlxn_status mlxn_wkv6(mlxn_encoder *encoder, mlxn_tensor r, mlxn_tensor k, mlxn_tensor v, mlxn_tensor w,
-                               mlxn_tensor u, mlxn_tensor slots, mlxn_tensor state, mlxn_tensor out);
-
-/* RWKV 7 (Peng et al. 2025), per head and token: s[j] = sum over i of a[i] M[j, i]; M[j, i] = w[i] M[j, i] + v[j]
- * k[i] + s[j] b[i]; out[j] = sum over i of M[j, i] r[i]. r, w, k, a, b: [S, T, H, Dk]; v, out: [S, T, H, Dv], all of
- * one dtype; w is the factor itself; state M: [N, H, Dv, Dk] f32, N >= S, changed in place; sequence s has state
- * s. */
-MLXN_API mlxn_status mlxn_wkv7(mlxn_encoder *encoder, mlxn_tensor r, mlxn_tensor w, mlxn_tensor k, mlxn_tensor v,
-                               mlxn_tensor a, mlxn_tensor b, mlxn_tensor state, mlxn_tensor out);
-
-/* Selective scan of Mamba 2 and 1 (Dao & Gu 2024), per head and token: M[p, n] = e^(dt a) M[p, n] + dt x[p] b[n];
- * out[p] = sum over n of M[p, n] c[n]. x, out: [S, T, H, P]; b, c: [S, T, G, N], head h takes group h / (H / G); all
- * of one dtype; dt: [S, T, H] f32, through softplus where asked; a: negative, [H] or [H, N] f32 (Mamba 1: P = 1);
- * slots: optional [S] u32; state M: [slots, H, P, N] f32; both as in gated_delta_net. The skip x D and the gate are
- * not part of it. */
-MLXN_API mlxn_status mlxn_ssm_scan(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor dt, mlxn_tensor a, mlxn_tensor b,
-                                   mlxn_tensor c, mlxn_tensor slots, mlxn_tensor state, mlxn_tensor out,
-                                   const mlxn_ssm_scan_params *params);
-
-/* Causal convolution of each channel, with what came before: with e = the state followed by x, out[s, t, c] = bias[c]
- * + sum over k of w[c, k] e[t + k], through silu where asked; the state becomes the last K - 1 of e. x, out: [S, T,
- * C], same dtype (f32, f16, bf16); w: [C, K], K >= 2; bias: optional [C]; state: [N, C, K - 1], oldest first; slots:
- * optional [S] u32, the state of each sequence (its own number where absent). A sequence whose slot is >= N gives
- * zeros; sequences that share one go on from one another in their order. out may be x. */
-MLXN_API mlxn_status mlxn_ssm_conv(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor bias,
-                                   mlxn_tensor slots, mlxn_tensor state, mlxn_tensor out,
-                                   const mlxn_ssm_conv_params *params);
-
-/* The gates of the delta rule: g = softplus(a + dt_bias) * rate, the log-decay (<= 0); beta = sigmoid(b). softplus(z)
- * is z above 20. a, b: [T, H], same dtype (f32, f16, bf16); dt_bias, rate: [H] f32, rate = -e^{A_log}; g, beta: [T,
- * H] f32. */
-MLXN_API mlxn_status mlxn_compute_g_beta(mlxn_encoder *encoder, mlxn_tensor a, mlxn_tensor b, mlxn_tensor dt_bias,
-                                         mlxn_tensor rate, mlxn_tensor g, mlxn_tensor beta);
-
-/* Solves L x = b for each matrix: x[i] = b[i] - sum over j < i of L[i, j] x[j]. L: [B, N, N], unit lower triangular:
- * its diagonal and what is above are not read; b, x: [B, N, M]; all of one dtype (f32, f16, bf16), sums in f32 over
- * unrounded x. */
-MLXN_API mlxn_status mlxn_tri_solve(mlxn_encoder *encoder, mlxn_tensor l, mlxn_tensor b, mlxn_tensor x);
-
 /* out = fn(x), elementwise, fn of mlxn_unary_fn. Same dims and dtype (f32, f16, bf16; computed in f32, rounded once).
  * out may be x. */
 MLXN_API mlxn_status mlxn_unary(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out,
@@ -376,6 +319,107 @@ MLXN_API mlxn_status mlxn_adamw(mlxn_encoder *encoder, mlxn_tensor grad, mlxn_te
  * momentum. */
 MLXN_API mlxn_status mlxn_sgd(mlxn_encoder *encoder, mlxn_tensor grad, mlxn_tensor velocity, mlxn_tensor param,
                               const mlxn_sgd_params *params);
+
+/* The gradients of out = softmax(scale q k' + mask) v for dout: dq, dk, dv. q, dq: [H, T, D]; k, dk: [Hk, S, D]; v,
+ * dv: [Hk, S, Dv]; dout: [H, T, Dv]; H a multiple of Hk, head h reads h / (H / Hk); mask: optional [T, S], added;
+ * causal: row t sees the keys up to t + S - T. f32. Rows that see nothing give 0. */
+MLXN_API mlxn_status mlxn_attention_backward(mlxn_encoder *encoder, mlxn_tensor q, mlxn_tensor k, mlxn_tensor v,
+                                             mlxn_tensor dout, mlxn_tensor mask, mlxn_tensor dq, mlxn_tensor dk,
+                                             mlxn_tensor dv, const mlxn_attention_backward_params *params);
+
+/* Gated delta rule (Yang et al. 2024), per head and token: M = e^g M; d = beta (v - M k); M = M + d k^T; out = scale
+ * M q. q, k: [S, T, Hk, Dk]; v, out: [S, T, H, Dv], same dtype (f32, f16, bf16); g: log-decay <= 0, [S, T, H] or [S,
+ * T, H, Dk] f32 (a decay per key channel); beta: [S, T, H] f32; state M: [N, H, Dv, Dk] f32, changed in place; slots:
+ * optional [S] u32, the state of each sequence (its own number where absent). A sequence whose slot is >= N gives
+ * zeros; sequences that share one go on from one another in their order. */
+MLXN_API mlxn_status mlxn_gated_delta_net(mlxn_encoder *encoder, mlxn_tensor q, mlxn_tensor k, mlxn_tensor v,
+                                          mlxn_tensor g, mlxn_tensor beta, mlxn_tensor slots, mlxn_tensor state,
+                                          mlxn_tensor out, const mlxn_gated_delta_net_params *params);
+
+/* Gated linear attention (Yang et al. 2023), per head and token: M[j, i] = g[i] M[j, i] + v[j] k[i]; out[j] = scale
+ * sum over i of M[j, i] q[i]. q, k, g: [S, T, H, Dk]; v, out: [S, T, H, Dv], all of one dtype; g is the factor
+ * itself, in [0, 1]; slots, state: as in gated_delta_net. */
+MLXN_API mlxn_status mlxn_gla(mlxn_encoder *encoder, mlxn_tensor q, mlxn_tensor k, mlxn_tensor v, mlxn_tensor g,
+                              mlxn_tensor slots, mlxn_tensor state, mlxn_tensor out, const mlxn_gla_params *params);
+
+/* RWKV 6 (Peng et al. 2024), per head and token: out[j] = sum over i of r[i] (M[j, i] + u[i] k[i] v[j]); M[j, i] =
+ * w[i] M[j, i] + k[i] v[j]. r, k, w: [S, T, H, Dk]; v, out: [S, T, H, Dv], all of one dtype; w is the factor itself,
+ * in [0, 1]; u: [H, Dk] f32; slots, state: as in gated_delta_net. */
+MLXN_API mlxn_status mlxn_wkv6(mlxn_encoder *encoder, mlxn_tensor r, mlxn_tensor k, mlxn_tensor v, mlxn_tensor w,
+                               mlxn_tensor u, mlxn_tensor slots, mlxn_tensor state, mlxn_tensor out);
+
+/* RWKV 7 (Peng et al. 2025), per head and token: s[j] = sum over i of a[i] M[j, i]; M[j, i] = w[i] M[j, i] + v[j]
+ * k[i] + s[j] b[i]; out[j] = sum over i of M[j, i] r[i]. r, w, k, a, b: [S, T, H, Dk]; v, out: [S, T, H, Dv], all of
+ * one dtype; w is the factor itself; state M: [N, H, Dv, Dk] f32, N >= S, changed in place; sequence s has state
+ * s. */
+MLXN_API mlxn_status mlxn_wkv7(mlxn_encoder *encoder, mlxn_tensor r, mlxn_tensor w, mlxn_tensor k, mlxn_tensor v,
+                               mlxn_tensor a, mlxn_tensor b, mlxn_tensor state, mlxn_tensor out);
+
+/* Selective scan of Mamba 2 and 1 (Dao & Gu 2024), per head and token: M[p, n] = e^(dt a) M[p, n] + dt x[p] b[n];
+ * out[p] = sum over n of M[p, n] c[n]. x, out: [S, T, H, P]; b, c: [S, T, G, N], head h takes group h / (H / G); all
+ * of one dtype; dt: [S, T, H] f32, through softplus where asked; a: negative, [H] or [H, N] f32 (Mamba 1: P = 1);
+ * slots: optional [S] u32; state M: [slots, H, P, N] f32; both as in gated_delta_net. The skip x D and the gate are
+ * not part of it. */
+MLXN_API mlxn_status mlxn_ssm_scan(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor dt, mlxn_tensor a, mlxn_tensor b,
+                                   mlxn_tensor c, mlxn_tensor slots, mlxn_tensor state, mlxn_tensor out,
+                                   const mlxn_ssm_scan_params *params);
+
+/* Causal convolution of each channel, with what came before: with e = the state followed by x, out[s, t, c] = bias[c]
+ * + sum over k of w[c, k] e[t + k], through silu where asked; the state becomes the last K - 1 of e. x, out: [S, T,
+ * C], same dtype (f32, f16, bf16); w: [C, K], K >= 2; bias: optional [C]; state: [N, C, K - 1], oldest first; slots:
+ * optional [S] u32, the state of each sequence (its own number where absent). A sequence whose slot is >= N gives
+ * zeros; sequences that share one go on from one another in their order. out may be x. */
+MLXN_API mlxn_status mlxn_ssm_conv(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor bias,
+                                   mlxn_tensor slots, mlxn_tensor state, mlxn_tensor out,
+                                   const mlxn_ssm_conv_params *params);
+
+/* The gates of the delta rule: g = softplus(a + dt_bias) * rate, the log-decay (<= 0); beta = sigmoid(b). softplus(z)
+ * is z above 20. a, b: [T, H], same dtype (f32, f16, bf16); dt_bias, rate: [H] f32, rate = -e^{A_log}; g, beta: [T,
+ * H] f32. */
+MLXN_API mlxn_status mlxn_compute_g_beta(mlxn_encoder *encoder, mlxn_tensor a, mlxn_tensor b, mlxn_tensor dt_bias,
+                                         mlxn_tensor rate, mlxn_tensor g, mlxn_tensor beta);
+
+/* Solves L x = b for each matrix: x[i] = b[i] - sum over j < i of L[i, j] x[j]. L: [B, N, N], unit lower triangular:
+ * its diagonal and what is above are not read; b, x: [B, N, M]; all of one dtype (f32, f16, bf16), sums in f32 over
+ * unrounded x. */
+MLXN_API mlxn_status mlxn_tri_solve(mlxn_encoder *encoder, mlxn_tensor l, mlxn_tensor b, mlxn_tensor x);
+
+/* out[n, y, x, o] = bias[o] + sum over ky, kx, c of w[o, ky, kx, c] in[n, y sy + ky dy - py, x sx + kx dx - px, c],
+ * zeros outside. x: [N, H, W, C]; w: [O, KH, KW, C / groups]; bias: optional [O]; out: [N, OH, OW, O], dtype of x;
+ * output channel o reads the channels of its group. Other orders of the dims are views. */
+MLXN_API mlxn_status mlxn_conv2d(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor bias,
+                                 mlxn_tensor out, const mlxn_conv2d_params *params);
+
+/* conv2d of height 1. x: [N, L, C]; w: [O, K, C / groups]; bias: optional [O]; out: [N, OL, O]. */
+MLXN_API mlxn_status mlxn_conv1d(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor bias,
+                                 mlxn_tensor out, const mlxn_conv1d_params *params);
+
+/* The transposed convolution: in[n, y, x, c] adds w[o, ky, kx, c] times itself to out[n, y sy + ky dy - py, x sx + kx
+ * dx - px, o]. Arguments as in conv2d; OH is (H - 1) sy - 2 py + dy (KH - 1) + 1, or up to sy - 1 more, OW the
+ * same. */
+MLXN_API mlxn_status mlxn_conv_transpose2d(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor bias,
+                                           mlxn_tensor out, const mlxn_conv2d_params *params);
+
+/* conv_transpose2d of height 1. x: [N, L, C]; w: [O, K, C / groups]; bias: optional [O]; out: [N, OL, O]. */
+MLXN_API mlxn_status mlxn_conv_transpose1d(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor bias,
+                                           mlxn_tensor out, const mlxn_conv1d_params *params);
+
+/* The largest or the average of each window. x: [N, H, W, C]; out: [N, OH, OW, C], same dtype (f32, f16, bf16); OH is
+ * (H + 2 pad - kernel) / stride + 1, rounded down or up, where the last window still begins inside. The padding is
+ * never the largest; NaN are passed over by max (-inf where nothing else is there). One dim: H = 1. */
+MLXN_API mlxn_status mlxn_pool2d(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out,
+                                 const mlxn_pool2d_params *params);
+
+/* An image in another size: nearest, bilinear or bicubic neighbours (the border is repeated), or bilinear with
+ * antialias: the mean under a triangle max(1, H / OH) wide on either side. x: [N, H, W, C]; out: [N, OH, OW, C], same
+ * dtype (f32, f16, bf16). */
+MLXN_API mlxn_status mlxn_resize2d(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out,
+                                   const mlxn_resize2d_params *params);
+
+/* out[n, y, x, (c KH + ky) KW + kx] = in[n, y sy + ky dy - py, x sx + kx dx - px, c], zeros outside: the rows that a
+ * convolution multiplies. x: [N, H, W, C]; out: [N, OH, OW, C KH KW], same dtype (f32, f16, bf16). */
+MLXN_API mlxn_status mlxn_im2col(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out,
+                                 const mlxn_im2col_params *params);
 
 /* Products with matrices chosen per token: with slot s = t * k + j, out[s, n] = sum_c x[row, c] * w[ids[t, j]][n, c]
  * + bias[ids[t, j], n], where row is t if x has T rows, and s if it has T * k. A slot whose id names no matrix gives

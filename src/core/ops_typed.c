@@ -169,55 +169,6 @@ mlxn_status mlxn_hadamard(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out,
     return mlxn_encode(encoder, MLXN_OP_hadamard, args, 2, params, params ? sizeof *params : 0);
 }
 
-mlxn_status mlxn_gated_delta_net(mlxn_encoder *encoder, mlxn_tensor q, mlxn_tensor k, mlxn_tensor v, mlxn_tensor g,
-                                 mlxn_tensor beta, mlxn_tensor slots, mlxn_tensor state, mlxn_tensor out,
-                                 const mlxn_gated_delta_net_params *params) {
-    const mlxn_arg args[] = {arg(&q), arg(&k), arg(&v), arg(&g), arg(&beta), opt(&slots), arg(&state), arg(&out)};
-    return mlxn_encode(encoder, MLXN_OP_gated_delta_net, args, 8, params, params ? sizeof *params : 0);
-}
-
-mlxn_status mlxn_gla(mlxn_encoder *encoder, mlxn_tensor q, mlxn_tensor k, mlxn_tensor v, mlxn_tensor g,
-                     mlxn_tensor slots, mlxn_tensor state, mlxn_tensor out, const mlxn_gla_params *params) {
-    const mlxn_arg args[] = {arg(&q), arg(&k), arg(&v), arg(&g), opt(&slots), arg(&state), arg(&out)};
-    return mlxn_encode(encoder, MLXN_OP_gla, args, 7, params, params ? sizeof *params : 0);
-}
-
-mlxn_status mlxn_wkv6(mlxn_encoder *encoder, mlxn_tensor r, mlxn_tensor k, mlxn_tensor v, mlxn_tensor w,
-                      mlxn_tensor u, mlxn_tensor slots, mlxn_tensor state, mlxn_tensor out) {
-    const mlxn_arg args[] = {arg(&r), arg(&k), arg(&v), arg(&w), arg(&u), opt(&slots), arg(&state), arg(&out)};
-    return mlxn_encode(encoder, MLXN_OP_wkv6, args, 8, NULL, 0);
-}
-
-mlxn_status mlxn_wkv7(mlxn_encoder *encoder, mlxn_tensor r, mlxn_tensor w, mlxn_tensor k, mlxn_tensor v,
-                      mlxn_tensor a, mlxn_tensor b, mlxn_tensor state, mlxn_tensor out) {
-    const mlxn_arg args[] = {arg(&r), arg(&w), arg(&k), arg(&v), arg(&a), arg(&b), arg(&state), arg(&out)};
-    return mlxn_encode(encoder, MLXN_OP_wkv7, args, 8, NULL, 0);
-}
-
-mlxn_status mlxn_ssm_scan(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor dt, mlxn_tensor a, mlxn_tensor b,
-                          mlxn_tensor c, mlxn_tensor slots, mlxn_tensor state, mlxn_tensor out,
-                          const mlxn_ssm_scan_params *params) {
-    const mlxn_arg args[] = {arg(&x), arg(&dt), arg(&a), arg(&b), arg(&c), opt(&slots), arg(&state), arg(&out)};
-    return mlxn_encode(encoder, MLXN_OP_ssm_scan, args, 8, params, params ? sizeof *params : 0);
-}
-
-mlxn_status mlxn_ssm_conv(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor bias, mlxn_tensor slots,
-                          mlxn_tensor state, mlxn_tensor out, const mlxn_ssm_conv_params *params) {
-    const mlxn_arg args[] = {arg(&x), arg(&w), opt(&bias), opt(&slots), arg(&state), arg(&out)};
-    return mlxn_encode(encoder, MLXN_OP_ssm_conv, args, 6, params, params ? sizeof *params : 0);
-}
-
-mlxn_status mlxn_compute_g_beta(mlxn_encoder *encoder, mlxn_tensor a, mlxn_tensor b, mlxn_tensor dt_bias,
-                                mlxn_tensor rate, mlxn_tensor g, mlxn_tensor beta) {
-    const mlxn_arg args[] = {arg(&a), arg(&b), arg(&dt_bias), arg(&rate), arg(&g), arg(&beta)};
-    return mlxn_encode(encoder, MLXN_OP_compute_g_beta, args, 6, NULL, 0);
-}
-
-mlxn_status mlxn_tri_solve(mlxn_encoder *encoder, mlxn_tensor l, mlxn_tensor b, mlxn_tensor x) {
-    const mlxn_arg args[] = {arg(&l), arg(&b), arg(&x)};
-    return mlxn_encode(encoder, MLXN_OP_tri_solve, args, 3, NULL, 0);
-}
-
 mlxn_status mlxn_unary(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out, const mlxn_unary_params *params) {
     const mlxn_arg args[] = {arg(&x), arg(&out)};
     return mlxn_encode(encoder, MLXN_OP_unary, args, 2, params, params ? sizeof *params : 0);
@@ -395,6 +346,101 @@ mlxn_status mlxn_sgd(mlxn_encoder *encoder, mlxn_tensor grad, mlxn_tensor veloci
                      const mlxn_sgd_params *params) {
     const mlxn_arg args[] = {arg(&grad), opt(&velocity), arg(&param)};
     return mlxn_encode(encoder, MLXN_OP_sgd, args, 3, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_attention_backward(mlxn_encoder *encoder, mlxn_tensor q, mlxn_tensor k, mlxn_tensor v,
+                                    mlxn_tensor dout, mlxn_tensor mask, mlxn_tensor dq, mlxn_tensor dk,
+                                    mlxn_tensor dv, const mlxn_attention_backward_params *params) {
+    const mlxn_arg args[] = {arg(&q), arg(&k), arg(&v), arg(&dout), opt(&mask), arg(&dq), arg(&dk), arg(&dv)};
+    return mlxn_encode(encoder, MLXN_OP_attention_backward, args, 8, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_gated_delta_net(mlxn_encoder *encoder, mlxn_tensor q, mlxn_tensor k, mlxn_tensor v, mlxn_tensor g,
+                                 mlxn_tensor beta, mlxn_tensor slots, mlxn_tensor state, mlxn_tensor out,
+                                 const mlxn_gated_delta_net_params *params) {
+    const mlxn_arg args[] = {arg(&q), arg(&k), arg(&v), arg(&g), arg(&beta), opt(&slots), arg(&state), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_gated_delta_net, args, 8, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_gla(mlxn_encoder *encoder, mlxn_tensor q, mlxn_tensor k, mlxn_tensor v, mlxn_tensor g,
+                     mlxn_tensor slots, mlxn_tensor state, mlxn_tensor out, const mlxn_gla_params *params) {
+    const mlxn_arg args[] = {arg(&q), arg(&k), arg(&v), arg(&g), opt(&slots), arg(&state), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_gla, args, 7, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_wkv6(mlxn_encoder *encoder, mlxn_tensor r, mlxn_tensor k, mlxn_tensor v, mlxn_tensor w,
+                      mlxn_tensor u, mlxn_tensor slots, mlxn_tensor state, mlxn_tensor out) {
+    const mlxn_arg args[] = {arg(&r), arg(&k), arg(&v), arg(&w), arg(&u), opt(&slots), arg(&state), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_wkv6, args, 8, NULL, 0);
+}
+
+mlxn_status mlxn_wkv7(mlxn_encoder *encoder, mlxn_tensor r, mlxn_tensor w, mlxn_tensor k, mlxn_tensor v,
+                      mlxn_tensor a, mlxn_tensor b, mlxn_tensor state, mlxn_tensor out) {
+    const mlxn_arg args[] = {arg(&r), arg(&w), arg(&k), arg(&v), arg(&a), arg(&b), arg(&state), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_wkv7, args, 8, NULL, 0);
+}
+
+mlxn_status mlxn_ssm_scan(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor dt, mlxn_tensor a, mlxn_tensor b,
+                          mlxn_tensor c, mlxn_tensor slots, mlxn_tensor state, mlxn_tensor out,
+                          const mlxn_ssm_scan_params *params) {
+    const mlxn_arg args[] = {arg(&x), arg(&dt), arg(&a), arg(&b), arg(&c), opt(&slots), arg(&state), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_ssm_scan, args, 8, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_ssm_conv(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor bias, mlxn_tensor slots,
+                          mlxn_tensor state, mlxn_tensor out, const mlxn_ssm_conv_params *params) {
+    const mlxn_arg args[] = {arg(&x), arg(&w), opt(&bias), opt(&slots), arg(&state), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_ssm_conv, args, 6, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_compute_g_beta(mlxn_encoder *encoder, mlxn_tensor a, mlxn_tensor b, mlxn_tensor dt_bias,
+                                mlxn_tensor rate, mlxn_tensor g, mlxn_tensor beta) {
+    const mlxn_arg args[] = {arg(&a), arg(&b), arg(&dt_bias), arg(&rate), arg(&g), arg(&beta)};
+    return mlxn_encode(encoder, MLXN_OP_compute_g_beta, args, 6, NULL, 0);
+}
+
+mlxn_status mlxn_tri_solve(mlxn_encoder *encoder, mlxn_tensor l, mlxn_tensor b, mlxn_tensor x) {
+    const mlxn_arg args[] = {arg(&l), arg(&b), arg(&x)};
+    return mlxn_encode(encoder, MLXN_OP_tri_solve, args, 3, NULL, 0);
+}
+
+mlxn_status mlxn_conv2d(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor bias, mlxn_tensor out,
+                        const mlxn_conv2d_params *params) {
+    const mlxn_arg args[] = {arg(&x), arg(&w), opt(&bias), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_conv2d, args, 4, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_conv1d(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor bias, mlxn_tensor out,
+                        const mlxn_conv1d_params *params) {
+    const mlxn_arg args[] = {arg(&x), arg(&w), opt(&bias), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_conv1d, args, 4, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_conv_transpose2d(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor bias,
+                                  mlxn_tensor out, const mlxn_conv2d_params *params) {
+    const mlxn_arg args[] = {arg(&x), arg(&w), opt(&bias), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_conv_transpose2d, args, 4, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_conv_transpose1d(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor bias,
+                                  mlxn_tensor out, const mlxn_conv1d_params *params) {
+    const mlxn_arg args[] = {arg(&x), arg(&w), opt(&bias), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_conv_transpose1d, args, 4, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_pool2d(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out, const mlxn_pool2d_params *params) {
+    const mlxn_arg args[] = {arg(&x), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_pool2d, args, 2, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_resize2d(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out, const mlxn_resize2d_params *params) {
+    const mlxn_arg args[] = {arg(&x), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_resize2d, args, 2, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_im2col(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out, const mlxn_im2col_params *params) {
+    const mlxn_arg args[] = {arg(&x), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_im2col, args, 2, params, params ? sizeof *params : 0);
 }
 
 mlxn_status mlxn_matmul_id(mlxn_encoder *encoder, mlxn_tensor x, mlxn_weight *w, mlxn_tensor ids, mlxn_tensor bias,
