@@ -191,6 +191,10 @@ MLXN_API const mlxn_quant_weight *mlxn_quant_weights_at(const mlxn_quant_weights
 /* By the name without .weight; NULL if there is none. */
 MLXN_API const mlxn_quant_weight *mlxn_quant_weights_find(const mlxn_quant_weights *weights, const char *name);
 MLXN_API void mlxn_quant_weights_destroy(mlxn_quant_weights *weights);
+/* A weight of the device that holds the tensors, in packed form; a stack of matrices if of rank 3 or 4. It does
+ * not need the list any more. Errors: UNSUPPORTED (no such format, see mlxn_format_of_groups), FORMAT (affine without
+ * biases), ARGUMENT (columns that are no whole groups), MEMORY, LIMIT. */
+MLXN_API mlxn_status mlxn_quant_weight_create(const mlxn_quant_weight *from, mlxn_weight **out, mlxn_error *error);
 
 #ifdef __cplusplus
 }

@@ -43,6 +43,8 @@ static inline const uint8_t *mlxn_weight_view_raw_row(const mlxn_weight_view *w,
 mlxn_group_row mlxn_weight_view_group_row(const mlxn_weight_view *w, uint64_t row);
 /* Of the device's layout, else of the original one with its scales. */
 uint64_t mlxn_weight_view_bytes(const mlxn_weight_view *w);
+/* One matrix of a stack. */
+mlxn_weight_view mlxn_weight_view_expert(const mlxn_weight_view *w, uint64_t expert);
 /* For read_row: decodes from the original bytes, of all formats. */
 void mlxn_weight_view_read_raw(const mlxn_weight_view *w, uint64_t row, float *dst);
 

@@ -23,6 +23,20 @@ void mlxn_weight_view_read_raw(const mlxn_weight_view *w, uint64_t row, float *d
     }
 }
 
+mlxn_weight_view mlxn_weight_view_expert(const mlxn_weight_view *w, uint64_t expert) {
+    mlxn_weight_view one = *w;
+    one.experts = 1;
+    if (w->raw) one.raw = mlxn_weight_view_raw_row(w, expert * w->rows);
+    if (w->scales) {
+        mlxn_group_row row = mlxn_weight_view_group_row(w, expert * w->rows);
+        one.scales = row.scales;
+        one.biases = row.biases;
+    }
+    one.packed_bytes = w->packed_bytes / mlxn_weight_view_experts(w);
+    if (w->packed) one.packed = (uint8_t *)w->packed + expert * one.packed_bytes;
+    return one;
+}
+
 uint64_t mlxn_weight_view_bytes(const mlxn_weight_view *w) {
     if (w->packed_bytes) return w->packed_bytes;
     mlxn_group_info groups;

@@ -41,6 +41,7 @@ static void write_good(void) {
     save(&b, "a.safetensors");
     st_add(&b, "experts.weight", "U32", "[2,3,16]", 384); /* 8 bits, 32: 64 columns */
     st_add(&b, "experts.scales", "BF16", "[2,3,2]", 24);
+    st_add(&b, "experts.biases", "BF16", "[2,3,2]", 24);
     st_add(&b, "plain", "U32", "[1,8]", 32); /* no .weight, no biases */
     st_add(&b, "plain.scales", "F16", "[1,1]", 2);
     st_add(&b, "mx.weight", "U32", "[2,8]", 64); /* mxfp4: 64 columns */
@@ -54,6 +55,47 @@ static void write_good(void) {
         "config.json");
 }
 
+/* The weight of a module gives what its tensors stand for. */
+static void check_weight(const mlxn_quant_weight *w, uint64_t rows, uint64_t experts) {
+    mlxn_weight *weight = NULL;
+    mlxn_error error;
+    CHECK(!mlxn_quant_weight_create(w, &weight, &error), "%s: %s", w->name, error.message);
+    if (!weight) return;
+    CHECK(mlxn_weight_rows(weight) * experts == rows && mlxn_weight_experts(weight) == experts, "%s: shape", w->name);
+    uint64_t cols = mlxn_weight_cols(weight), size = mlxn_dtype_size(w->scales_dtype);
+    float got[128], want[128];
+    for (uint64_t r = 0; r < rows; r++) {
+        uint8_t *scales = mlxn_buffer_contents(w->scales.buffer);
+        uint8_t *biases = w->biases.buffer ? mlxn_buffer_contents(w->biases.buffer) : NULL;
+        mlxn_group_row row = {
+            .codes = (uint8_t *)mlxn_buffer_contents(w->weight.buffer) + r * cols * w->params.bits / 8,
+            .scales = scales + r * w->num_groups * size,
+            .biases = biases ? biases + r * w->num_groups * size : NULL,
+            .scale_dtype = w->scales_dtype};
+        CHECK(!mlxn_dequantize_groups(mlxn_weight_format(weight), &row, cols, want, &error), "%s", error.message);
+        CHECK(!mlxn_weight_read_row(weight, r, got, &error), "%s", error.message);
+        for (uint64_t k = 0; k < cols; k++)
+            CHECK(got[k] == want[k] || got[k] != got[k], "%s [%u, %u]: %g, want %g", w->name, (unsigned)r,
+                  (unsigned)k, got[k], want[k]);
+    }
+    mlxn_weight_release(&weight);
+}
+
+static void check_weights(const mlxn_quant_weights *weights) {
+    check_weight(mlxn_quant_weights_find(weights, "experts"), 6, 2);
+    check_weight(mlxn_quant_weights_find(weights, "mx"), 2, 1);
+    check_weight(mlxn_quant_weights_find(weights, "q"), 3, 1);
+    check_weight(mlxn_quant_weights_find(weights, "q.sub"), 2, 1);
+    mlxn_weight *none = NULL;
+    mlxn_error error;
+    CHECK(mlxn_quant_weight_create(mlxn_quant_weights_find(weights, "odd"), &none, &error) == MLXN_ERR_ARGUMENT &&
+              strstr(error.message, "odd: weight: row of affine4_g64: cols is 96, want a multiple of 64"),
+          "%s", error.message);
+    CHECK(mlxn_quant_weight_create(mlxn_quant_weights_find(weights, "plain"), &none, &error) == MLXN_ERR_FORMAT &&
+              strstr(error.message, "plain: mode affine without biases"),
+          "%s", error.message);
+}
+
 static void test_good(void) {
     static const struct {
         const char *name;
@@ -62,9 +104,9 @@ static void test_good(void) {
         mlxn_dtype scales;
         bool biases;
     } want[] = {
-        {"experts", 3, 8, 32, 6, 64, 2, MLXN_BF16, false}, {"mx", 2, 4, 32, 2, 64, 2, MLXN_U8, false},
-        {"odd", 2, 4, 64, 1, 96, 2, MLXN_F32, true},       {"plain", 2, 4, 64, 1, 64, 1, MLXN_F16, false},
-        {"q", 2, 4, 64, 3, 128, 2, MLXN_BF16, true},       {"q.sub", 2, 3, 32, 2, 128, 4, MLXN_F16, true},
+        {"experts", 3, 8, 32, 6, 64, 2, MLXN_BF16, true}, {"mx", 2, 4, 32, 2, 64, 2, MLXN_U8, false},
+        {"odd", 2, 4, 64, 1, 96, 2, MLXN_F32, true},      {"plain", 2, 4, 64, 1, 64, 1, MLXN_F16, false},
+        {"q", 2, 4, 64, 3, 128, 2, MLXN_BF16, true},      {"q.sub", 2, 3, 32, 2, 128, 4, MLXN_F16, true},
     };
     mlxn_quant_weights *weights = NULL;
     mlxn_error error;
@@ -92,6 +134,7 @@ static void test_good(void) {
     CHECK(used() == bytes, "%llu bytes are held, want %llu: nothing else was loaded", (unsigned long long)used(),
           (unsigned long long)bytes);
     CHECK(!mlxn_quant_weights_find(weights, "norm") && !mlxn_quant_weights_find(weights, "router"), "not quantised");
+    check_weights(weights);
     const mlxn_quant_weight *q = mlxn_quant_weights_find(weights, "q");
     /* The writer's data counts bytes from 0; q.weight is behind norm.weight's 8,192. */
     const uint8_t *content = mlxn_buffer_contents(q->weight.buffer);

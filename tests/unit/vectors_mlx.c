@@ -138,20 +138,27 @@ static void compare_product(const record *r, const float *y, uint32_t n) {
 
 static void check_product(mlxn_device *device, const record *r, mlxn_weight *weight) {
     mlxn_error error;
-    mlxn_buffer *x = NULL, *y = NULL;
+    mlxn_buffer *x = NULL, *y = NULL, *ids = NULL;
     mlxn_encoder *encoder = NULL;
+    const mlxn_tensor none = {0};
     bool good = !mlxn_buffer_create(device, r->x.bytes, &x, &error) &&
                 !mlxn_buffer_write(x, 0, r->x.data, r->x.bytes, &error) &&
-                !mlxn_buffer_create(device, r->y.bytes, &y, &error) &&
-                !mlxn_encoder_create(device, &encoder, &error) &&
-                !mlxn_matmul(encoder, mlxn_tensor_2d(x, 0, MLXN_F32, r->tokens, r->cols), weight, (mlxn_tensor){0},
-                             (mlxn_tensor){0}, mlxn_tensor_2d(y, 0, MLXN_F32, r->tokens, r->rows)) &&
-                !mlxn_encoder_commit_and_wait(encoder, "product", &error);
+                !mlxn_buffer_create(device, r->y.bytes, &y, &error) && !mlxn_encoder_create(device, &encoder, &error);
+    mlxn_tensor tx = mlxn_tensor_2d(x, 0, MLXN_F32, r->tokens, r->cols);
+    mlxn_tensor ty = mlxn_tensor_2d(y, 0, MLXN_F32, (uint64_t)r->tokens * r->top, r->rows);
+    if (good && r->ids.bytes)
+        good = !mlxn_buffer_create(device, r->ids.bytes, &ids, &error) &&
+               !mlxn_buffer_write(ids, 0, r->ids.data, r->ids.bytes, &error) &&
+               !mlxn_matmul_id(encoder, tx, weight, mlxn_tensor_2d(ids, 0, MLXN_U32, r->tokens, r->top), none, ty);
+    else if (good)
+        good = !mlxn_matmul(encoder, tx, weight, none, none, ty);
+    good = good && !mlxn_encoder_commit_and_wait(encoder, "product", &error);
     CHECK(good, "%s: %s", r->name, error.message);
     if (good) compare_product(r, mlxn_buffer_contents(y), r->rows);
     mlxn_encoder_destroy(encoder);
     mlxn_buffer_release(&x);
     mlxn_buffer_release(&y);
+    mlxn_buffer_release(&ids);
 }
 
 static mlxn_weight *make_weight(mlxn_device *device, const record *r) {
@@ -194,7 +201,7 @@ static void check_weight(mlxn_device *device, const record *r) {
     }
     free(want);
     free(got);
-    if (r->x.bytes && !r->ids.bytes) check_product(device, r, weight);
+    if (r->x.bytes) check_product(device, r, weight);
     mlxn_weight_release(&weight);
 }
 

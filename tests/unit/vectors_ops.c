@@ -69,12 +69,19 @@ static void read_operand(operand *o) {
     if (!is_weight) return;
     o->view.dtype = MLXN_F32;
     o->view.data = NULL;
+    bool stack = rank == 3;
     o->weight = (mlxn_weight_view){.format = (mlxn_format)type,
-                                   .rows = dims[0],
-                                   .cols = dims[1],
+                                   .experts = stack ? dims[0] : 1,
+                                   .rows = dims[stack],
+                                   .cols = dims[stack + 1],
                                    .raw = o->copy,
-                                   .row_bytes = bytes / dims[0],
                                    .read_row = mlxn_weight_view_read_raw};
+    o->weight.row_bytes = bytes / (o->weight.experts * o->weight.rows);
+    if (stack) {
+        o->view.rank = 2;
+        o->view.dims[0] = dims[1];
+        o->view.dims[1] = dims[2];
+    }
     o->view.weight = &o->weight;
 }
 

@@ -19,6 +19,13 @@ class Bf16:
         self.values = rounded.float().numpy()
 
 
+class Weight:
+    """A weight of a block format (mlxn_format): bytes of its rows; shape [rows, cols], or [experts, rows, cols]."""
+
+    def __init__(self, fmt, shape, raw):
+        self.fmt, self.shape, self.raw = fmt, list(shape), bytes(raw)
+
+
 def text(s):
     b = s.encode()
     return struct.pack("<I", len(b)) + b
@@ -27,6 +34,9 @@ def text(s):
 def argument(a):
     if a is None:
         return struct.pack("<IIII4QQ", 0, 0, 0, 0, 0, 0, 0, 0, 0)
+    if isinstance(a, Weight):
+        dims = a.shape + [0] * (4 - len(a.shape))
+        return struct.pack("<IIII4QQ", 1, 1, a.fmt, len(a.shape), *dims, len(a.raw)) + a.raw
     if isinstance(a, Bf16):
         data, dtype = a.bits, BF16
     else:

@@ -70,7 +70,15 @@ static inline bool mm_fits(const mlxn_view *args) {
            mm_dense_rows(&args[MM_RESIDUAL]) && mm_dense_rows(&args[MM_OUT]);
 }
 
-static inline const void *mm_x_row(const mlxn_view *x, uint64_t m) {
+/* Which row of x each token is: slots[t] / slots_per_row; with no slots, t itself. */
+typedef struct mm_tokens {
+    const mlxn_view *x;
+    const uint32_t *slots;
+    uint64_t slots_per_row;
+} mm_tokens;
+static inline const void *mm_token_row(const mm_tokens *tokens, uint64_t t) {
+    const mlxn_view *x = tokens->x;
+    uint64_t m = tokens->slots ? tokens->slots[t] / tokens->slots_per_row : t;
     return (const char *)x->data + (int64_t)m * x->strides[0] * (x->dtype == MLXN_F32 ? 4 : 2);
 }
 
@@ -92,6 +100,8 @@ typedef struct mm_target {
     const float *bias, *residual; /* NULL: there is none */
     int64_t out_step, residual_step;
     uint64_t rows;         /* of the matrix */
+    mlxn_dtype dtype;      /* of `out`, which is then no array of floats unless F32 */
+    int64_t col_step;      /* elements of `out`; 0 counts as 1 */
     const uint32_t *slots; /* row of `out` for each token; NULL: the token's own number */
 } mm_target;
 
@@ -105,6 +115,23 @@ static inline mm_target mm_target_of(const mlxn_view *args) {
                        .rows = out->dims[1]};
 }
 
+/* Stores n values in another dtype or not side by side. */
+static inline void mm_scatter(const mm_target *target, uint64_t m, uint64_t first, v16 sum, uint64_t n) {
+    const int64_t step = target->col_step ? target->col_step : 1;
+    const int64_t at = (int64_t)m * target->out_step + (int64_t)first * step;
+    float f[16];
+    uint16_t half[16];
+    v16_store(f, sum);
+    if (target->dtype == MLXN_F16) v16_store_f16(half, sum);
+    if (target->dtype == MLXN_BF16) v16_store_bf16(half, sum);
+    for (uint64_t i = 0; i < n; i++) {
+        if (target->dtype == MLXN_F32)
+            target->out[at + (int64_t)i * step] = f[i];
+        else
+            ((uint16_t *)(void *)target->out)[at + (int64_t)i * step] = half[i];
+    }
+}
+
 /* out[m, first .. first+15] = sum + bias + residual, in this order, as far as there are rows. */
 SIMD_INLINE void mm_finish(const mm_target *target, uint64_t m, uint64_t first, v16 sum) {
     if (target->slots) m = target->slots[m];
@@ -112,7 +139,9 @@ SIMD_INLINE void mm_finish(const mm_target *target, uint64_t m, uint64_t first, 
     const float *bias = target->bias ? target->bias + first : NULL;
     const float *add = target->residual ? target->residual + (int64_t)m * target->residual_step + first : NULL;
     uint64_t n = mlxn_min_u64(CPU_TILE, target->rows - first);
-    if (n == CPU_TILE) {
+    if (target->dtype != MLXN_F32 || target->col_step) {
+        mm_scatter(target, m, first, sum, n);
+    } else if (n == CPU_TILE) {
         if (bias) sum = v16_add(sum, v16_load(bias));
         if (add) sum = v16_add(sum, v16_load(add));
         v16_store(to, sum);
@@ -130,5 +159,15 @@ void CPU_ISA(mm_i8_run)(cpu_run *run);
 bool CPU_ISA(mm_f32_fits)(const mlxn_view *args, const void *params);
 void CPU_ISA(mm_f32_plan)(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out);
 void CPU_ISA(mm_f32_run)(cpu_run *run);
+/* The same of matmul_id. */
+bool CPU_ISA(mm_i8_id_fits)(const mlxn_view *args, const void *params);
+void CPU_ISA(mm_i8_id_plan)(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out);
+void CPU_ISA(mm_i8_id_run)(cpu_run *run);
+bool CPU_ISA(mm_f32_id_fits)(const mlxn_view *args, const void *params);
+void CPU_ISA(mm_f32_id_plan)(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out);
+void CPU_ISA(mm_f32_id_run)(cpu_run *run);
+/* dense_matmul. */
+void CPU_ISA(mm_dense_plan)(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out);
+void CPU_ISA(mm_dense_run)(cpu_run *run);
 
 #endif

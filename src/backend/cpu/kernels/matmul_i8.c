@@ -12,6 +12,7 @@
  *
  * A NaN or an infinity in a group makes its scale one, and so the token's outputs. */
 #include "backend/cpu/kernels/matmul_codes.h"
+#include "backend/cpu/kernels/matmul_experts.h"
 
 #if CPU_ISA_LEVEL > 0
 
@@ -109,11 +110,12 @@ SIMD_INLINE void round_token(const cpu_tile_format *f, mlxn_dtype dtype, const v
     }
 }
 
-static void round_tokens(const cpu_tile_format *f, const mlxn_view *x, uint64_t first, uint64_t n, uint64_t tokens,
+static void round_tokens(const cpu_tile_format *f, const mm_tokens *from, uint64_t first, uint64_t n, uint64_t tokens,
                          uint8_t *records) {
+    const mlxn_view *x = from->x;
     uint64_t groups = x->dims[1] / CPU_GROUP;
     for (uint64_t t = 0; t < n; t++) {
-        const void *row = mm_x_row(x, first + t);
+        const void *row = mm_token_row(from, first + t);
         if (x->dtype == MLXN_F32)
             round_token(f, MLXN_F32, row, groups, t, tokens, records);
         else if (x->dtype == MLXN_F16)
@@ -451,12 +453,13 @@ static void run_few(cpu_run *run, const i8_format *row, const cpu_tile_format *f
     uint8_t *records = run->local, *more = records + s.cols / CPU_GROUP * record_bytes(f, first);
     const mm_matrix w = mm_matrix_of(run->args[MM_W].weight, 0);
     const mm_target target = mm_target_of(run->args);
+    const mm_tokens from = {.x = &run->args[MM_X]};
     bool rounded = false;
     uint64_t chunk;
     while (cpu_next(run, &chunk)) {
         if (!rounded) {
-            round_tokens(f, &run->args[MM_X], 0, first, first, records);
-            round_tokens(f, &run->args[MM_X], first, second, second, more);
+            round_tokens(f, &from, 0, first, first, records);
+            round_tokens(f, &from, first, second, second, more);
             rounded = true;
         }
         uint64_t begin = chunk * s.panel_tiles, end = mlxn_min_u64(begin + s.panel_tiles, s.tiles);
@@ -465,40 +468,46 @@ static void run_few(cpu_run *run, const i8_format *row, const cpu_tile_format *f
     }
 }
 
+/* I8_TILES tiles from `tile` on times token blocks [first, last) of a matrix's `tokens` tokens. */
+static void multiply_tiles(const i8_format *row, const mm_matrix *w, const mm_target *target, uint64_t tokens,
+                           const uint8_t *records, uint64_t tile, uint64_t first, uint64_t last, uint8_t *panel) {
+    uint64_t groups = w->cols / CPU_GROUP, part = stretch_groups(groups);
+    uint64_t record = record_bytes(w->layout, I8_TOKENS);
+    float *partial = (float *)(panel + panel_bytes(groups));
+    stretch st = {
+        .target = target, .panel = panel, .first_tile = tile, .tiles = mlxn_min_u64(I8_TILES, w->tiles - tile)};
+    for (uint64_t g = 0; g < groups; g += st.groups) {
+        st.groups = mlxn_min_u64(part, groups - g);
+        st.panel_step = st.groups * PANEL_GROUP_BYTES;
+        st.begins = g == 0;
+        st.ends = g + st.groups == groups;
+        for (uint64_t r = 0; r < I8_TILES; r++)
+            row->fill(w->layout, r < st.tiles ? w->packed + (tile + r) * w->tile_bytes : NULL, g, st.groups,
+                      panel + r * st.panel_step);
+        for (uint64_t b = first; b < last; b++) {
+            uint64_t n = mlxn_min_u64(I8_TOKENS, tokens - b * I8_TOKENS);
+            row->block[n - 1](&st, b * I8_TOKENS, records + (b * groups + g) * record,
+                              partial + (b - first) * I8_TOKENS * I8_TILES * 16);
+        }
+    }
+}
+
 static void run_many(cpu_run *run, const i8_format *row, const cpu_tile_format *f) {
     mm_shape s = shape_of(run->args, run->n_threads);
     const mm_matrix w = mm_matrix_of(run->args[MM_W].weight, 0);
     const mm_target target = mm_target_of(run->args);
-    uint64_t groups = s.cols / CPU_GROUP, part = stretch_groups(groups);
-    uint64_t record = record_bytes(f, I8_TOKENS), chunk;
-    uint8_t *records = run->shared, *panel = run->local;
-    float *partial = (float *)(panel + panel_bytes(groups));
+    const mm_tokens from = {.x = &run->args[MM_X]};
+    uint64_t groups = s.cols / CPU_GROUP, chunk;
     if (run->phase == 0) {
         while (cpu_next(run, &chunk))
-            round_tokens(f, &run->args[MM_X], chunk * I8_TOKENS,
-                         mlxn_min_u64(I8_TOKENS, s.tokens - chunk * I8_TOKENS), I8_TOKENS,
-                         records + chunk * groups * record);
+            round_tokens(f, &from, chunk * I8_TOKENS, mlxn_min_u64(I8_TOKENS, s.tokens - chunk * I8_TOKENS),
+                         I8_TOKENS, (uint8_t *)run->shared + chunk * groups * record_bytes(f, I8_TOKENS));
         return;
     }
     while (cpu_next(run, &chunk)) {
-        uint64_t tile = chunk / s.ranges * I8_TILES, first = chunk % s.ranges * s.range;
-        uint64_t last = mlxn_min_u64(first + s.range, s.blocks);
-        stretch st = {
-            .target = &target, .panel = panel, .first_tile = tile, .tiles = mlxn_min_u64(I8_TILES, s.tiles - tile)};
-        for (uint64_t g = 0; g < groups; g += st.groups) {
-            st.groups = mlxn_min_u64(part, groups - g);
-            st.panel_step = st.groups * PANEL_GROUP_BYTES;
-            st.begins = g == 0;
-            st.ends = g + st.groups == groups;
-            for (uint64_t r = 0; r < I8_TILES; r++)
-                row->fill(f, r < st.tiles ? w.packed + (tile + r) * w.tile_bytes : NULL, g, st.groups,
-                          panel + r * st.panel_step);
-            for (uint64_t b = first; b < last; b++) {
-                uint64_t tokens = mlxn_min_u64(I8_TOKENS, s.tokens - b * I8_TOKENS);
-                row->block[tokens - 1](&st, b * I8_TOKENS, records + (b * groups + g) * record,
-                                       partial + (b - first) * I8_TOKENS * I8_TILES * 16);
-            }
-        }
+        uint64_t first = chunk % s.ranges * s.range;
+        multiply_tiles(row, &w, &target, s.tokens, run->shared, chunk / s.ranges * I8_TILES, first,
+                       mlxn_min_u64(first + s.range, s.blocks), run->local);
     }
 }
 
@@ -509,6 +518,71 @@ void CPU_ISA(mm_i8_run)(cpu_run *run) {
         run_few(run, row, f);
     else
         run_many(run, row, f);
+}
+
+/* --- Expert-routed. A matrix with few tokens is multiplied as it is decoded, its records being of that many. --- */
+
+enum { ID_RANGE = 512 / I8_TOKENS }; /* token blocks whose partial sums are kept */
+
+bool CPU_ISA(mm_i8_id_fits)(const mlxn_view *args, const void *params) {
+    return mm_route_fits(args) && find(cpu_layout_of(args[ID_W].weight));
+}
+
+void CPU_ISA(mm_i8_id_plan)(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out) {
+    const mm_route_shape s = mm_route_shape_of(args, n_threads, I8_TILES, I8_TOKENS);
+    const cpu_tile_format *f = cpu_layout_of(args[ID_W].weight);
+    uint64_t groups = args[ID_X].dims[1] / CPU_GROUP;
+    *out = (cpu_plan){.phases = 3,
+                      .chunks = {1, s.blocks, s.active * s.panels},
+                      .shared_bytes = s.bytes + s.blocks * groups * record_bytes(f, I8_TOKENS),
+                      .local_bytes = panel_bytes(groups)};
+    if (groups > I8_PANEL_GROUPS)
+        out->local_bytes += mlxn_min_u64(ID_RANGE, s.blocks) * I8_TOKENS * I8_TILES * 16 * sizeof(float);
+}
+
+static void id_round(cpu_run *run, const mm_route_shape *s, const mm_route *r, uint8_t *records) {
+    const cpu_tile_format *f = cpu_layout_of(run->args[ID_W].weight);
+    uint64_t step = run->args[ID_X].dims[1] / CPU_GROUP * record_bytes(f, I8_TOKENS), b;
+    while (cpu_next(run, &b)) {
+        if (b >= r->block[*r->active]) continue;
+        uint32_t i = mm_route_matrix(r, b);
+        const mm_tokens from = {&run->args[ID_X], r->slots + r->begin[i], s->slots_per_row};
+        uint64_t count = r->begin[i + 1] - r->begin[i], first = (b - r->block[i]) * I8_TOKENS;
+        round_tokens(f, &from, first, mlxn_min_u64(I8_TOKENS, count - first), count <= I8_DIRECT ? count : I8_TOKENS,
+                     records + b * step);
+    }
+}
+
+static void id_multiply(cpu_run *run, const mm_route_shape *s, const mm_route *r, const uint8_t *records) {
+    const mlxn_weight_view *weight = run->args[ID_W].weight;
+    const i8_format *row = find(cpu_layout_of(weight));
+    uint64_t step = weight->cols / CPU_GROUP * record_bytes(cpu_layout_of(weight), I8_TOKENS), chunk;
+    while (cpu_next(run, &chunk)) {
+        uint32_t i = (uint32_t)(chunk / s->panels);
+        if (i >= *r->active) continue;
+        const mm_matrix w = mm_matrix_of(weight, r->expert[i]);
+        const mm_target target = mm_route_target(run->args, r, i);
+        uint64_t count = r->begin[i + 1] - r->begin[i], blocks = r->block[i + 1] - r->block[i];
+        uint64_t begin = chunk % s->panels * s->panel_tiles, end = mlxn_min_u64(begin + s->panel_tiles, w.tiles);
+        const uint8_t *own = records + r->block[i] * step;
+        if (count <= I8_DIRECT) {
+            row->direct[count - 1](&w, &target, 0, begin, end, own);
+            continue;
+        }
+        for (uint64_t tile = begin; tile < end; tile += I8_TILES)
+            for (uint64_t b = 0; b < blocks; b += ID_RANGE)
+                multiply_tiles(row, &w, &target, count, own, tile, b, mlxn_min_u64(b + ID_RANGE, blocks), run->local);
+    }
+}
+
+void CPU_ISA(mm_i8_id_run)(cpu_run *run) {
+    const mm_route_shape s = mm_route_shape_of(run->args, run->n_threads, I8_TILES, I8_TOKENS);
+    const mm_route r = mm_route_in(&s, run->shared);
+    uint8_t *records = (uint8_t *)run->shared + s.bytes;
+    uint64_t chunk;
+    if (run->phase == 1) id_round(run, &s, &r, records);
+    if (run->phase == 2) id_multiply(run, &s, &r, records);
+    while (run->phase == 0 && cpu_next(run, &chunk)) mm_route_build(run->args, &s, I8_TOKENS, &r);
 }
 
 #endif
