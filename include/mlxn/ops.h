@@ -421,6 +421,20 @@ MLXN_API mlxn_status mlxn_resize2d(mlxn_encoder *encoder, mlxn_tensor x, mlxn_te
 MLXN_API mlxn_status mlxn_im2col(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out,
                                  const mlxn_im2col_params *params);
 
+/* Products with matrices chosen per token: with slot s = t * k + j, out[s, n] = sum_c x[row, c] * w[ids[t, j]][n, c]
+ * + bias[ids[t, j], n], where row is t if x has T rows, and s if it has T * k. A slot whose id names no matrix gives
+ * zeros. x: [T or T * k, K] f32/f16/bf16; w: stack of E weights [N, K]; ids: [T, k] or [T] u32; bias: optional [E, N]
+ * f32; out: [T * k, N] f32. Slots are sorted by matrix, so that each is read once. Precision as in matmul. */
+MLXN_API mlxn_status mlxn_matmul_id(mlxn_encoder *encoder, mlxn_tensor x, mlxn_weight *w, mlxn_tensor ids,
+                                    mlxn_tensor bias, mlxn_tensor out);
+
+/* out[..., m, n] = sum_k a[..., m, k] * b[..., n, k]: rows of both, like matmul with a tensor for a weight; for a b
+ * of [K, N] pass its transposed view. a: [..., M, K], b: [..., N, K], out: [..., M, N], each f32/f16/bf16 and of the
+ * same rank, 2 to 4. A leading dim of b divides that of a: each of its matrices serves that many of a's in a row.
+ * Sums are binary32; the result is rounded once. With dy the gradient of out, da = dense_matmul(dy, b transposed) and
+ * db = dense_matmul(dy transposed, a transposed). */
+MLXN_API mlxn_status mlxn_dense_matmul(mlxn_encoder *encoder, mlxn_tensor a, mlxn_tensor b, mlxn_tensor out);
+
 /* The generic form that all of the above end in: `args` in the order of the operation's argument table
  * (`mlxn ops --json`), `params` of exactly `params_size` bytes (NULL and 0 if the operation has none). */
 typedef struct mlxn_arg {

@@ -442,3 +442,14 @@ mlxn_status mlxn_im2col(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out, c
     const mlxn_arg args[] = {arg(&x), arg(&out)};
     return mlxn_encode(encoder, MLXN_OP_im2col, args, 2, params, params ? sizeof *params : 0);
 }
+
+mlxn_status mlxn_matmul_id(mlxn_encoder *encoder, mlxn_tensor x, mlxn_weight *w, mlxn_tensor ids, mlxn_tensor bias,
+                           mlxn_tensor out) {
+    const mlxn_arg args[] = {arg(&x), weight(w), arg(&ids), opt(&bias), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_matmul_id, args, 5, NULL, 0);
+}
+
+mlxn_status mlxn_dense_matmul(mlxn_encoder *encoder, mlxn_tensor a, mlxn_tensor b, mlxn_tensor out) {
+    const mlxn_arg args[] = {arg(&a), arg(&b), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_dense_matmul, args, 3, NULL, 0);
+}
