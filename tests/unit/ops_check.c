@@ -145,6 +145,19 @@ static void relations(void) {
     says(&mlxn_opdef_matmul, (mlxn_view[]){narrow, weight, tensor(MLXN_F32, 1, 99, 0, 0, 0), absent, out}, NULL,
          "matmul: bias: dim[0] is 99, want 100 (rows of w)");
 
+    mlxn_weight_view stack = {.format = MLXN_FORMAT_F32, .rows = 100, .cols = 576, .experts = 4};
+    mlxn_view experts = {.present = true, .rank = 2, .dims = {100, 576}, .weight = &stack};
+    mlxn_view ids = tensor(MLXN_U32, 2, 4, 2, 0, 0), slots = tensor(MLXN_F32, 2, 8, 100, 0, 0);
+    says(&mlxn_opdef_matmul, (mlxn_view[]){x, experts, absent, absent, out}, NULL,
+         "matmul: w: is a stack of 4 matrices, want one");
+    says(&mlxn_opdef_matmul_id, (mlxn_view[]){x, experts, ids, absent, slots}, NULL,
+         "matmul_id: x: dim[0] is 3, want 4 (rows of ids, or all elements of ids)");
+    says(&mlxn_opdef_matmul_id, (mlxn_view[]){tensor(MLXN_F32, 2, 8, 576, 0, 0), experts, ids, slots, slots}, NULL,
+         "matmul_id: bias: dim[0] is 8, want 4 (matrices of w)");
+    mlxn_view many = tensor(MLXN_F32, 3, 4, 5, 64, 0), some = tensor(MLXN_F32, 3, 3, 7, 64, 0);
+    says(&mlxn_opdef_dense_matmul, (mlxn_view[]){many, some, tensor(MLXN_F32, 3, 4, 5, 7, 0)}, NULL,
+         "dense_matmul: b: dim[0] is 3, want a divisor of 4 (as a)");
+
     mlxn_view q = tensor(MLXN_F32, 3, 2, 9, 64, 0), n = tensor(MLXN_U32, 1, 2, 0, 0, 0);
     mlxn_rope_params rope = {MLXN_ROLE_IN + 6, 0, 1e4f, 0}, odd = {MLXN_ROPE_HALF, 33, 1e4f, 0};
     says(&mlxn_opdef_rope, (mlxn_view[]){q, n, absent, q}, &rope,
