@@ -351,8 +351,21 @@ def attention_gradients():
                [q, k, val, dout, mask, Q.grad.numpy(), K.grad.numpy(), W.grad.numpy()],
                struct.pack("<fI", scale, causal), 1e-8, 4e-7)
 
+def layer_gradients():
+    x, w, b, dy = v.normal(6, 40, scale=2, mean=1), v.normal(40, mean=1), v.normal(40), v.normal(6, 40)
+    X, W, B = (f64(a).requires_grad_() for a in (x, w, b))
+    (F.layer_norm(X, (40,), W, B, as_float(1e-5)) * f64(dy)).sum().backward()
+    v.case("layer_norm_backward", TORCH, "autograd", [x, w, dy, W.grad.numpy(), B.grad.numpy(), X.grad.numpy()],
+           struct.pack("<f", 1e-5), 1e-8, 4e-7)
+    x, w, dy = v.normal(2, 9, 5), v.normal(5, 4), v.normal(2, 9, 5)
+    X, W = f64(x).requires_grad_(), f64(w).requires_grad_()
+    y = F.conv1d(F.pad(X.transpose(1, 2), (3, 0)), W[:, None], groups=5).transpose(1, 2)
+    (y * f64(dy)).sum().backward()
+    v.case("conv1d_causal_backward", TORCH, "autograd of a grouped conv1d", [x, w, dy, W.grad.numpy(), X.grad.numpy()],
+           b"", 1e-8, 4e-7)
+
 
 for part in (unary, binary, gates, reductions, scans, orders, softmaxes, indexing, shapes, gradients, steps, formats,
-             attention_gradients):
+             attention_gradients, layer_gradients):
     part()
 v.write()
