@@ -450,6 +450,18 @@ MLXN_API mlxn_status mlxn_moe_route(mlxn_encoder *encoder, mlxn_tensor logits, m
 MLXN_API mlxn_status mlxn_moe_sum(mlxn_encoder *encoder, mlxn_tensor experts, mlxn_tensor weights, mlxn_tensor shared,
                                   mlxn_tensor gate, mlxn_tensor residual, mlxn_tensor out);
 
+/* The gradients of out = n w + b, n = (x - mean) / sqrt(variance + eps), for dy: dx = (g - mean(g) - n mean(g n)) /
+ * sqrt(variance + eps) with g = dy w, dw = sum of dy n and db = sum of dy over the rows. x, dy, dx: [R, D], one dtype
+ * (f32, f16, bf16); w, dw, db: optional, [D] f32. */
+MLXN_API mlxn_status mlxn_layer_norm_backward(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor dy,
+                                              mlxn_tensor dw, mlxn_tensor db, mlxn_tensor dx,
+                                              const mlxn_rms_norm_params *params);
+
+/* The gradients of y[b, t, c] = sum over k of w[c, k] x[b, t - K + 1 + k, c], 0 before the first t, for dy. x, dy,
+ * dx: [B, T, C], one dtype (f32, f16, bf16); w, dw: [C, K] f32. */
+MLXN_API mlxn_status mlxn_conv1d_causal_backward(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor dy,
+                                                 mlxn_tensor dw, mlxn_tensor dx);
+
 /* The generic form that all of the above end in: `args` in the order of the operation's argument table
  * (`mlxn ops --json`), `params` of exactly `params_size` bytes (NULL and 0 if the operation has none). */
 typedef struct mlxn_arg {

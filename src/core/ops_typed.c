@@ -465,3 +465,16 @@ mlxn_status mlxn_moe_sum(mlxn_encoder *encoder, mlxn_tensor experts, mlxn_tensor
     const mlxn_arg args[] = {arg(&experts), arg(&weights), opt(&shared), opt(&gate), opt(&residual), arg(&out)};
     return mlxn_encode(encoder, MLXN_OP_moe_sum, args, 6, NULL, 0);
 }
+
+mlxn_status mlxn_layer_norm_backward(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor dy,
+                                     mlxn_tensor dw, mlxn_tensor db, mlxn_tensor dx,
+                                     const mlxn_rms_norm_params *params) {
+    const mlxn_arg args[] = {arg(&x), opt(&w), arg(&dy), opt(&dw), opt(&db), arg(&dx)};
+    return mlxn_encode(encoder, MLXN_OP_layer_norm_backward, args, 6, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_conv1d_causal_backward(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor dy,
+                                        mlxn_tensor dw, mlxn_tensor dx) {
+    const mlxn_arg args[] = {arg(&x), arg(&w), arg(&dy), arg(&dw), arg(&dx)};
+    return mlxn_encode(encoder, MLXN_OP_conv1d_causal_backward, args, 5, NULL, 0);
+}
