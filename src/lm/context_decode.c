@@ -100,7 +100,9 @@ static mlxn_status open_stage(mlxn_context *c, const char *label, mlxn_error *er
     }
     if (status == MLXN_OK) {
         status = mlxn_session_begin_stage(c->session, label);
-        if (status != MLXN_OK) status = mlxn_fail(error, status, "decode: a stage cannot begin");
+        /* The stage before may have failed since it was submitted: then the session has the text. */
+        if (status != MLXN_OK && mlxn_session_status(c->session, error) == MLXN_OK)
+            status = mlxn_fail(error, status, "decode: a stage cannot begin");
     }
     return status;
 }

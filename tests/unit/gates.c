@@ -341,6 +341,71 @@ static void test_document(void) {
     }
 }
 
+/* The kernel that an expert-routed product of `rows` rows takes. */
+static void product(uint32_t rows, char name[64], float out[16 * 32]) {
+    enum { K = 32, EXPERTS = 2 };
+    mlxn_device *device = NULL;
+    mlxn_encoder *e = NULL;
+    mlxn_buffer *b = NULL;
+    mlxn_weight *w = NULL;
+    mlxn_profiler *profiler = NULL;
+    mlxn_profiler_desc desc = {.struct_size = sizeof desc};
+    OK(mlxn_device_create(NULL, &device, &error));
+    OK(mlxn_encoder_create(device, &e, &error));
+    OK(mlxn_buffer_create(device, 4 * (EXPERTS * K * K + 16 * K * 2 + 16), &b, &error));
+    float *data = mlxn_buffer_contents(b);
+    for (int i = 0; i < EXPERTS * K * K + 16 * K; i++) data[i] = (float)(i % 23) / 16 - 0.5f;
+    uint64_t x = 4 * EXPERTS * K * K, y = x + 4 * 16 * K, ids = y + 4 * 16 * K;
+    for (uint32_t i = 0; i < rows; i++) ((uint32_t *)(void *)((char *)data + ids))[i] = i * 5 % 3 % EXPERTS;
+    OK(mlxn_weight_create(device,
+                          &(mlxn_weight_desc){.struct_size = sizeof(mlxn_weight_desc),
+                                              .format = MLXN_FORMAT_F32,
+                                              .rows = K,
+                                              .cols = K,
+                                              .experts = EXPERTS,
+                                              .data = b},
+                          &w, &error));
+    OK(mlxn_profiler_create(device, &desc, &profiler, &error));
+    OK(mlxn_profiler_start(profiler, &error));
+    OK(mlxn_matmul_id(e, mlxn_tensor_2d(b, x, MLXN_F32, rows, K), w, mlxn_tensor_1d(b, ids, MLXN_U32, rows),
+                      (mlxn_tensor){0}, mlxn_tensor_2d(b, y, MLXN_F32, rows, K)));
+    OK(mlxn_encoder_commit_and_wait(e, "product", &error));
+    memcpy(out, (char *)data + y, rows * K * 4);
+    mlxn_profile_row row = {0};
+    CHECK(mlxn_profiler_rows(profiler, MLXN_PROFILE_BY_KERNEL, &row, 1) == 1, "one kernel ran");
+    snprintf(name, 64, "%s", row.kernel ? row.kernel : "");
+    mlxn_profiler_destroy(profiler);
+    mlxn_weight_release(&w);
+    mlxn_encoder_destroy(e);
+    mlxn_buffer_release(&b);
+    mlxn_device_release(&device);
+}
+
+static void test_routing(void) {
+    static const struct {
+        const char *value;
+        uint32_t rows;
+        bool each;
+    } cases[] = {{NULL, 7, true},  {NULL, 8, false},  {"0", 1, false},
+                 {"12", 11, true}, {"12", 12, false}, {"x", 7, true}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char name[64];
+        float got[16 * 32], want[16 * 32];
+        set("HF2Q_MM_ID_ROUTING_THRESHOLD", cases[i].value);
+        forget();
+        product(cases[i].rows, name, got);
+        CHECK(!strncmp(name, "matmul_id", 9) && (strstr(name, "_each_") != NULL) == cases[i].each,
+              "threshold %s, %u rows: %s", cases[i].value ? cases[i].value : "unset", cases[i].rows, name);
+        set("HF2Q_MM_ID_ROUTING_THRESHOLD", cases[i].each ? "0" : "1000");
+        forget();
+        product(cases[i].rows, name, want);
+        CHECK(!memcmp(got, want, cases[i].rows * 32 * 4), "threshold %s: other bits",
+              cases[i].value ? cases[i].value : "unset");
+    }
+    set("HF2Q_MM_ID_ROUTING_THRESHOLD", NULL);
+    forget();
+}
+
 static void test_parts(void) {
     float usual[64], one[64], many[64], off[64];
     set("HF2Q_TQ_NWG", NULL);
@@ -381,6 +446,7 @@ int main(void) {
         set("MLX_METAL_CAPTURE", NULL);
     }
     test_parts();
+    test_routing();
     test_document();
     return TEST_DONE();
 }

@@ -41,6 +41,8 @@ static inline bool cpu_next(cpu_run *run, uint64_t *chunk) {
 
 /* The gate HF2Q_TQ_NWG (docs/ENVIRONMENT.md): splits of attention over TurboQuant caches, 0 = by length alone. */
 uint32_t cpu_tq_groups(void);
+/* HF2Q_MM_ID_ROUTING_THRESHOLD: rows of an expert-routed product from which they are sorted by matrix. */
+uint32_t cpu_mm_id_threshold(void);
 
 /* Bits of `precision`: which device settings the row may serve. */
 enum { CPU_FAST = 1, CPU_F32 = 2, CPU_ANY = 3 };

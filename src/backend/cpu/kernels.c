@@ -58,3 +58,4 @@ const mlxn_kernel_row *cpu_kernel_rows(size_t *count) {
 }
 
 uint32_t cpu_tq_groups(void) { return (uint32_t)mlxn_gate_integer(MLXN_GATE_TQ_WORKGROUPS); }
+uint32_t cpu_mm_id_threshold(void) { return (uint32_t)mlxn_gate_integer(MLXN_GATE_MM_ID_THRESHOLD); }

@@ -83,18 +83,40 @@ static void run_id_any(cpu_run *run) {
 }
 #endif
 
+/* One body serves both ways; two rows tell which one ran. */
+#if CPU_ISA_LEVEL > 0
+static bool fits_i8_each(const mlxn_view *args, const void *params) {
+    return mm_route_each(args) && CPU_ISA(mm_i8_id_fits)(args, params);
+}
+static bool fits_i8_sorted(const mlxn_view *args, const void *params) {
+    return !mm_route_each(args) && CPU_ISA(mm_i8_id_fits)(args, params);
+}
+#endif
+#if CPU_ISA_LEVEL < 3
+static bool fits_f32_each(const mlxn_view *args, const void *params) {
+    return mm_route_each(args) && CPU_ISA(mm_f32_id_fits)(args, params);
+}
+static bool fits_f32_sorted(const mlxn_view *args, const void *params) {
+    return !mm_route_each(args) && CPU_ISA(mm_f32_id_fits)(args, params);
+}
+#endif
+
 extern const cpu_kernel CPU_ISA(cpu_kernels_matmul)[];
 const cpu_kernel CPU_ISA(cpu_kernels_matmul)[] = {
 #if CPU_ISA_LEVEL > 0
     {MLXN_OP_matmul, "matmul_i8_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_FAST, CPU_ISA(mm_i8_fits), CPU_ISA(mm_i8_plan),
      CPU_ISA(mm_i8_run)},
-    {MLXN_OP_matmul_id, "matmul_id_i8_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_FAST, CPU_ISA(mm_i8_id_fits),
+    {MLXN_OP_matmul_id, "matmul_id_i8_each_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_FAST, fits_i8_each,
+     CPU_ISA(mm_i8_id_plan), CPU_ISA(mm_i8_id_run)},
+    {MLXN_OP_matmul_id, "matmul_id_i8_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_FAST, fits_i8_sorted,
      CPU_ISA(mm_i8_id_plan), CPU_ISA(mm_i8_id_run)},
 #endif
 #if CPU_ISA_LEVEL < 3 /* VNNI has nothing for floats */
     {MLXN_OP_matmul, "matmul_f32_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, CPU_ISA(mm_f32_fits), CPU_ISA(mm_f32_plan),
      CPU_ISA(mm_f32_run)},
-    {MLXN_OP_matmul_id, "matmul_id_f32_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, CPU_ISA(mm_f32_id_fits),
+    {MLXN_OP_matmul_id, "matmul_id_f32_each_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, fits_f32_each,
+     CPU_ISA(mm_f32_id_plan), CPU_ISA(mm_f32_id_run)},
+    {MLXN_OP_matmul_id, "matmul_id_f32_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, fits_f32_sorted,
      CPU_ISA(mm_f32_id_plan), CPU_ISA(mm_f32_id_run)},
     {MLXN_OP_dense_matmul, "dense_matmul_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, fits_dense, CPU_ISA(mm_dense_plan),
      CPU_ISA(mm_dense_run)},

@@ -2,8 +2,8 @@
  *
  * Three phases: sort the slots; bring the activations into the form that is multiplied, in blocks of tokens of one
  * matrix; multiply, a chunk being some tiles of a matrix times all of its tokens. So a matrix is read once, however
- * the ids lie. Which matrices have slots is known only after the first phase: later ones plan for the most there can
- * be and find some chunks empty. */
+ * the ids lie. Few slots are not worth sorting: each is multiplied by itself, with the same bits. Which matrices have
+ * slots is known only after the first phase: later ones plan for the most there can be and find some chunks empty. */
 #ifndef MLXN_SRC_CPU_MATMUL_EXPERTS_H
 #define MLXN_SRC_CPU_MATMUL_EXPERTS_H
 
@@ -15,6 +15,7 @@ enum { ID_X, ID_W, ID_IDS, ID_BIAS, ID_OUT };
 typedef struct mm_route_shape {
     uint64_t slots, experts, active, blocks, panel_tiles, panels, bytes;
     uint64_t slots_per_row; /* of x */
+    bool each;              /* every slot by itself */
 } mm_route_shape;
 
 /* Lies in the shared memory; all but `counts` is filled by the first phase. Matrix number i of those with slots is
@@ -23,12 +24,16 @@ typedef struct mm_route {
     uint32_t *active, *expert, *begin, *block, *counts, *slots;
 } mm_route;
 
+/* Whether slots are few enough to go one by one, as HF2Q_MM_ID_ROUTING_THRESHOLD says. */
+static inline bool mm_route_each(const mlxn_view *args) { return args[ID_OUT].dims[0] < cpu_mm_id_threshold(); }
+
 static inline mm_route_shape mm_route_shape_of(const mlxn_view *args, uint32_t n_threads, uint32_t tiles,
                                                uint32_t block) {
     enum { CHUNKS_PER_THREAD = 8, CHUNK_BYTES = 128 << 10, MIN_BYTES = 8 << 10 };
     const mlxn_weight_view *w = args[ID_W].weight;
     mm_route_shape s = {.slots = args[ID_OUT].dims[0], .experts = mlxn_weight_view_experts(w)};
-    s.active = mlxn_min_u64(s.slots, s.experts);
+    s.each = mm_route_each(args);
+    s.active = s.each ? s.slots : mlxn_min_u64(s.slots, s.experts);
     s.blocks = s.slots / block + s.active;
     uint64_t count = cpu_tile_count(w), tile_bytes = mlxn_max_u64(1, cpu_expert_bytes(w) / count);
     uint64_t bytes = s.active * cpu_expert_bytes(w) / (CHUNKS_PER_THREAD * (uint64_t)n_threads);
@@ -69,6 +74,17 @@ static inline void mm_route_build(const mlxn_view *args, const mm_route_shape *s
             memset((float *)out->data + (int64_t)slot * out->strides[0], 0, out->dims[1] * sizeof(float));
     }
     uint32_t active = 0, at = 0, block = 0;
+    for (uint64_t slot = 0; s->each && slot < s->slots; slot++) {
+        uint32_t id = mm_route_id(ids, slot);
+        if (id >= s->experts) continue;
+        r->expert[active] = id;
+        r->begin[active] = r->block[active] = active;
+        r->slots[active++] = (uint32_t)slot;
+    }
+    if (s->each) {
+        r->begin[active] = r->block[active] = *r->active = active;
+        return;
+    }
     for (uint32_t e = 0; e < s->experts; e++) {
         uint32_t count = r->counts[e];
         if (!count) continue;
