@@ -51,10 +51,12 @@ static const gate_row rows[MLXN_GATE_COUNT] = {
                               "set: an optimised finish logs the time of its phases"},
     [MLXN_GATE_TENSOR_PROBE] = {"MLX_LOG_TENSOR_PROBE", SWITCH, false, 0, 0, 0,
                                 "set: creating a device logs which matrix instructions it has"},
-    [MLXN_GATE_NO_TENSOR_MM_ID] = {"HF2Q_DISABLE_TENSOR_MM_ID", SWITCH, true, 0, 0, 0,
-                                   "set: no matrix instructions in expert matmul; the CPU has none there, set or not"},
-    [MLXN_GATE_MM_ID_THRESHOLD] = {"HF2Q_MM_ID_ROUTING_THRESHOLD", INTEGER, true, 8, 0, INT32_MAX,
-                                   "rows from which expert matmul sorts them by matrix instead of taking each by itself"},
+    [MLXN_GATE_NO_TENSOR_MM_ID] =
+        {"HF2Q_DISABLE_TENSOR_MM_ID", SWITCH, true, 0, 0, 0,
+         "set: no matrix instructions in expert matmul; the CPU has none there, set or not"},
+    [MLXN_GATE_MM_ID_THRESHOLD] =
+        {"HF2Q_MM_ID_ROUTING_THRESHOLD", INTEGER, true, 8, 0, INT32_MAX,
+         "rows from which expert matmul sorts them by matrix instead of taking each by itself"},
     [MLXN_GATE_TQ_WORKGROUPS] =
         {"HF2Q_TQ_NWG", INTEGER, true, 0, 1, 32,
          "parts in which attention over a TurboQuant cache is computed; unset: one per 256 keys"},
