@@ -62,7 +62,7 @@ static att_shape att_shape_of(const mlxn_view *args, const mlxn_attention_params
     s.splits = (s.visible + s.block + s.split - 2) / s.split + 1;
     s.partial = s.dp + 16;
     /* Splits are too few to gain from, too costly to keep, or not needed to occupy the threads. */
-    uint64_t floats;
+    uint64_t floats = 0;
     s.wide = s.visible <= s.split || s.blocks * s.kv_heads >= 4 * (uint64_t)n_threads ||
              !mlxn_mul_u64(s.rows * s.heads * s.splits, s.partial, &floats) || floats > ATT_PARTIAL_LIMIT / 4;
     return s;

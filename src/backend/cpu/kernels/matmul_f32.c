@@ -41,7 +41,7 @@ SIMD_INLINE const float *decode_blocks(const cpu_tile_format *f, const uint8_t *
         const uint8_t *unit = tile + g / f->groups * cpu_tile_unit_bytes(f);
         const uint8_t *group = unit + cpu_tile_head_bytes(f) + g % f->groups * cpu_tile_group_bytes(f);
         mm_quad q[CPU_QUADS];
-        v16 scale[2], minimum;
+        v16 scale[2], minimum = v16_zero();
         mm_unpack(f, group, q);
         mm_scales(f, unit, group, scale, &minimum);
         mm_ints offset = mm_ints_set1(-f->offset);
