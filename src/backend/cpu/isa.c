@@ -11,7 +11,7 @@
 
 uint32_t cpu_detect_isa(void) {
     uint32_t isa = 0;
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(MLXN_CPU_BASE_ONLY)
     /* The compiler's run-time checks the operating system's support for the wide registers too. */
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2") &&

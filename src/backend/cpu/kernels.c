@@ -5,7 +5,7 @@
 #include "backend/cpu/device.h"
 #include "core/gates.h"
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(MLXN_CPU_BASE_ONLY)
 #define CPU_KERNEL_FILE(file) \
     extern const cpu_kernel cpu_kernels_##file##_base[], cpu_kernels_##file##_avx2[], cpu_kernels_##file##_avx512[];
 #include "backend/cpu/kernels/files.def"
@@ -19,7 +19,7 @@ extern const cpu_kernel cpu_kernels_matmul_vnni[];
 
 /* Fastest level first. */
 static const cpu_kernel *const tables[] = {
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(MLXN_CPU_BASE_ONLY)
     cpu_kernels_matmul_vnni,
 #define CPU_KERNEL_FILE(file) cpu_kernels_##file##_avx512,
 #include "backend/cpu/kernels/files.def"

@@ -5,7 +5,7 @@
 
 #define DECLARE(level) extern uint64_t cpu_peak_f32_##level(uint64_t rounds), cpu_peak_int8_##level(uint64_t rounds);
 DECLARE(base)
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(MLXN_CPU_BASE_ONLY)
 DECLARE(avx2)
 DECLARE(avx512)
 extern uint64_t cpu_peak_int8_vnni(uint64_t rounds);
@@ -16,7 +16,7 @@ typedef uint64_t (*peak_fn)(uint64_t rounds);
 static void peak_kernels(uint32_t isa, peak_fn *f32, peak_fn *int8) {
     *f32 = cpu_peak_f32_base;
     *int8 = cpu_peak_int8_base;
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(MLXN_CPU_BASE_ONLY)
     if (isa & MLXN_ISA_AVX2) *f32 = cpu_peak_f32_avx2, *int8 = cpu_peak_int8_avx2;
     if (isa & MLXN_ISA_AVX512) *f32 = cpu_peak_f32_avx512, *int8 = cpu_peak_int8_avx512;
     if (isa & MLXN_ISA_VNNI) *int8 = cpu_peak_int8_vnni;
