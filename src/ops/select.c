@@ -78,23 +78,20 @@ static mlxn_status each_row(const mlxn_view *args, bool descending,
     return MLXN_OK;
 }
 
-static void emit_indices(const mlxn_view *args, uint64_t row, const item *items) {
+static void emit_row(const mlxn_view *args, uint64_t row, const item *items, bool values) {
     const mlxn_view *out = &args[1];
     uint64_t n = out->dims[out->rank - 1], at[MLXN_MAX_RANK];
     for (uint64_t i = 0; i < n; i++) {
         mlxn_view_unravel(out, row * n + i, at);
-        mlxn_view_set(out, at, items[i].index);
+        mlxn_view_set(out, at, values ? items[i].value : items[i].index);
     }
 }
 
-static void emit_values(const mlxn_view *args, uint64_t row, const item *items) {
-    const mlxn_view *out = &args[1];
-    uint64_t n = out->dims[out->rank - 1], at[MLXN_MAX_RANK];
-    for (uint64_t i = 0; i < n; i++) {
-        mlxn_view_unravel(out, row * n + i, at);
-        mlxn_view_set(out, at, items[i].value);
-    }
+static void emit_indices(const mlxn_view *args, uint64_t row, const item *items) {
+    emit_row(args, row, items, false);
 }
+
+static void emit_values(const mlxn_view *args, uint64_t row, const item *items) { emit_row(args, row, items, true); }
 
 static void emit_top(const mlxn_view *args, uint64_t row, const item *items) {
     emit_indices(args, row, items);

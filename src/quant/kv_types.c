@@ -7,8 +7,6 @@
 
 #include "quant/turboquant.h"
 
-#define ZERO_NORM 1e-10f /* blocks up to this norm are coded as zero */
-
 static const mlxn_kv_row rows[MLXN_KV_TYPE_COUNT] = {
     [MLXN_KV_F32] = {"f32", MLXN_F32, MLXN_FORMAT_F32, 0},
     [MLXN_KV_F16] = {"f16", MLXN_F16, MLXN_FORMAT_F16, 0},
@@ -111,26 +109,22 @@ static uint32_t get_code(uint32_t bits, const uint8_t *codes, uint64_t d, uint64
 
 static void encode_tq(uint32_t bits, const float *x, uint64_t d, uint8_t *row) {
     float y[MLXN_KV_MAX_TQ];
+    uint8_t codes[MLXN_KV_MAX_TQ];
     uint64_t n_norms = mlxn_kv_norms(d), block = d / n_norms;
-    uint8_t *codes = row + 4 * n_norms;
-    const mlxn_turboquant_book *book = mlxn_turboquant_book_find(bits);
     memcpy(y, x, d * sizeof *y);
     mlxn_kv_rotate(y, d);
-    memset(codes, 0, d * bits / 8);
     for (uint64_t b = 0; b < n_norms; b++) {
-        double norm = mlxn_turboquant_length(y + b * block, block);
-        if (n_norms > 1) norm /= 16; /* root of the mean over 256 */
-        float stored = (float)norm, scale = 0;
-        if (stored > ZERO_NORM) scale = (float)((n_norms > 1 ? 1 : sqrt((double)d)) / norm);
-        if (!isfinite(norm)) stored = NAN;
-        uint32_t bits_of;
-        memcpy(&bits_of, &stored, 4);
-        mlxn_store_u32(row + 4 * b, bits_of);
-        for (uint64_t i = b * block; i < (b + 1) * block; i++) {
-            float z = isnan(stored) ? 0.0f : y[i] * scale;
-            put_code(bits, codes, d, i, mlxn_turboquant_book_nearest(book, z));
-        }
+        /* two norms are roots of means over 256 */
+        float norm =
+            mlxn_turboquant_code_block(mlxn_turboquant_book_find(bits), y + b * block, (uint32_t)block,
+                                       n_norms > 1 ? 16 : 1, n_norms > 1 ? 1 : sqrt((double)d), codes + b * block);
+        uint32_t raw;
+        if (!isfinite(norm)) norm = NAN; /* what cannot be stored shows */
+        memcpy(&raw, &norm, 4);
+        mlxn_store_u32(row + 4 * b, raw);
     }
+    memset(row + 4 * n_norms, 0, d * bits / 8);
+    for (uint64_t i = 0; i < d; i++) put_code(bits, row + 4 * n_norms, d, i, codes[i]);
 }
 
 static void decode_tq(uint32_t bits, const uint8_t *row, uint64_t d, float *out) {

@@ -27,6 +27,12 @@ void mlxn_turboquant_book_expand(const mlxn_turboquant_book *book, float *out);
 /* The number of midpoints between neighbours that are below `value`. NaN gives the index just below zero. */
 uint32_t mlxn_turboquant_book_nearest(const mlxn_turboquant_book *book, float value);
 
+/* Codes of n coordinates that share a norm, and that norm: |y| / divisor. A coordinate is coded as
+ * nearest(y * factor / norm), in a norm up to 1e-10 as nearest(0). A norm that is no finite binary32 is returned as
+ * it is (infinite or NaN), with the codes of zero. */
+float mlxn_turboquant_code_block(const mlxn_turboquant_book *book, const float *y, uint32_t n, double divisor,
+                                 double factor, uint8_t *codes);
+
 /* n: a power of two. */
 void mlxn_turboquant_transform(float *x, uint64_t n);
 void mlxn_turboquant_negate(float *x, uint64_t n, const uint8_t *signs);

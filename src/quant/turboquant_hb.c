@@ -4,8 +4,6 @@
 #include <inttypes.h>
 #include <math.h>
 
-#define ZERO_NORM 1e-10f /* blocks up to this norm are coded as zero */
-
 mlxn_status mlxn_turboquant_hb_check(const mlxn_turboquant_hb *codec, mlxn_error *error) {
     if (!codec) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "turboquant hb: codec is NULL, want a pointer");
     if (codec->dim != 256 && codec->dim != 512)
@@ -71,16 +69,14 @@ mlxn_status mlxn_turboquant_hb_encode(const mlxn_turboquant_hb *codec, const flo
     mlxn_turboquant_transform(y, n);
     const mlxn_turboquant_book *book = mlxn_turboquant_book_find(codec->bits);
     for (uint64_t b = 0; b < norm_count; b++) {
-        const float *block = y + b * MLXN_TURBOQUANT_HB_BLOCK;
-        double norm = mlxn_turboquant_length(block, MLXN_TURBOQUANT_HB_BLOCK);
-        if (norm_count > 1) norm /= 16; /* root of the mean over 256 */
-        norms[b] = (float)norm;
+        const uint64_t at = b * MLXN_TURBOQUANT_HB_BLOCK;
+        /* two norms are roots of means over 256 */
+        norms[b] = mlxn_turboquant_code_block(book, y + at, MLXN_TURBOQUANT_HB_BLOCK, norm_count > 1 ? 16 : 1,
+                                              (double)code_scale(codec), codes + at);
         if (!isfinite(norms[b]))
             return mlxn_fail(error, MLXN_ERR_ARGUMENT,
-                             "turboquant hb encode: norm %" PRIu64 " is %g, want a finite binary32", b, norm);
-        const float scale = norms[b] > ZERO_NORM ? (float)((double)code_scale(codec) / norm) : 0;
-        for (uint32_t i = 0; i < MLXN_TURBOQUANT_HB_BLOCK; i++)
-            codes[b * MLXN_TURBOQUANT_HB_BLOCK + i] = (uint8_t)mlxn_turboquant_book_nearest(book, block[i] * scale);
+                             "turboquant hb encode: norm %" PRIu64 " is %g, want a finite binary32", b,
+                             (double)norms[b]);
     }
     return mlxn_succeed(error);
 }

@@ -84,6 +84,18 @@ uint32_t mlxn_turboquant_book_nearest(const mlxn_turboquant_book *book, float va
     return above ? book->half + low : book->half - 1 - low;
 }
 
+#define ZERO_NORM 1e-10f /* blocks up to this norm are coded as zero */
+
+float mlxn_turboquant_code_block(const mlxn_turboquant_book *book, const float *y, uint32_t n, double divisor,
+                                 double factor, uint8_t *codes) {
+    const double norm = mlxn_turboquant_length(y, n) / divisor;
+    const float stored = (float)norm;
+    const float scale = isfinite(stored) && stored > ZERO_NORM ? (float)(factor / norm) : 0;
+    for (uint32_t i = 0; i < n; i++)
+        codes[i] = (uint8_t)mlxn_turboquant_book_nearest(book, isfinite(stored) ? y[i] * scale : 0);
+    return stored;
+}
+
 const uint8_t *mlxn_turboquant_signs(void) { return signs; }
 
 mlxn_status mlxn_turboquant_centroid(uint32_t bits, uint32_t index, float *out, mlxn_error *error) {

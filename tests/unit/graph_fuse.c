@@ -144,11 +144,10 @@ static void partly_consumed(rig *r) {
     mlxn_elementwise_mul(r->e, t, u, mlxn_tensor_2d(shown[Y], 0, MLXN_F32, ROWS - 1, D));
 }
 static void transposed(rig *r) {
-    mlxn_tensor t = f32(r->t[0]), square = mlxn_tensor_2d(r->t[0], 0, MLXN_F32, 8, 8);
+    mlxn_tensor square = mlxn_tensor_2d(r->t[0], 0, MLXN_F32, 8, 8);
     mlxn_tensor turned = square, x = mlxn_tensor_2d(shown[X], 0, MLXN_F32, 8, 8);
     turned.strides[0] = 1;
     turned.strides[1] = 8;
-    (void)t;
     mlxn_silu(r->e, x, square);
     mlxn_elementwise_mul(r->e, turned, mlxn_tensor_2d(shown[U], 0, MLXN_F32, 8, 8),
                          mlxn_tensor_2d(shown[Y], 0, MLXN_F32, 8, 8));

@@ -153,6 +153,12 @@ static void test_bad_values(void) {
                   (double)out[37]);
             CHECK(isnan(out[0]) == rotated, "%s: the block beside it", mlxn_kv_type_name((mlxn_kv_type)type));
         }
+    float vast[64], back[64];
+    for (int i = 0; i < 64; i++) vast[i] = i % 2 ? 2e38f : -2e38f; /* every number fits, the length does not */
+    uint8_t long_row[68];
+    CHECK(!mlxn_kv_encode_row(MLXN_KV_TQ8, vast, 64, long_row, 68, &error) &&
+              !mlxn_kv_decode_row(MLXN_KV_TQ8, long_row, 68, back, 64, &error) && isnan(back[0]) && isnan(back[63]),
+          "a length beyond binary32 shows");
     float zero[128] = {0}, out[128];
     uint8_t row[256];
     uint64_t bytes = 0;

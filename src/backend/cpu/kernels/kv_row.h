@@ -290,7 +290,7 @@ SIMD_INLINE void kv_write_tq(const kv_codec *codec, float *x, uint64_t d, uint8_
         double sum = 0;
         for (uint64_t i = b * block; i < (b + 1) * block; i++) sum += (double)x[i] * (double)x[i];
         double norm = norms > 1 ? sqrt(sum) / 16 : sqrt(sum);
-        float stored = isfinite(norm) ? (float)norm : NAN, scale = 0;
+        float stored = isfinite((float)norm) ? (float)norm : NAN, scale = 0;
         if (stored > 1e-10f) scale = (float)((norms > 1 ? 1 : sqrt((double)d)) / norm);
         memcpy(dst + 4 * b, &stored, 4);
         for (uint64_t i = b * block; i < (b + 1) * block; i += 32) {
