@@ -1,5 +1,6 @@
-/* kblocks.c: the blocks of 256 elements with scales of their own inside: Q4_K, Q5_K (eight groups of 32, a 6-bit
- * scale and a 6-bit minimum each) and Q6_K (sixteen groups of 16, an 8-bit scale each). */
+/* kblocks.c: the blocks of 256 elements with scales of their own inside: Q2_K (sixteen groups of 16, a 4-bit scale
+ * and a 4-bit minimum each), Q3_K (sixteen, a 6-bit scale each), Q4_K, Q5_K (eight groups of 32, a 6-bit scale and a
+ * 6-bit minimum each) and Q6_K (sixteen, an 8-bit scale each); and Q8_K, of activations, with one scale. */
 #include "quant/quant.h"
 
 enum { QK = 256 };
@@ -62,5 +63,40 @@ void mlxn_decode_q6_k(const uint8_t *src, uint64_t n, float *dst) {
                 dst[32 * run + l] = step * (float)(code - 32);
             }
         }
+    }
+}
+
+void mlxn_decode_q2_k(const uint8_t *src, uint64_t n, float *dst) {
+    for (; n; n -= QK, src += 84, dst += QK) {
+        float d = mlxn_load_f16(src + 80), dmin = mlxn_load_f16(src + 82);
+        for (int g = 0; g < 16; g++) {
+            float step = d * (float)(src[g] & 15), offset = dmin * (float)(src[g] >> 4);
+            /* Four runs of 32 elements share 32 bytes, two bits each. */
+            const uint8_t *codes = src + 16 + 32 * (g / 8) + 16 * (g & 1);
+            for (int l = 0; l < 16; l++) dst[16 * g + l] = step * (float)(codes[l] >> 2 * (g / 2 % 4) & 3) - offset;
+        }
+    }
+}
+
+void mlxn_decode_q3_k(const uint8_t *src, uint64_t n, float *dst) {
+    for (; n; n -= QK, src += 110, dst += QK) {
+        const uint8_t *scales = src + 96;
+        float d = mlxn_load_f16(src + 108);
+        for (int g = 0; g < 16; g++) {
+            int low = g < 8 ? scales[g] & 15 : scales[g - 8] >> 4, high = scales[8 + g % 4] >> 2 * (g / 4) & 3;
+            float step = d * (float)((low | high << 4) - 32);
+            const uint8_t *codes = src + 32 + 32 * (g / 8) + 16 * (g & 1), *mask = src + 16 * (g & 1);
+            for (int l = 0; l < 16; l++) /* a bit that is not set takes four away */
+                dst[16 * g + l] = step * (float)((codes[l] >> 2 * (g / 2 % 4) & 3) - (mask[l] >> g / 2 & 1 ? 0 : 4));
+        }
+    }
+}
+
+void mlxn_decode_q8_k(const uint8_t *src, uint64_t n, float *dst) {
+    for (; n; n -= QK, src += 292, dst += QK) {
+        uint32_t bits = mlxn_load_u32(src);
+        float d;
+        memcpy(&d, &bits, 4);
+        for (int e = 0; e < QK; e++) dst[e] = d * (float)(int8_t)src[4 + e];
     }
 }

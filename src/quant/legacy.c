@@ -146,6 +146,14 @@ void mlxn_decode_q8_0(const uint8_t *src, uint64_t n, float *dst) {
     }
 }
 
+/* The binary16 at byte 2 is the block's sum, of use to products only. */
+void mlxn_decode_q8_1(const uint8_t *src, uint64_t n, float *dst) {
+    for (; n; n -= QK, src += 36, dst += QK) {
+        float d = mlxn_load_f16(src);
+        for (int e = 0; e < QK; e++) dst[e] = d * (float)(int8_t)src[4 + e];
+    }
+}
+
 void mlxn_encode_q8_0(const float *src, uint64_t n, uint8_t *dst) {
     for (; n; n -= QK, src += QK, dst += 34) {
         float d = fabsf(extreme(src)) / 127.0f, id = reciprocal(d);

@@ -6,13 +6,15 @@
 
 #include "test.h"
 
+/* No field, and scales that are no binary16 at an offset (put_scales). */
+enum { NONE = 999, F32, NIBBLES, E8M0, E4M3 };
+
 static const struct decoder_case {
     mlxn_format format;
     uint32_t scale_at, min_at; /* byte offsets of the scale and of the minimum in a block; NONE if there is none */
     const char *digest;
     float first[4]; /* to six digits */
 } decoder_cases[] = {
-#define NONE 999
     {MLXN_FORMAT_Q4_0, 0, NONE, "1e08ad717c47237e", {-0.25f, 0.15625f, -0.03125f, 0.1875f}},
     {MLXN_FORMAT_Q4_1, 0, 2, "2cf9fc0c25140615", {0.0478516f, 0.391602f, 0.0791016f, 0.0791016f}},
     {MLXN_FORMAT_Q5_0, 0, NONE, "43f2493b26919534", {0.4375f, -0.40625f, 0.46875f, 0.40625f}},
@@ -21,6 +23,24 @@ static const struct decoder_case {
     {MLXN_FORMAT_Q4_K, 0, 2, "8d5d723ebd662d38", {11.7539f, 14.8477f, 7.62891f, 9.69141f}},
     {MLXN_FORMAT_Q5_K, 0, 2, "50a63f85e54fe1e8", {4.18945f, 5.68945f, 7.56445f, 2.68945f}},
     {MLXN_FORMAT_Q6_K, 208, NONE, "567f1b360ccad923", {-12.5938f, 3.875f, -22.2812f, 0.96875f}},
+    {MLXN_FORMAT_Q2_K, 80, 82, "f60c281dd82c8eb5", {0.450195f, 0.856445f, 0.856445f, 1.2627f}},
+    {MLXN_FORMAT_Q3_K, 108, NONE, "634c864451045d23", {-2.53125f, 3.375f, 0.0f, -1.6875f}},
+    {MLXN_FORMAT_Q8_K, F32, NONE, "c2658252034f4e0d", {3.03125f, -1.3125f, -1.53125f, 3.03125f}},
+    {MLXN_FORMAT_IQ2_XXS, 0, NONE, "e5ea6b530a894e95", {-0.53125f, 0.53125f, -0.53125f, -1.66016f}},
+    {MLXN_FORMAT_IQ2_XS, 0, NONE, "56c91aec165b4716", {0.21875f, -0.21875f, -0.683594f, 0.683594f}},
+    {MLXN_FORMAT_IQ3_XXS, 0, NONE, "5541210a26f687c7", {-3.39062f, 0.21875f, -1.53125f, -0.21875f}},
+    {MLXN_FORMAT_IQ1_S, 0, NONE, "1bdcb179783375b0", {0.0195312f, 0.0195312f, 0.0195312f, -0.136719f}},
+    {MLXN_FORMAT_IQ4_NL, 0, NONE, "f602884f2e6e397b", {-2.03125f, 0.03125f, -0.6875f, -2.03125f}},
+    {MLXN_FORMAT_IQ3_S, 0, NONE, "fe5709b594fcdb0a", {-0.03125f, 0.03125f, 0.15625f, -0.21875f}},
+    {MLXN_FORMAT_IQ2_S, 0, NONE, "adca0bdfa1201c76", {-4.53516f, -2.63672f, 4.53516f, -0.84375f}},
+    {MLXN_FORMAT_IQ4_XS, 0, NONE, "c6ea9d455697e979", {10.9375f, 3.125f, -11.875f, -16.5625f}},
+    {MLXN_FORMAT_IQ1_M, NIBBLES, NONE, "d8542937e46b9a9d", {-0.457031f, -0.0507812f, 0.355469f, -0.0507812f}},
+    {MLXN_FORMAT_TQ1_0, 52, NONE, "e09394acaf696220", {-0.03125f, 0.0f, -0.03125f, 0.03125f}},
+    {MLXN_FORMAT_TQ2_0, 64, NONE, "a53f4e0c31df388b", {0.0625f, -0.03125f, -0.03125f, 0.03125f}},
+    {MLXN_FORMAT_MXFP4, E8M0, NONE, "6c961f28635a845a", {0.0f, 0.1875f, -0.125f, 0.0f}},
+    {MLXN_FORMAT_NVFP4, E4M3, NONE, "478b518eb11a3c49", {-1.0f, 6.0f, 3.0f, -0.5f}},
+    {MLXN_FORMAT_Q1_0, 0, NONE, "b6267f7b0e20a2bf", {-0.03125f, -0.03125f, 0.03125f, -0.03125f}},
+    {MLXN_FORMAT_Q2_0, 0, NONE, "c6139c1a3856e9ba", {0.0625f, -0.03125f, 0.0f, 0.03125f}},
 };
 
 static const struct encoder_case {
@@ -47,17 +67,29 @@ static void digest16(const void *data, size_t bytes, char out[17]) {
     hex(sum, 8, out);
 }
 
+/* Scales of 0.03125 and the like, in the place and manner of the format. */
+static void put_scales(const struct decoder_case *t, uint8_t *block) {
+    static const uint8_t nibbles[4] = {0x00, 0x00, 0x80, 0x20}, e4m3[4] = {0x38, 0x01, 0x7e, 0x45};
+    if (t->scale_at < NONE) mlxn_store_u16(block + t->scale_at, 0x2800);
+    if (t->scale_at == F32) mlxn_store_u32(block, 0x3d000000);
+    if (t->scale_at == E8M0) block[0] = 123;
+    for (int i = 0; i < 4; i++) {
+        if (t->scale_at == E4M3) block[i] = e4m3[i];
+        if (t->scale_at == NIBBLES) block[49 + 2 * i] = (uint8_t)((block[49 + 2 * i] & 15) | nibbles[i]);
+    }
+}
+
 static void test_decoders(void) {
     for (size_t c = 0; c < sizeof decoder_cases / sizeof decoder_cases[0]; c++) {
         const struct decoder_case *t = &decoder_cases[c];
         mlxn_format_info info;
         CHECK(mlxn_format_get_info(t->format, &info), "format %d", t->format);
-        uint8_t raw[1 + 4 * 256];
+        uint8_t raw[1 + 4 * 292];
         uint8_t *blocks = raw + 1; /* an odd address: fields must be read byte by byte */
         uint32_t state = (uint32_t)t->format;
         for (uint32_t i = 0; i < 4 * info.block_bytes; i++) blocks[i] = (uint8_t)(lcg(&state) >> 24);
         for (uint32_t b = 0; b < 4; b++) {
-            mlxn_store_u16(blocks + b * info.block_bytes + t->scale_at, 0x2800); /* 0.03125 */
+            put_scales(t, blocks + b * info.block_bytes);
             if (t->min_at != NONE) mlxn_store_u16(blocks + b * info.block_bytes + t->min_at, 0xa380);
         }
         float values[4 * 256];
