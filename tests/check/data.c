@@ -95,13 +95,27 @@ static void random_blocks(mlxn_format format, uint8_t *raw, size_t bytes, rng *r
         mlxn_format format;
         int first, second; /* byte offsets of the scales, -1 = none */
         double scale, offset;
-    } layouts[] = {{MLXN_FORMAT_Q4_0, 0, -1, 0.01, 0},     {MLXN_FORMAT_Q4_1, 0, 2, 0.01, 0.08},
-                   {MLXN_FORMAT_Q5_0, 0, -1, 0.005, 0},    {MLXN_FORMAT_Q5_1, 0, 2, 0.005, 0.08},
-                   {MLXN_FORMAT_Q8_0, 0, -1, 0.0008, 0},   {MLXN_FORMAT_Q4_K, 0, 2, 4e-4, 1.5e-3},
-                   {MLXN_FORMAT_Q5_K, 0, 2, 2e-4, 1.5e-3}, {MLXN_FORMAT_Q6_K, 208, -1, 4e-5, 0}};
+    } layouts[] = {{MLXN_FORMAT_Q4_0, 0, -1, 0.01, 0},       {MLXN_FORMAT_Q4_1, 0, 2, 0.01, 0.08},
+                   {MLXN_FORMAT_Q5_0, 0, -1, 0.005, 0},      {MLXN_FORMAT_Q5_1, 0, 2, 0.005, 0.08},
+                   {MLXN_FORMAT_Q8_0, 0, -1, 0.0008, 0},     {MLXN_FORMAT_Q4_K, 0, 2, 4e-4, 1.5e-3},
+                   {MLXN_FORMAT_Q5_K, 0, 2, 2e-4, 1.5e-3},   {MLXN_FORMAT_Q6_K, 208, -1, 4e-5, 0},
+                   {MLXN_FORMAT_Q2_K, 80, 82, 1e-3, 1.5e-3}, {MLXN_FORMAT_Q3_K, 108, -1, 2e-4, 0},
+                   {MLXN_FORMAT_IQ2_XXS, 0, -1, 5e-4, 0},    {MLXN_FORMAT_IQ2_XS, 0, -1, 5e-4, 0},
+                   {MLXN_FORMAT_IQ2_S, 0, -1, 5e-4, 0},      {MLXN_FORMAT_IQ3_XXS, 0, -1, 3e-4, 0},
+                   {MLXN_FORMAT_IQ3_S, 0, -1, 3e-4, 0},      {MLXN_FORMAT_IQ1_S, 0, -1, 6e-3, 0},
+                   {MLXN_FORMAT_IQ4_NL, 0, -1, 1e-3, 0},     {MLXN_FORMAT_IQ4_XS, 0, -1, 3e-5, 0},
+                   {MLXN_FORMAT_TQ1_0, 52, -1, 0.05, 0},     {MLXN_FORMAT_TQ2_0, 64, -1, 0.05, 0},
+                   {MLXN_FORMAT_Q1_0, 0, -1, 0.05, 0},       {MLXN_FORMAT_Q2_0, 0, -1, 0.05, 0}};
     mlxn_format_info info;
     mlxn_format_get_info(format, &info);
     for (size_t i = 0; i < bytes; i++) raw[i] = (uint8_t)next_u64(r);
+    for (size_t at = 0; at + info.block_bytes <= bytes; at += info.block_bytes) { /* scales of one byte */
+        if (format == MLXN_FORMAT_MXFP4) raw[at] = (uint8_t)(116 + next_u64(r) % 8);
+        for (int k = 0; k < 4 && format == MLXN_FORMAT_NVFP4; k++) raw[at + k] = (uint8_t)(next_u64(r) % 24);
+        if (format == MLXN_FORMAT_IQ1_M) /* binary16 in the top nibbles of four words */
+            for (int k = 0; k < 4; k++)
+                raw[at + 49 + 2 * k] = (uint8_t)((raw[at + 49 + 2 * k] & 15) | (k == 3 ? 0x10 : 0x80));
+    }
     for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++) {
         if (layouts[i].format != format) continue;
         for (size_t at = 0; at + info.block_bytes <= bytes; at += info.block_bytes) {

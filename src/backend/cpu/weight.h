@@ -19,6 +19,9 @@
  * is half the scale); those of mxfp8 are floats. The 8-bit scales of these formats are kept as BF16 or F16, which
  * hold all of them.
  *
+ * Formats that are in neither table (the grid formats and others of few bits) are kept in "rows": a tile is 16 rows
+ * as the format stores them, one after the other. Their sums are then taken in binary32.
+ *
  * A stack of matrices is packed one after the other, each in whole tiles. */
 #ifndef MLXN_SRC_CPU_WEIGHT_H
 #define MLXN_SRC_CPU_WEIGHT_H
@@ -78,6 +81,7 @@ typedef enum cpu_tile_kernel {
         CPU_TILE_MLX(CPU_TILE_KERNEL)
 #undef CPU_TILE_KERNEL
             CPU_KERNEL_e4m3,
+    CPU_KERNEL_rows, /* not tiled */
     CPU_KERNEL_COUNT
 } cpu_tile_kernel;
 
@@ -111,6 +115,9 @@ static inline uint64_t cpu_expert_bytes(const mlxn_weight_view *w) {
 
 /* The layout of a packed weight; NULL for plain formats. */
 static inline const cpu_tile_format *cpu_layout_of(const mlxn_weight_view *packed) { return packed->layout; }
+static inline bool cpu_rows_layout(const mlxn_weight_view *packed) {
+    return packed->layout && cpu_layout_of(packed)->kernel == CPU_KERNEL_rows;
+}
 /* What a weight that is not packed yet will have. */
 const cpu_tile_format *cpu_tile_format_of(const mlxn_weight_view *raw);
 

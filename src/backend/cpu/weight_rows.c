@@ -294,6 +294,10 @@ void cpu_read_row(const mlxn_weight_view *w, uint64_t row, float *dst) {
         read_plain(w, unit, lane, dst);
         return;
     }
+    if (f->kernel == CPU_KERNEL_rows) {
+        mlxn_quant_find(w->format)->decode(unit + lane * (bytes / cpu_tile_count(w) / CPU_TILE), w->cols, dst);
+        return;
+    }
     for (uint64_t g = 0; g < w->cols / CPU_GROUP; g++, dst += CPU_GROUP) {
         if (g && g % f->groups == 0) unit += cpu_tile_unit_bytes(f);
         const uint8_t *group = unit + cpu_tile_head_bytes(f) + g % f->groups * cpu_tile_group_bytes(f);
