@@ -17,8 +17,9 @@ typedef struct mlxn_quant_format {
      * formats of MLX (mlx.h). */
     void (*decode)(const uint8_t *src, uint64_t n, float *dst);
     void (*encode)(const float *src, uint64_t n, uint8_t *dst); /* NULL: cannot be written */
-    /* Block formats: from this magnitude on the block's binary16 scale or minimum is infinite, so the encoder must
-     * not see such values, nor NaN. 0: takes every value. */
+    /* Block formats: from this magnitude on the block's binary16 scale or minimum may be infinite (exact where the
+     * scale follows from the largest value, cautious where it is searched for), so the encoder must not see such
+     * values, nor NaN. INFINITY: takes every finite value. 0: takes every value. */
     float limit;
 } mlxn_quant_format;
 
@@ -77,5 +78,20 @@ void mlxn_encode_q4_1(const float *src, uint64_t n, uint8_t *dst);
 void mlxn_encode_q5_0(const float *src, uint64_t n, uint8_t *dst);
 void mlxn_encode_q5_1(const float *src, uint64_t n, uint8_t *dst);
 void mlxn_encode_q8_0(const float *src, uint64_t n, uint8_t *dst);
+void mlxn_encode_q8_1(const float *src, uint64_t n, uint8_t *dst);
+void mlxn_encode_q2_k(const float *src, uint64_t n, uint8_t *dst);
+void mlxn_encode_q3_k(const float *src, uint64_t n, uint8_t *dst);
+void mlxn_encode_q4_k(const float *src, uint64_t n, uint8_t *dst);
+void mlxn_encode_q5_k(const float *src, uint64_t n, uint8_t *dst);
+void mlxn_encode_q6_k(const float *src, uint64_t n, uint8_t *dst);
+void mlxn_encode_q8_k(const float *src, uint64_t n, uint8_t *dst);
+void mlxn_encode_iq4_nl(const float *src, uint64_t n, uint8_t *dst);
+void mlxn_encode_iq4_xs(const float *src, uint64_t n, uint8_t *dst);
+void mlxn_encode_tq1_0(const float *src, uint64_t n, uint8_t *dst);
+void mlxn_encode_tq2_0(const float *src, uint64_t n, uint8_t *dst);
+void mlxn_encode_mxfp4(const float *src, uint64_t n, uint8_t *dst);
+void mlxn_encode_nvfp4(const float *src, uint64_t n, uint8_t *dst);
+void mlxn_encode_q1_0(const float *src, uint64_t n, uint8_t *dst);
+void mlxn_encode_q2_0(const float *src, uint64_t n, uint8_t *dst);
 
 #endif
