@@ -28,8 +28,8 @@ MLXN_API mlxn_status mlxn_format_row_bytes(mlxn_format format, uint64_t cols, ui
  * Errors: ARGUMENT (see row_bytes), UNSUPPORTED (unknown format). */
 MLXN_API mlxn_status mlxn_dequantize_row(mlxn_format format, const void *src, uint64_t cols, float *dst,
                                          mlxn_error *error);
-/* Encodes by the formats' reference rules ("ref" variants, no importance matrix): F32, F16, BF16, Q4_0, Q4_1, Q5_0,
- * Q5_1, Q8_0. Errors: ARGUMENT, UNSUPPORTED. */
+/* Encodes by the formats' reference rules ("ref" variants, no importance matrix): every format but the IQ1,
+ * IQ2, IQ3 ones and those of MLX. Errors: ARGUMENT (see row_bytes; values too large), UNSUPPORTED. */
 MLXN_API mlxn_status mlxn_quantize_row(mlxn_format format, const float *src, uint64_t cols, void *dst,
                                        mlxn_error *error);
 
