@@ -15,7 +15,7 @@ static void write_file(gw *w) {
     gw_key_u32(w, "general.alignment", 32);
     gw_tensor(w, "even", 1, (uint64_t[]){256}, 0, 0);
     gw_tensor(w, "odd", 1, (uint64_t[]){257}, 0, 1024);
-    gw_tensor(w, "unknown", 1, (uint64_t[]){256}, 16, 2080); /* IQ2_XXS */
+    gw_tensor(w, "unknown", 1, (uint64_t[]){256}, 43, 2080); /* of a later version */
     gw_align(w, 32);
     for (int i = 0; i < 257 + 256; i++) gw_f32(w, (float)i);
     gw_zeros(w, 28 + 66);

@@ -173,7 +173,7 @@ static void test_data(void) {
     refuse(&w, at, "tensor 0 \"a\": data begins at 128, inside tensor 1 \"b\", which ends at 132");
     gw_header(&w, 3, 2, 0);
     gw_tensor(&w, "a", 1, (uint64_t[]){32}, 0, 0);
-    at = gw_tensor(&w, "b", 1, (uint64_t[]){256}, 16, 64);
+    at = gw_tensor(&w, "b", 1, (uint64_t[]){256}, 43, 64);
     gw_align(&w, 32), gw_zeros(&w, 128);
     refuse(&w, at, "tensor 1 \"b\": data begins at 160, inside tensor 0 \"a\", which ends at 224");
     gw_header(&w, 3, 2, 0);

@@ -120,8 +120,9 @@ static inline void gw_sample(gw *w, uint32_t version) {
     gw_array(w, 8, 1), gw_text(w, "deep");
     gw_tensor(w, "a.weight", 2, (uint64_t[]){64, 3}, 2, 0); /* Q4_0: 3 rows of 2 blocks, 108 bytes */
     gw_tensor(w, "b.bias", 1, (uint64_t[]){5}, 0, 192);     /* F32 */
-    gw_tensor(w, "c.odd", 1, (uint64_t[]){256}, 16, 256);   /* IQ2_XXS: valid, but not decoded here */
-    gw_tensor(w, "d.scalar", 0, NULL, 1, 320);              /* F16 */
+    gw_tensor(w, "c.odd", 1, (uint64_t[]){256}, 43,
+              256);                            /* of a later version of the format: valid, but not decoded here */
+    gw_tensor(w, "d.scalar", 0, NULL, 1, 320); /* F16 */
     gw_align(w, 64);
     for (int i = 0; i < 322; i++) gw_u8(w, (uint8_t)i);
 }

@@ -48,7 +48,7 @@ static const refusal refusals[] = {
      MLXN_ERR_FORMAT,
      {"blk.2.ffn_down.weight", "dim[0] is 96", "want 64"}},
     {{"llama", .swap = "blk.0.ffn_gate.weight"}, MLXN_ERR_FORMAT, {"blk.0.ffn_gate.weight", "dim[0]", "want 96"}},
-    {{"llama", .type_of = "blk.1.attn_q.weight", .type = 16}, MLXN_ERR_UNSUPPORTED, {"blk.1.attn_q.weight", "16"}},
+    {{"llama", .type_of = "blk.1.attn_q.weight", .type = 43}, MLXN_ERR_UNSUPPORTED, {"blk.1.attn_q.weight", "43"}},
 };
 
 static void test_refusals(void) {
