@@ -22,10 +22,11 @@ static const struct {
     mlxn_dtype dtype;
     cpu_tile_format tile;
 } formats[] = {CPU_TILE_FORMATS(BLOCK_ROW) AFFINE(2) AFFINE(3) AFFINE(4) AFFINE(5) AFFINE(6) AFFINE(8)
-                   MLX_ROW(MLX_MXFP4, MLXN_U8, MLXN_BF16, 1, e2m1, 4, false, false, 12, E2M1)
-                       MLX_ROW(MLX_MXFP8, MLXN_U8, MLXN_BF16, 1, e4m3, 8, false, false, 0, E4M3)
-                           MLX_ROW(MLX_NVFP4, MLXN_U8, MLXN_F16, 1, e2m1_halves, 4, false, true, 12, E2M1)
-                               MLX_ROW(MLX_NVFP4, MLXN_F32, MLXN_F32, 1, e2m1_halves, 4, false, true, 12, E2M1)};
+                   MLX_ROW(MXFP4, MLXN_F16, MLXN_BF16, 1, e2m1, 4, false, false, 12, E2M1)
+                       MLX_ROW(MLX_MXFP4, MLXN_U8, MLXN_BF16, 1, e2m1, 4, false, false, 12, E2M1)
+                           MLX_ROW(MLX_MXFP8, MLXN_U8, MLXN_BF16, 1, e4m3, 8, false, false, 0, E4M3)
+                               MLX_ROW(MLX_NVFP4, MLXN_U8, MLXN_F16, 1, e2m1_halves, 4, false, true, 12, E2M1)
+                                   MLX_ROW(MLX_NVFP4, MLXN_F32, MLXN_F32, 1, e2m1_halves, 4, false, true, 12, E2M1)};
 
 static const cpu_tile_format rows_layout = {.kernel = CPU_KERNEL_rows};
 

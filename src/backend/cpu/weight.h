@@ -15,9 +15,9 @@
  *            high nibbles of vector j. 2, 3 bits: two vectors, quads 0-3 and 4-7 from the lowest bits up;
  *   high     third or fifth bits: a 64-bit mask per quad, bit 4 * row + k; fifth and sixth bits: two vectors, two
  * bits per code, as those of 2-bit codes. Signed formats store code + offset, so that all codes are unsigned: w = d *
- * (code - offset). The codes of mxfp4 and nvfp4 are looked up in a table (code + offset are twice the element, and d
- * is half the scale); those of mxfp8 are floats. The 8-bit scales of these formats are kept as BF16 or F16, which
- * hold all of them.
+ * (code - offset). The codes of mxfp4 (of MLX and of GGUF) and nvfp4 are looked up in a table (code + offset are
+ * twice the element, and d is half the scale); those of mxfp8 are floats. The 8-bit scales of these formats are kept
+ * as BF16 or F16, which hold all of them.
  *
  * Formats that are in neither table (the grid formats and others of few bits) are kept in "rows": a tile is 16 rows
  * as the format stores them, one after the other. Their sums are then taken in binary32.

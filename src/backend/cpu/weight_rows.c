@@ -120,6 +120,17 @@ static void pack_q6_k(const uint8_t *raw, uint8_t *packed, uint32_t lane) {
     }
 }
 
+/* MXFP4 of GGUF: nibbles in halves order, as in Q4_0. The scale, halved since codes are twice the elements, is a
+ * power of two from 2^-128 on, the two lowest subnormal: as bf16 it is exact. The negative zero counts as zero. */
+static void pack_mxfp4(const uint8_t *raw, uint8_t *packed, uint32_t lane) {
+    mlxn_store_u16(packed + 2 * lane, (uint16_t)(raw[0] < 2 ? 0x20 << raw[0] : (raw[0] - 1) << 7));
+    for (uint32_t j = 0; j < 4; j++) {
+        uint32_t word = mlxn_load_u32(raw + 1 + 4 * j);
+        uint32_t magnitude = (word & 0x77777777u) + 0x77777777u; /* its bit 3: the code is no zero */
+        put_word(packed + 32 + 64 * j, lane, word & (magnitude | 0x77777777u));
+    }
+}
+
 typedef void (*pack_block)(const uint8_t *raw, uint8_t *packed, uint32_t lane);
 
 /* With a constant function the call disappears from the loop. */
@@ -135,13 +146,14 @@ static inline __attribute__((always_inline)) void pack_loop(pack_block block, co
         pack_loop(pack_##name, raw, raw_step, units, packed, packed_step, lane);                    \
     }
 CPU_TILE_FORMATS(PACK_LOOP)
+PACK_LOOP(MXFP4, mxfp4, 4, 1, false, false, 12)
 
 #define PACK_ROW(fmt, name, bits, groups, minimum, halves, offset) {MLXN_FORMAT_##fmt, loop_##name},
 static const struct {
     mlxn_format format;
     void (*loop)(const uint8_t *raw, uint64_t raw_step, uint64_t units, uint8_t *packed, uint64_t packed_step,
                  uint32_t lane);
-} packers[] = {CPU_TILE_FORMATS(PACK_ROW)};
+} packers[] = {CPU_TILE_FORMATS(PACK_ROW) PACK_ROW(MXFP4, mxfp4, 4, 1, false, false, 12)};
 
 /* --- Formats of MLX: the codes of a row are one stream of bits. --- */
 
