@@ -18,6 +18,9 @@ static inline int mlxn_round_clamp(float value, int low, int high) {
     return value < (float)high ? (int)rintf(value) : high;
 }
 
+/* 1 / d, and 0 for 0. */
+static inline float mlxn_reciprocal(float d) { return d != 0.0f ? 1.0f / d : 0.0f; }
+
 /* The element of largest magnitude, with its sign; the first one on a tie. */
 float mlxn_extreme(const float *x, int n);
 

@@ -1,8 +1,7 @@
 /* encode_small.c: encoders of Q8_1, of the formats with a table of values (IQ4_NL, IQ4_XS, MXFP4, NVFP4) and of the
  * ternary and binary ones (TQ1_0, TQ2_0, Q1_0, Q2_0). */
 #include "quant/encode_search.h"
-
-static float reciprocal(float d) { return d != 0.0f ? 1.0f / d : 0.0f; }
+#include "quant/tables4.h"
 
 /* Nearest integer, ties away from zero, held in low … high; NaN gives low. */
 static int round_away(float value, int low, int high) {
@@ -17,7 +16,7 @@ static void store_halves(const uint8_t *q, int half, uint8_t *dst) {
 
 void mlxn_encode_q8_1(const float *src, uint64_t n, uint8_t *dst) {
     for (; n; n -= 32, src += 32, dst += 36) {
-        float d = fabsf(mlxn_extreme(src, 32)) / 127.0f, inverse = reciprocal(d);
+        float d = fabsf(mlxn_extreme(src, 32)) / 127.0f, inverse = mlxn_reciprocal(d);
         int sum = 0;
         for (int e = 0; e < 32; e++) {
             int code = round_away(src[e] * inverse, -127, 127);
@@ -29,12 +28,10 @@ void mlxn_encode_q8_1(const float *src, uint64_t n, uint8_t *dst) {
     }
 }
 
-static const int8_t nonlinear[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-
-/* The entry of `nonlinear` closest to v; the upper one at a midpoint. */
+/* The entry of mlxn_iq4_values closest to v; the upper one at a midpoint. */
 static uint8_t nearest_nonlinear(float v) {
     int i = 0;
-    while (i < 15 && v >= 0.5f * (float)(nonlinear[i] + nonlinear[i + 1])) i++;
+    while (i < 15 && v >= 0.5f * (float)(mlxn_iq4_values[i] + mlxn_iq4_values[i + 1])) i++;
     return (uint8_t)i;
 }
 
@@ -43,7 +40,7 @@ static void code_nonlinear(const float *x, float inverse, uint8_t *q, float *sum
     *sum_vx = *sum_v2 = 0.0f;
     for (int i = 0; i < 32; i++) {
         q[i] = nearest_nonlinear(x[i] * inverse);
-        float v = (float)nonlinear[q[i]], w = x[i] * x[i];
+        float v = (float)mlxn_iq4_values[q[i]], w = x[i] * x[i];
         *sum_vx += w * v * x[i];
         *sum_v2 += w * v * v;
     }
@@ -81,13 +78,13 @@ void mlxn_encode_iq4_xs(const float *src, uint64_t n, uint8_t *dst) {
     for (; n; n -= 256, src += 256, dst += 136) {
         float scale[8];
         for (int j = 0; j < 8; j++) scale[j] = search_nonlinear(src + 32 * j);
-        float d = -mlxn_extreme(scale, 8) / 32.0f, inverse = reciprocal(d);
+        float d = -mlxn_extreme(scale, 8) / 32.0f, inverse = mlxn_reciprocal(d);
         memset(dst, 0, 8);
         mlxn_store_u16(dst, mlxn_f32_to_f16(d));
         unsigned high = 0;
         for (int j = 0; j < 8; j++) {
             int u = mlxn_round_clamp(inverse * scale[j], -32, 31);
-            float step = reciprocal(d * (float)u);
+            float step = mlxn_reciprocal(d * (float)u);
             uint8_t q[32];
             for (int i = 0; i < 32; i++) q[i] = nearest_nonlinear(step * src[32 * j + i]);
             store_halves(q, 16, dst + 8 + 16 * j);
@@ -100,7 +97,7 @@ void mlxn_encode_iq4_xs(const float *src, uint64_t n, uint8_t *dst) {
 
 /* The code whose value times step is closest to x, the lowest on a tie. Values are twice those of E2M1. */
 static uint8_t nearest_fp4(float x, float step) {
-    static const int8_t values[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+    const int8_t *values = mlxn_fp4_doubled;
     int best = 0;
     for (int c = 1; c < 16; c++)
         if (fabsf((float)values[c] * step - x) < fabsf((float)values[best] * step - x)) best = c;
@@ -112,7 +109,7 @@ void mlxn_encode_mxfp4(const float *src, uint64_t n, uint8_t *dst) {
         float most = fabsf(mlxn_extreme(src, 32));
         int e = most > 0.0f ? ilogbf(most) - 2 + 127 : 0;
         if (e < 0) e = 0; /* subnormal blocks */
-        float step = ldexpf(1.0f, e - 128);
+        float step = mlxn_half_e8m0((uint8_t)e);
         uint8_t q[32];
         for (int i = 0; i < 32; i++) q[i] = nearest_fp4(src[i], step);
         dst[0] = (uint8_t)e;
@@ -136,18 +133,12 @@ static uint8_t encode_ue4m3(float x) {
     return (uint8_t)(code < 15 << 3 ? code : 0x7e);
 }
 
-/* Codes 0 and 0x7f stand for 0; the second is never written. */
-static float decode_ue4m3(uint8_t code) {
-    int e = code >> 3, m = code & 7;
-    return e ? ldexpf((float)(8 + m), e - 10) : ldexpf((float)m, -9);
-}
-
 void mlxn_encode_nvfp4(const float *src, uint64_t n, uint8_t *dst) {
     for (; n; n -= 64, src += 64, dst += 36) {
         for (int s = 0; s < 4; s++) {
             const float *x = src + 16 * s;
             dst[s] = encode_ue4m3(fabsf(mlxn_extreme(x, 16)) / 6.0f);
-            float step = 0.5f * decode_ue4m3(dst[s]);
+            float step = 0.5f * mlxn_ue4m3_to_f32(dst[s]);
             uint8_t q[16];
             for (int i = 0; i < 16; i++) q[i] = nearest_fp4(x[i], step);
             store_halves(q, 8, dst + 4 + 8 * s);
@@ -170,7 +161,7 @@ static void store_trits(const float *x, float inverse, int bytes, int trits, uin
 
 void mlxn_encode_tq1_0(const float *src, uint64_t n, uint8_t *dst) {
     for (; n; n -= 256, src += 256, dst += 54) {
-        float d = fabsf(mlxn_extreme(src, 256)), inverse = reciprocal(d);
+        float d = fabsf(mlxn_extreme(src, 256)), inverse = mlxn_reciprocal(d);
         store_trits(src, inverse, 32, 5, dst);
         store_trits(src + 160, inverse, 16, 5, dst + 32);
         store_trits(src + 240, inverse, 4, 4, dst + 48);
@@ -180,7 +171,7 @@ void mlxn_encode_tq1_0(const float *src, uint64_t n, uint8_t *dst) {
 
 void mlxn_encode_tq2_0(const float *src, uint64_t n, uint8_t *dst) {
     for (; n; n -= 256, src += 256, dst += 66) {
-        float d = fabsf(mlxn_extreme(src, 256)), inverse = reciprocal(d);
+        float d = fabsf(mlxn_extreme(src, 256)), inverse = mlxn_reciprocal(d);
         memset(dst, 0, 64);
         for (int e = 0; e < 256; e++)
             dst[32 * (e / 128) + e % 32] |= (uint8_t)(trit(src[e] * inverse) << 2 * (e % 128 / 32));
@@ -202,7 +193,7 @@ void mlxn_encode_q1_0(const float *src, uint64_t n, uint8_t *dst) {
 
 void mlxn_encode_q2_0(const float *src, uint64_t n, uint8_t *dst) {
     for (; n; n -= 64, src += 64, dst += 18) {
-        float d = fabsf(mlxn_extreme(src, 64)), inverse = reciprocal(d);
+        float d = fabsf(mlxn_extreme(src, 64)), inverse = mlxn_reciprocal(d);
         memset(dst, 0, 18);
         for (int e = 0; e < 64; e++) dst[2 + e / 4] |= (uint8_t)(trit(src[e] * inverse) << 2 * (e % 4));
         mlxn_store_u16(dst, mlxn_f32_to_f16(d));

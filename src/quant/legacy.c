@@ -1,11 +1,9 @@
-/* legacy.c: the blocks of 32 elements: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0.
+/* legacy.c: the blocks of 32 elements: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0; and Q8_1, of activations.
  *
  * Nibbles lie in halves order: byte j holds element j in its low and element j + 16 in its high nibble. The fifth
  * bits of Q5_x are one little-endian word, bit e for element e. Encoders divide by the scale before it is rounded to
  * binary16; codes are then cut, not rounded, because the rounding half is already in the offset. */
-#include <math.h>
-
-#include "quant/quant.h"
+#include "quant/encode_search.h"
 
 enum { QK = 32, HALF = QK / 2 };
 
@@ -13,20 +11,6 @@ enum { QK = 32, HALF = QK / 2 };
 static unsigned cut(float value, unsigned max) {
     if (!(value >= 1.0f)) return 0;
     return value < (float)max ? (unsigned)value : max;
-}
-
-static float reciprocal(float d) { return d != 0.0f ? 1.0f / d : 0.0f; }
-
-/* The element of largest magnitude, with its sign; the first one on a tie. */
-static float extreme(const float *x) {
-    float best = 0.0f, magnitude = 0.0f;
-    for (int i = 0; i < QK; i++) {
-        if (fabsf(x[i]) > magnitude) {
-            magnitude = fabsf(x[i]);
-            best = x[i];
-        }
-    }
-    return best;
 }
 
 static void range(const float *x, float *low, float *high) {
@@ -59,7 +43,7 @@ void mlxn_decode_q4_0(const uint8_t *src, uint64_t n, float *dst) {
 
 void mlxn_encode_q4_0(const float *src, uint64_t n, uint8_t *dst) {
     for (; n; n -= QK, src += QK, dst += 18) {
-        float d = extreme(src) / -8.0f, id = reciprocal(d);
+        float d = mlxn_extreme(src, QK) / -8.0f, id = mlxn_reciprocal(d);
         uint8_t codes[QK];
         for (int e = 0; e < QK; e++) codes[e] = (uint8_t)cut(src[e] * id + 8.5f, 15);
         mlxn_store_u16(dst, mlxn_f32_to_f16(d));
@@ -81,7 +65,7 @@ void mlxn_encode_q4_1(const float *src, uint64_t n, uint8_t *dst) {
     for (; n; n -= QK, src += QK, dst += 20) {
         float low, high;
         range(src, &low, &high);
-        float d = (high - low) / 15.0f, id = reciprocal(d);
+        float d = (high - low) / 15.0f, id = mlxn_reciprocal(d);
         uint8_t codes[QK];
         for (int e = 0; e < QK; e++) codes[e] = (uint8_t)cut((src[e] - low) * id + 0.5f, 15);
         mlxn_store_u16(dst, mlxn_f32_to_f16(d));
@@ -104,7 +88,7 @@ void mlxn_decode_q5_0(const uint8_t *src, uint64_t n, float *dst) {
 
 void mlxn_encode_q5_0(const float *src, uint64_t n, uint8_t *dst) {
     for (; n; n -= QK, src += QK, dst += 22) {
-        float d = extreme(src) / -16.0f, id = reciprocal(d);
+        float d = mlxn_extreme(src, QK) / -16.0f, id = mlxn_reciprocal(d);
         uint8_t codes[QK];
         for (int e = 0; e < QK; e++) codes[e] = (uint8_t)cut(src[e] * id + 16.5f, 31);
         mlxn_store_u16(dst, mlxn_f32_to_f16(d));
@@ -129,7 +113,7 @@ void mlxn_encode_q5_1(const float *src, uint64_t n, uint8_t *dst) {
     for (; n; n -= QK, src += QK, dst += 24) {
         float low, high;
         range(src, &low, &high);
-        float d = (high - low) / 31.0f, id = reciprocal(d);
+        float d = (high - low) / 31.0f, id = mlxn_reciprocal(d);
         uint8_t codes[QK];
         for (int e = 0; e < QK; e++) codes[e] = (uint8_t)cut((src[e] - low) * id + 0.5f, 31);
         mlxn_store_u16(dst, mlxn_f32_to_f16(d));
@@ -156,7 +140,7 @@ void mlxn_decode_q8_1(const uint8_t *src, uint64_t n, float *dst) {
 
 void mlxn_encode_q8_0(const float *src, uint64_t n, uint8_t *dst) {
     for (; n; n -= QK, src += QK, dst += 34) {
-        float d = fabsf(extreme(src)) / 127.0f, id = reciprocal(d);
+        float d = fabsf(mlxn_extreme(src, QK)) / 127.0f, id = mlxn_reciprocal(d);
         mlxn_store_u16(dst, mlxn_f32_to_f16(d));
         for (int e = 0; e < QK; e++) {
             unsigned magnitude = cut(fabsf(roundf(src[e] * id)), 127);

@@ -1,10 +1,11 @@
 /* tables4.c: blocks of 4-bit codes that are looked up in a table (IQ4_NL, IQ4_XS, MXFP4, NVFP4), and blocks of one
  * and two bits (TQ1_0, TQ2_0, Q1_0, Q2_0). */
+#include "quant/tables4.h"
+
 #include "quant/mlx.h"
 
-static const int8_t nonlinear[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-/* Twice the elements of E2M1; the negative zero counts as zero. */
-static const int8_t e2m1_doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+const int8_t mlxn_iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+const int8_t mlxn_fp4_doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
 /* `half` bytes: element j in the low nibble of byte j, element j + half in its high nibble. */
 static inline void put_nibbles(float step, const int8_t table[16], const uint8_t *codes, int half, float *dst) {
@@ -15,7 +16,7 @@ static inline void put_nibbles(float step, const int8_t table[16], const uint8_t
 }
 
 void mlxn_decode_iq4_nl(const uint8_t *src, uint64_t n, float *dst) {
-    for (; n; n -= 32, src += 18, dst += 32) put_nibbles(mlxn_load_f16(src), nonlinear, src + 2, 16, dst);
+    for (; n; n -= 32, src += 18, dst += 32) put_nibbles(mlxn_load_f16(src), mlxn_iq4_values, src + 2, 16, dst);
 }
 
 void mlxn_decode_iq4_xs(const uint8_t *src, uint64_t n, float *dst) {
@@ -24,13 +25,12 @@ void mlxn_decode_iq4_xs(const uint8_t *src, uint64_t n, float *dst) {
         unsigned high = mlxn_load_u16(src + 2);
         for (int i = 0; i < 8; i++, dst += 32) {
             unsigned scale = (src[4 + i / 2] >> 4 * (i & 1) & 15u) | (high >> 2 * i & 3) << 4;
-            put_nibbles(d * (float)((int)scale - 32), nonlinear, src + 8 + 16 * i, 16, dst);
+            put_nibbles(d * (float)((int)scale - 32), mlxn_iq4_values, src + 8 + 16 * i, 16, dst);
         }
     }
 }
 
-/* 2^(e - 128): half of the E8M0 scale, since the table has twice the elements. The two lowest are subnormal. */
-static float half_e8m0(uint8_t e) {
+float mlxn_half_e8m0(uint8_t e) {
     uint32_t bits = e < 2 ? 0x00200000u << e : (uint32_t)(e - 1) << 23;
     float value;
     memcpy(&value, &bits, 4);
@@ -38,16 +38,15 @@ static float half_e8m0(uint8_t e) {
 }
 
 void mlxn_decode_mxfp4(const uint8_t *src, uint64_t n, float *dst) {
-    for (; n; n -= 32, src += 17, dst += 32) put_nibbles(half_e8m0(src[0]), e2m1_doubled, src + 1, 16, dst);
+    for (; n; n -= 32, src += 17, dst += 32) put_nibbles(mlxn_half_e8m0(src[0]), mlxn_fp4_doubled, src + 1, 16, dst);
 }
 
-/* Unsigned E4M3; the patterns 0x00 and 0x7f are zero. */
-static float ue4m3(uint8_t bits) { return (bits & 127) == 127 ? 0.0f : mlxn_e4m3_to_f32(bits & 127); }
+float mlxn_ue4m3_to_f32(uint8_t code) { return (code & 127) == 127 ? 0.0f : mlxn_e4m3_to_f32(code & 127); }
 
 void mlxn_decode_nvfp4(const uint8_t *src, uint64_t n, float *dst) {
     for (; n; n -= 64, src += 36)
         for (int s = 0; s < 4; s++, dst += 16)
-            put_nibbles(0.5f * ue4m3(src[s]), e2m1_doubled, src + 4 + 8 * s, 8, dst);
+            put_nibbles(0.5f * mlxn_ue4m3_to_f32(src[s]), mlxn_fp4_doubled, src + 4 + 8 * s, 8, dst);
 }
 
 /* Digit `digit` of a byte that holds five base-3 digits as a fraction of 256, the first digit highest. */

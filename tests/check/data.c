@@ -128,7 +128,8 @@ static void random_blocks(mlxn_format format, uint8_t *raw, size_t bytes, rng *r
     }
 }
 
-/* One row: encoded normal numbers, or random blocks where there is no encoder or the case wants them. */
+/* One row: encoded normal numbers, or random blocks, whose scales may be zero or negative, in every other row, where
+ * there is no encoder or where the case wants them. */
 static bool make_row(const mlxn_case_arg *arg, const mlxn_weight_view *w, uint64_t row, float *values, rng *r) {
     for (uint64_t k = 0; k < w->cols; k++) values[k] = (float)(0.05 * normal(r));
     mlxn_group_info groups;
@@ -138,7 +139,8 @@ static bool make_row(const mlxn_case_arg *arg, const mlxn_weight_view *w, uint64
     }
     mlxn_format_info info;
     uint8_t *to = (uint8_t *)(uintptr_t)mlxn_weight_view_raw_row(w, row);
-    bool random = arg->fill == MLXN_FILL_BYTES && mlxn_format_get_info(w->format, &info) && info.block_values > 1;
+    bool random =
+        (arg->fill == MLXN_FILL_BYTES || row % 2) && mlxn_format_get_info(w->format, &info) && info.block_values > 1;
     mlxn_status status = random ? MLXN_ERR_UNSUPPORTED : mlxn_quantize_row(w->format, values, w->cols, to, NULL);
     if (status == MLXN_ERR_UNSUPPORTED) {
         random_blocks(w->format, to, w->row_bytes, r);

@@ -10,10 +10,21 @@
 
 #include "base/base.h"
 
-static const mlxn_format all_formats[] = {MLXN_FORMAT_F32,  MLXN_FORMAT_F16,  MLXN_FORMAT_BF16, MLXN_FORMAT_Q4_0,
-                                          MLXN_FORMAT_Q4_1, MLXN_FORMAT_Q5_0, MLXN_FORMAT_Q5_1, MLXN_FORMAT_Q8_0,
-                                          MLXN_FORMAT_Q4_K, MLXN_FORMAT_Q5_K, MLXN_FORMAT_Q6_K};
-enum { FORMATS = sizeof all_formats / sizeof all_formats[0], MAX_TOKENS = 37, ROWS = 83, COLS = 1536 };
+static const mlxn_format all_formats[] = {
+    MLXN_FORMAT_F32, MLXN_FORMAT_F16, MLXN_FORMAT_BF16, MLXN_FORMAT_Q4_0, MLXN_FORMAT_Q4_1, MLXN_FORMAT_Q5_0,
+    MLXN_FORMAT_Q5_1, MLXN_FORMAT_Q8_0, MLXN_FORMAT_Q4_K, MLXN_FORMAT_Q5_K, MLXN_FORMAT_Q6_K,
+    /* from here on of rows alone: their products are those of `check` */
+    MLXN_FORMAT_Q2_K, MLXN_FORMAT_Q3_K, MLXN_FORMAT_Q8_1, MLXN_FORMAT_Q8_K, MLXN_FORMAT_IQ2_XXS, MLXN_FORMAT_IQ2_XS,
+    MLXN_FORMAT_IQ2_S, MLXN_FORMAT_IQ3_XXS, MLXN_FORMAT_IQ3_S, MLXN_FORMAT_IQ1_S, MLXN_FORMAT_IQ1_M,
+    MLXN_FORMAT_IQ4_NL, MLXN_FORMAT_IQ4_XS, MLXN_FORMAT_TQ1_0, MLXN_FORMAT_TQ2_0, MLXN_FORMAT_MXFP4,
+    MLXN_FORMAT_NVFP4, MLXN_FORMAT_Q1_0, MLXN_FORMAT_Q2_0};
+enum {
+    FORMATS = 11,
+    ALL_FORMATS = sizeof all_formats / sizeof all_formats[0],
+    MAX_TOKENS = 37,
+    ROWS = 83,
+    COLS = 1536
+};
 
 static uint64_t state = 88172645463325252u;
 static uint32_t draw(void) { /* xorshift (Marsaglia 2003) */
@@ -77,7 +88,7 @@ static uint8_t *make_bytes(mlxn_format format, uint64_t rows, uint64_t cols, boo
 static void check_rows(void) {
     mlxn_device *device = open_device(MLXN_PRECISION_FAST, 2, 0, false);
     static const uint64_t shapes[][2] = {{1, 1}, {15, 2}, {16, 1}, {17, 5}, {40, 3}};
-    for (int f = 0; device && f < FORMATS; f++)
+    for (int f = 0; device && f < ALL_FORMATS; f++)
         for (int s = 0; s < 5; s++) {
             mlxn_format_info info;
             mlxn_format_get_info(all_formats[f], &info);

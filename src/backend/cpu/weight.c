@@ -36,8 +36,8 @@ const cpu_tile_format *cpu_tile_format_of(const mlxn_weight_view *raw) {
     if (raw->global_scale != 0.0f) dtype = MLXN_F32;
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
         if (formats[i].format == raw->format && formats[i].dtype == dtype) return &formats[i].tile;
-    mlxn_format_info info;
-    return mlxn_format_get_info(raw->format, &info) && info.block_values > 1 ? &rows_layout : NULL;
+    const mlxn_quant_format *row = mlxn_quant_find(raw->format);
+    return row && row->decode && row->info.block_values > 1 ? &rows_layout : NULL; /* MLX formats have no blocks */
 }
 
 typedef struct pack_job {
@@ -113,7 +113,6 @@ static void pack_chunk(void *arg, uint64_t chunk) {
 /* Fills everything but `packed`. */
 static mlxn_status plan(const mlxn_weight_view *raw, pack_job *job, mlxn_error *error) {
     mlxn_format_info info;
-    mlxn_status status;
     *job = (pack_job){.raw = raw, .format = cpu_tile_format_of(raw)};
     if (!mlxn_format_get_info(raw->format, &info) || (!job->format && info.block_values != 1))
         return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "weight: the CPU backend has no layout for format %s",
@@ -121,7 +120,7 @@ static mlxn_status plan(const mlxn_weight_view *raw, pack_job *job, mlxn_error *
     bool fits;
     if (job->format == &rows_layout) {
         uint64_t row_bytes;
-        status = mlxn_format_row_bytes(raw->format, raw->cols, &row_bytes, error);
+        mlxn_status status = mlxn_format_row_bytes(raw->format, raw->cols, &row_bytes, error);
         if (status) return status;
         fits = mlxn_mul_u64(row_bytes, CPU_TILE, &job->tile_bytes);
     } else if (job->format) {

@@ -65,9 +65,13 @@ static inline mm_shape mm_shape_few(const mlxn_view *args, uint32_t n_threads, u
 static inline bool mm_dense_rows(const mlxn_view *v) {
     return !v->present || v->dims[v->rank - 1] == 1 || v->strides[v->rank - 1] == 1;
 }
+static inline bool mm_dense_args(const mlxn_view *args) {
+    return mm_dense_rows(&args[MM_X]) && mm_dense_rows(&args[MM_BIAS]) && mm_dense_rows(&args[MM_RESIDUAL]) &&
+           mm_dense_rows(&args[MM_OUT]);
+}
+/* Weights in tiles. */
 static inline bool mm_fits(const mlxn_view *args) {
-    return args[MM_W].weight->packed && !cpu_rows_layout(args[MM_W].weight) && mm_dense_rows(&args[MM_X]) &&
-           mm_dense_rows(&args[MM_BIAS]) && mm_dense_rows(&args[MM_RESIDUAL]) && mm_dense_rows(&args[MM_OUT]);
+    return args[MM_W].weight->packed && !cpu_rows_layout(args[MM_W].weight) && mm_dense_args(args);
 }
 
 /* Which row of x each token is: slots[t] / slots_per_row; with no slots, t itself. */

@@ -10,9 +10,7 @@
 enum { ROWS = 2, ROWS_CHUNK = 16 };
 
 static bool fits(const mlxn_view *args, const void *params) {
-    const mlxn_view *x = &args[MM_X], *out = &args[MM_OUT];
-    return cpu_rows_layout(args[MM_W].weight) && mm_dense_rows(x) && mm_dense_rows(&args[MM_BIAS]) &&
-           mm_dense_rows(&args[MM_RESIDUAL]) && mm_dense_rows(out);
+    return cpu_rows_layout(args[MM_W].weight) && mm_dense_args(args);
 }
 
 static void plan(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out) {
