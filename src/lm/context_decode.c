@@ -25,6 +25,27 @@ mlxn_tensor mlxn_lm_heads(const mlxn_lm_forward *f, mlxn_tensor t, uint32_t head
     return mlxn_tensor_3d(t.buffer, t.offset, t.dtype, t.dims[0], heads, f->model->shape.head_dim);
 }
 
+void mlxn_lm_rope(const mlxn_lm_forward *f, uint32_t layer, mlxn_tensor x) {
+    const mlxn_lm_shape *s = &f->model->shape;
+    bool local = f->model->layers[layer].sliding && s->rope_base_window > 0;
+    const mlxn_tensor none = {0};
+    mlxn_tensor factors = local ? none : f->model->rope_factors;
+    if (!local && s->rope_attn_factor != 1) {
+        const mlxn_rope_multi_params multi = {.pairing = s->rope_pairing,
+                                              .rope_dims = s->rope_dims,
+                                              .base = s->rope_base,
+                                              .freq_scale = s->rope_freq_scale,
+                                              .attn_factor = s->rope_attn_factor};
+        mlxn_rope_multi(f->encoder, x, f->positions, factors, x, &multi);
+        return;
+    }
+    const mlxn_rope_params params = {.pairing = s->rope_pairing,
+                                     .rope_dims = s->rope_dims,
+                                     .base = local ? s->rope_base_window : s->rope_base,
+                                     .freq_scale = local ? 1 : s->rope_freq_scale};
+    mlxn_rope(f->encoder, x, f->positions, factors, x, &params);
+}
+
 /* The first n rows of a work buffer. */
 static mlxn_tensor rows_of(mlxn_buffer *buffer, uint32_t n, uint64_t width) {
     return mlxn_tensor_2d(buffer, 0, MLXN_F32, n, width);

@@ -119,6 +119,7 @@ void mlxn_lm_attend(const mlxn_lm_forward *f, uint32_t layer, const mlxn_attenti
     mlxn_attention_params p = *params;
     p.k_type = f->kv->k_type;
     p.v_type = f->kv->v_type;
+    p.window = f->model->layers[layer].sliding ? f->model->shape.window : 0;
     uint32_t heads = f->model->shape.n_heads;
     mlxn_attention(f->encoder, mlxn_lm_heads(f, f->q, heads), keys_of(f, layer), values_of(f, layer), f->sequences,
                    f->positions, none, none, mlxn_lm_heads(f, f->att, heads), &p);

@@ -13,19 +13,20 @@
 #include <stdatomic.h>
 
 #include "base/base.h"
+#include "lm/source.h"
 #include "lm/tokenizer.h"
 
 /* ---- model ---- */
 
-/* The shape of a model. Metadata keys are read without their prefix "<architecture>.". */
 typedef struct mlxn_lm_shape {
     uint32_t n_layers, n_embd, n_ff, n_heads, n_kv_heads, head_dim, n_vocab, n_ctx_train;
-    uint32_t rope_dims;
-    uint32_t window; /* of the sliding layers; 0 = every layer is global */
+    uint32_t rope_dims, rope_pairing; /* mlxn_rope_pairing */
+    uint32_t window;                  /* of the sliding layers; 0 = every layer is global */
     float norm_eps;
-    float rope_base;        /* of the global layers */
-    float rope_freq_scale;  /* of the global layers: 1 / the linear scaling factor */
-    float rope_base_window; /* of the sliding layers; their frequencies are not scaled */
+    float rope_base;
+    float rope_freq_scale;  /* 1 / the linear scaling factor */
+    float rope_attn_factor; /* multiplies sines and cosines */
+    float rope_base_window; /* of the sliding layers, whose frequencies are then not scaled; 0: as all others */
     float embedding_scale;  /* 0 = 1 */
     float attention_scale;  /* multiplies q.k */
 } mlxn_lm_shape;
@@ -34,7 +35,7 @@ typedef struct mlxn_lm_shape {
 typedef struct mlxn_lm_layer {
     bool sliding;
     mlxn_tensor attn_norm, q_norm, k_norm, post_attn_norm, ffn_norm, post_ffn_norm;
-    mlxn_tensor q_bias, k_bias, v_bias;
+    mlxn_tensor q_bias, k_bias, v_bias, o_bias, gate_bias, up_bias, down_bias;
     mlxn_weight *q, *k, *v, *o, *gate, *up, *down;
 } mlxn_lm_layer;
 
@@ -50,24 +51,31 @@ typedef enum mlxn_lm_dim {
     MLXN_LM_ROPE_PAIRS
 } mlxn_lm_dim;
 
-/* One tensor of a layer: "blk.<i>.<name>" goes to the member at `member` of mlxn_lm_layer. cols == NONE: a vector. */
+/* One tensor: it goes to the member at `member` of mlxn_lm_layer, or of mlxn_model for those of no layer. cols ==
+ * NONE: a vector. */
 typedef struct mlxn_lm_tensor_spec {
-    const char *name; /* NULL ends a list */
+    mlxn_lm_names names; /* both NULL end a list */
     size_t member;
     mlxn_lm_dim rows, cols;
     bool optional;
 } mlxn_lm_tensor_spec;
-#define MLXN_LM_MATRIX(name, member, rows, cols) \
-    { name, offsetof(mlxn_lm_layer, member), rows, cols, false }
-#define MLXN_LM_VECTOR(name, member, dim) \
-    { name, offsetof(mlxn_lm_layer, member), dim, MLXN_LM_NONE, false }
-#define MLXN_LM_OPTIONAL_VECTOR(name, member, dim) \
-    { name, offsetof(mlxn_lm_layer, member), dim, MLXN_LM_NONE, true }
+#define MLXN_LM_MATRIX(gguf, folder, member, rows, cols) \
+    { {gguf, folder}, offsetof(mlxn_lm_layer, member), rows, cols, false }
+#define MLXN_LM_VECTOR(gguf, folder, member, dim) \
+    { {gguf, folder}, offsetof(mlxn_lm_layer, member), dim, MLXN_LM_NONE, false }
+#define MLXN_LM_OPTIONAL_VECTOR(gguf, folder, member, dim) \
+    { {gguf, folder}, offsetof(mlxn_lm_layer, member), dim, MLXN_LM_NONE, true }
+#define MLXN_LM_END \
+    { {NULL, NULL}, 0, MLXN_LM_NONE, MLXN_LM_NONE, false }
+static inline bool mlxn_lm_spec_ends(const mlxn_lm_tensor_spec *spec) {
+    return !spec->names.gguf && !spec->names.folder;
+}
 
 typedef struct mlxn_lm_forward mlxn_lm_forward;
 
 typedef struct mlxn_lm_arch {
-    const char *name; /* general.architecture */
+    const char *name;      /* general.architecture */
+    uint32_t gguf_pairing; /* how GGUF files order the rows of q and k: mlxn_rope_pairing */
     /* After the common keys are in model->shape: the architecture's own ones, and which layers slide. May be NULL. */
     mlxn_status (*configure)(mlxn_model *model, mlxn_error *error);
     const mlxn_lm_tensor_spec *layer_tensors;
@@ -83,8 +91,8 @@ const char *mlxn_lm_arch_names(void);
 struct mlxn_model {
     atomic_uint references;
     mlxn_device *device; /* NULL if vocab_only */
-    mlxn_gguf *file;
-    char *path_name; /* the file name without folders, for messages */
+    mlxn_lm_source *source;
+    char *path_name; /* the file's or folder's name without the folders above it, for messages */
     char *name;
     mlxn_string chat_template; /* size 0 if the file has none; points into it */
     const mlxn_lm_arch *arch;
@@ -92,8 +100,7 @@ struct mlxn_model {
     bool vocab_only;
     mlxn_lm_shape shape;
     mlxn_lm_layer *layers;
-    mlxn_buffer **parts; /* the mapped file, one wrapped buffer per part of a split model */
-    uint32_t n_parts;
+    mlxn_buffer **parts;  /* the mapped files, one wrapped buffer for each */
     mlxn_buffer *vectors; /* norms and biases that cannot be views of the file: other types, or unaligned */
     uint64_t vectors_used;
     mlxn_weight *token_embd, *head; /* head == token_embd if tied (then counted once) */
@@ -101,18 +108,31 @@ struct mlxn_model {
     uint64_t n_params, bytes_per_token;
 };
 
-/* Metadata with the architecture's prefix. The `or` forms take a default when the key is absent. Errors name file and
- * key. u32 rejects 0; f32 rejects what is not a positive finite number. */
-mlxn_status mlxn_lm_key_u32(const mlxn_model *model, const char *key, uint32_t *out, mlxn_error *error);
-mlxn_status mlxn_lm_key_u32_or(const mlxn_model *model, const char *key, uint32_t otherwise, uint32_t *out,
+/* Hyper-parameters. The `or` forms take a default when the key is absent. Errors name file, key and value. u32
+ * rejects 0; f32 rejects what is not a positive finite number. */
+mlxn_status mlxn_lm_key_u32(const mlxn_model *model, mlxn_lm_names key, uint32_t *out, mlxn_error *error);
+mlxn_status mlxn_lm_key_u32_or(const mlxn_model *model, mlxn_lm_names key, uint32_t otherwise, uint32_t *out,
                                mlxn_error *error);
-mlxn_status mlxn_lm_key_f32(const mlxn_model *model, const char *key, float *out, mlxn_error *error);
-mlxn_status mlxn_lm_key_f32_or(const mlxn_model *model, const char *key, float otherwise, float *out,
+mlxn_status mlxn_lm_key_f32(const mlxn_model *model, mlxn_lm_names key, float *out, mlxn_error *error);
+mlxn_status mlxn_lm_key_f32_or(const mlxn_model *model, mlxn_lm_names key, float otherwise, float *out,
                                mlxn_error *error);
-/* Full name of a key, "<architecture>.<key>"; false if it does not fit. */
-bool mlxn_lm_key_name(const mlxn_model *model, const char *key, char *out, size_t size);
+#define MLXN_LM_KEY(gguf, folder) ((mlxn_lm_names){gguf, folder})
+typedef struct mlxn_lm_full_name {
+    char s[160];
+} mlxn_lm_full_name;
+/* As the source spells it: "<architecture>.<key>" in GGUF files. */
+mlxn_lm_full_name mlxn_lm_key_name(const mlxn_model *model, mlxn_lm_names key);
+/* false if the key is absent. */
+bool mlxn_lm_find(const mlxn_model *model, mlxn_lm_names key, mlxn_lm_value *out);
+/* "<file>: key "<name>" <text>", where the file is that which holds the keys. */
+mlxn_status mlxn_lm_key_fail(const mlxn_model *model, mlxn_status status, mlxn_lm_names key, mlxn_error *error,
+                             const char *format, ...) __attribute__((format(printf, 5, 6)));
 /* Reads and checks every key that all architectures share, then calls the row's configure. */
 mlxn_status mlxn_lm_read_shape(mlxn_model *model, mlxn_error *error);
+/* The part of it that concerns rope. */
+mlxn_status mlxn_lm_read_rope(mlxn_model *model, mlxn_error *error);
+/* Sliding windows: their width, and which layers have one: what the source says, else all but every n-th. */
+mlxn_status mlxn_lm_read_pattern(mlxn_model *model, uint32_t every, mlxn_error *error);
 /* Creates weights and vectors. */
 mlxn_status mlxn_lm_load_tensors(mlxn_model *model, const mlxn_model_desc *desc, mlxn_error *error);
 uint64_t mlxn_lm_dim_value(const mlxn_lm_shape *shape, mlxn_lm_dim dim);
@@ -176,14 +196,18 @@ struct mlxn_lm_forward {
 
 /* The same rows of `t` seen as [n, heads, head_dim]. */
 mlxn_tensor mlxn_lm_heads(const mlxn_lm_forward *f, mlxn_tensor t, uint32_t heads);
+/* Turns the heads of `x` as the layer's positions say, in place. */
+void mlxn_lm_rope(const mlxn_lm_forward *f, uint32_t layer, mlxn_tensor x);
 /* Stores the keys and values of layer `layer`, in f->k and f->v, in the cache. */
 void mlxn_lm_store(const mlxn_lm_forward *f, uint32_t layer);
-/* Queries in f->q attend to the cache of the layer; the result goes to f->att. Of `params` the types are filled in.
- */
+/* Queries in f->q attend to the cache of the layer; the result goes to f->att. Of `params` the types and the window
+ * are filled in. */
 void mlxn_lm_attend(const mlxn_lm_forward *f, uint32_t layer, const mlxn_attention_params *params);
 /* Called in the last layer once keys and values are stored: goes on with the rows that want logits alone, in f->x and
  * f->q. false if there are none: then the pass is complete. */
 bool mlxn_lm_keep_outputs(mlxn_lm_forward *f);
+/* The pass of llama.c, for architectures whose layers have the same form; absent biases and norms are left out. */
+void mlxn_lm_forward_llama(mlxn_lm_forward *f);
 /* Final norm and head: f->x to f->logits. */
 void mlxn_lm_head(mlxn_lm_forward *f);
 

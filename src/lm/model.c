@@ -6,7 +6,7 @@
 static void destroy(mlxn_model *m) {
     if (m->layers) {
         for (uint32_t i = 0; i < m->shape.n_layers; i++) {
-            for (const mlxn_lm_tensor_spec *spec = m->arch->layer_tensors; spec->name; spec++) {
+            for (const mlxn_lm_tensor_spec *spec = m->arch->layer_tensors; !mlxn_lm_spec_ends(spec); spec++) {
                 if (spec->cols == MLXN_LM_NONE) continue;
                 mlxn_weight_release((mlxn_weight **)((char *)&m->layers[i] + spec->member));
             }
@@ -16,10 +16,10 @@ static void destroy(mlxn_model *m) {
     mlxn_weight_release(&m->token_embd);
     mlxn_weight_release(&m->head);
     mlxn_buffer_release(&m->vectors);
-    for (uint32_t i = 0; m->parts && i < m->n_parts; i++) mlxn_buffer_release(&m->parts[i]);
+    for (uint32_t i = 0; m->parts && i < m->source->part_count; i++) mlxn_buffer_release(&m->parts[i]);
     mlxn_free(m->parts);
     mlxn_tokenizer_destroy(m->tokenizer);
-    mlxn_gguf_close(m->file); /* last: buffers and the tokenizer point into it */
+    mlxn_lm_source_close(m->source); /* last: buffers and the tokenizer point into it */
     mlxn_device_release(&m->device);
     mlxn_free(m->path_name);
     mlxn_free(m->name);
@@ -29,7 +29,7 @@ static void destroy(mlxn_model *m) {
 /* general.name, or the file's name where there is none. */
 static char *read_name(const mlxn_model *m) {
     mlxn_string name;
-    if (mlxn_gguf_get_string(m->file, "general.name", &name, NULL) == MLXN_OK && name.size > 0) {
+    if (mlxn_gguf_get_string(m->source->gguf, "general.name", &name, NULL) == MLXN_OK && name.size > 0) {
         return mlxn_strndup(name.data, name.size);
     }
     return mlxn_strdup(m->path_name);
@@ -42,7 +42,7 @@ static char *copy_of_path_name(const char *path) {
 
 static mlxn_status find_arch(mlxn_model *m, mlxn_error *error) {
     mlxn_string arch;
-    mlxn_status status = mlxn_gguf_get_string(m->file, "general.architecture", &arch, error);
+    mlxn_status status = mlxn_gguf_get_string(m->source->gguf, "general.architecture", &arch, error);
     if (status != MLXN_OK) {
         mlxn_error_prefix(error, "%s", m->path_name);
         return status;
@@ -54,18 +54,18 @@ static mlxn_status find_arch(mlxn_model *m, mlxn_error *error) {
 }
 
 static mlxn_status load(mlxn_model *m, const char *path, const mlxn_model_desc *desc, mlxn_error *error) {
-    mlxn_status status = mlxn_gguf_open(path, &m->file, error);
+    mlxn_status status = mlxn_lm_source_open_gguf(path, &m->source, error);
     if (status != MLXN_OK) return status;
     m->name = read_name(m);
     if (!m->name) return mlxn_fail(error, MLXN_ERR_MEMORY, "%s: no memory", m->path_name);
     status = find_arch(m, error);
     if (status != MLXN_OK) return status;
-    status = mlxn_tokenizer_create(m->file, &m->tokenizer, error);
+    status = mlxn_tokenizer_create(m->source->gguf, &m->tokenizer, error);
     if (status != MLXN_OK) {
         mlxn_error_prefix(error, "%s", m->path_name);
         return status;
     }
-    if (mlxn_gguf_get_string(m->file, "tokenizer.chat_template", &m->chat_template, NULL) != MLXN_OK) {
+    if (mlxn_gguf_get_string(m->source->gguf, "tokenizer.chat_template", &m->chat_template, NULL) != MLXN_OK) {
         m->chat_template = (mlxn_string){0};
     }
     m->shape.n_vocab = mlxn_tokenizer_size(m->tokenizer);
@@ -132,7 +132,7 @@ mlxn_status mlxn_model_get_info(const mlxn_model *model, mlxn_model_info *out) {
         .n_ctx_train = s->n_ctx_train,
         .sliding_window = s->window,
         .n_params = model->n_params,
-        .file_bytes = mlxn_gguf_file_size(model->file),
+        .file_bytes = model->source->file_bytes,
         .bytes_per_token = model->bytes_per_token,
         .has_chat_template = model->chat_template.size > 0,
     };

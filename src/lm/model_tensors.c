@@ -1,7 +1,7 @@
-/* model_tensors.c: from the mapped file to weights and vectors on the device.
+/* model_tensors.c: from the source's tensors to weights and vectors on the device.
  *
  * Matrices become weights in the device's own layout; their pages of the map are given back at once, so that only one
- * copy stays in memory. Vectors of aligned f32 are views of the mapped file; others are decoded into one buffer. */
+ * copy stays in memory. Vectors of aligned f32 are views of the mapped files; others are decoded into one buffer. */
 #include <stdio.h>
 
 #include "lm/lm_internal.h"
@@ -9,7 +9,8 @@
 typedef struct loader {
     mlxn_model *model;
     const mlxn_model_desc *desc;
-    uint64_t done, total; /* bytes of tensor data */
+    uint64_t done, total;                /* bytes of tensor data */
+    uint64_t vector_bytes, weight_bytes; /* that the model takes of the device */
     mlxn_error *error;
 } loader;
 
@@ -57,38 +58,95 @@ static const char *dim_text(mlxn_lm_dim dim) {
     return "";
 }
 
-/* Finds a tensor and checks rank and dims. *found is false (and the result OK) if it is absent and optional. */
-static mlxn_status find_tensor(loader *ld, const char *name, mlxn_lm_dim rows, mlxn_lm_dim cols, bool optional,
-                               mlxn_gguf_tensor *out, bool *found) {
-    const mlxn_model *m = ld->model;
-    *found = mlxn_gguf_find_tensor(m->file, name, out);
-    if (!*found) {
-        if (optional) return MLXN_OK;
-        return mlxn_fail(ld->error, MLXN_ERR_NOT_FOUND, "%s: tensor \"%s\" is missing", m->path_name, name);
+/* Tensors of no layer. */
+static const mlxn_lm_tensor_spec globals[] = {
+    {{"token_embd.weight", "model.embed_tokens.weight"},
+     offsetof(mlxn_model, token_embd),
+     MLXN_LM_VOCAB,
+     MLXN_LM_EMBD,
+     false},
+    {{"output.weight", "lm_head.weight"}, offsetof(mlxn_model, head), MLXN_LM_VOCAB, MLXN_LM_EMBD, true},
+    {{"output_norm.weight", "model.norm.weight"},
+     offsetof(mlxn_model, output_norm),
+     MLXN_LM_EMBD,
+     MLXN_LM_NONE,
+     false},
+    {{"rope_freqs.weight", NULL}, offsetof(mlxn_model, rope_factors), MLXN_LM_ROPE_PAIRS, MLXN_LM_NONE, true},
+    MLXN_LM_END,
+};
+
+/* Calls `each` for the specs of no layer, then for those of every layer in turn, until one fails. */
+static mlxn_status walk(loader *ld, mlxn_status (*each)(loader *ld, const mlxn_lm_tensor_spec *spec, int64_t layer)) {
+    mlxn_status status = MLXN_OK;
+    for (const mlxn_lm_tensor_spec *s = globals; status == MLXN_OK && !mlxn_lm_spec_ends(s); s++)
+        status = each(ld, s, -1);
+    for (int64_t i = 0; status == MLXN_OK && i < ld->model->shape.n_layers; i++) {
+        for (const mlxn_lm_tensor_spec *s = ld->model->arch->layer_tensors;
+             status == MLXN_OK && !mlxn_lm_spec_ends(s); s++)
+            status = each(ld, s, i);
     }
-    mlxn_lm_dim want[2] = {rows, cols};
-    uint32_t rank = cols == MLXN_LM_NONE ? 1 : 2;
-    if (out->rank != rank) {
-        return mlxn_fail(ld->error, MLXN_ERR_FORMAT, "%s: tensor \"%s\": rank is %u, want %u", m->path_name, name,
-                         out->rank, rank);
-    }
-    for (uint32_t i = 0; i < rank; i++) {
-        uint64_t n = mlxn_lm_dim_value(&m->shape, want[i]);
-        if (out->dims[i] != n) {
-            return mlxn_fail(ld->error, MLXN_ERR_FORMAT, "%s: tensor \"%s\": dim[%u] is %llu, want %llu (%s)",
-                             m->path_name, name, i, (unsigned long long)out->dims[i], (unsigned long long)n,
-                             dim_text(want[i]));
-        }
-    }
-    if (!out->known) {
-        return mlxn_fail(ld->error, MLXN_ERR_UNSUPPORTED, "%s: tensor \"%s\": type %u cannot be decoded",
-                         m->path_name, name, out->type);
-    }
-    return MLXN_OK;
+    return status;
 }
 
-static mlxn_status progress(loader *ld, const mlxn_gguf_tensor *t) {
-    ld->done += t->bytes;
+/* Where the weight or the vector of a spec goes. */
+static void *member_of(loader *ld, const mlxn_lm_tensor_spec *spec, int64_t layer) {
+    return (layer < 0 ? (char *)ld->model : (char *)&ld->model->layers[layer]) + spec->member;
+}
+
+/* "<model>: [<file>: ]tensor "<name>": <text>" */
+static mlxn_status tensor_fail(loader *ld, mlxn_status status, const mlxn_lm_tensor *t, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+static mlxn_status tensor_fail(loader *ld, mlxn_status status, const mlxn_lm_tensor *t, const char *format, ...) {
+    char text[300];
+    va_list args;
+    va_start(args, format);
+    if (vsnprintf(text, sizeof text, format, args) < 0) text[0] = 0;
+    va_end(args);
+    return mlxn_fail(ld->error, status, "%s%s%s: tensor \"%.*s\": %s", ld->model->path_name, t->file ? ": " : "",
+                     t->file ? t->file : "", (int)mlxn_min_u64(t->name.size, 128), t->name.data, text);
+}
+
+static void tensor_prefix(loader *ld, const mlxn_lm_tensor *t) {
+    mlxn_error_prefix(ld->error, "%s%s%s: tensor \"%.*s\"", ld->model->path_name, t->file ? ": " : "",
+                      t->file ? t->file : "", (int)mlxn_min_u64(t->name.size, 128), t->name.data);
+}
+
+/* The tensor of a spec, whatever its dims. */
+static mlxn_status look_up(loader *ld, const mlxn_lm_tensor_spec *spec, int64_t layer, mlxn_lm_tensor *out,
+                           bool *found) {
+    const mlxn_model *m = ld->model;
+    char name[160];
+    *found = false;
+    if (!m->source->c->tensor_name(m->source, spec->names, layer, name, sizeof name)) return MLXN_OK;
+    mlxn_status status = m->source->c->tensor(m->source, name, out, found, ld->error);
+    if (status != MLXN_OK) mlxn_error_prefix(ld->error, "%s", m->path_name);
+    if (status != MLXN_OK || *found || spec->optional) return status;
+    return mlxn_fail(ld->error, MLXN_ERR_NOT_FOUND, "%s: tensor \"%s\" is missing", m->path_name, name);
+}
+
+/* The same with rank, dims and format checked. *found is false (and the result OK) if it is absent and optional. */
+static mlxn_status find_tensor(loader *ld, const mlxn_lm_tensor_spec *spec, int64_t layer, mlxn_lm_tensor *out,
+                               bool *found) {
+    mlxn_status status = look_up(ld, spec, layer, out, found);
+    if (status != MLXN_OK || !*found) return status;
+    mlxn_lm_dim want[2] = {spec->rows, spec->cols};
+    uint32_t rank = spec->cols == MLXN_LM_NONE ? 1 : 2;
+    if (out->rank != rank) return tensor_fail(ld, MLXN_ERR_FORMAT, out, "rank is %u, want %u", out->rank, rank);
+    for (uint32_t i = 0; i < rank; i++) {
+        uint64_t n = mlxn_lm_dim_value(&ld->model->shape, want[i]);
+        if (out->dims[i] == n) continue;
+        return tensor_fail(ld, MLXN_ERR_FORMAT, out, "dim[%u] is %llu, want %llu (%s)", i,
+                           (unsigned long long)out->dims[i], (unsigned long long)n, dim_text(want[i]));
+    }
+    if (out->known) return MLXN_OK;
+    return tensor_fail(ld, MLXN_ERR_UNSUPPORTED, out, "type %u (%s) cannot be decoded", (unsigned)out->format,
+                       out->type_name);
+}
+
+static uint64_t bytes_of(const mlxn_lm_tensor *t) { return t->data.bytes + t->scales.bytes + t->biases.bytes; }
+
+static mlxn_status progress(loader *ld, const mlxn_lm_tensor *t) {
+    ld->done += bytes_of(t);
     ld->model->n_params += t->elements;
     if (ld->desc->progress && !ld->desc->progress(ld->desc->progress_user, ld->done, ld->total)) {
         return mlxn_fail(ld->error, MLXN_ERR_CANCELLED, "%s: loading was cancelled at %llu of %llu bytes",
@@ -99,200 +157,168 @@ static mlxn_status progress(loader *ld, const mlxn_gguf_tensor *t) {
 
 /* Pages of the map behind the rows that are packed. */
 typedef struct release_state {
-    mlxn_gguf *file;
-    mlxn_gguf_tensor tensor; /* what is left of it */
+    mlxn_lm_source *source;
+    mlxn_lm_range left;
     uint64_t row_bytes, rows;
 } release_state;
 
 static void release_rows(void *user, uint64_t rows) {
     release_state *s = user;
-    mlxn_gguf_tensor slice = s->tensor;
+    mlxn_lm_range slice = s->left;
     slice.bytes = (rows - s->rows) * s->row_bytes;
-    mlxn_gguf_release_pages(s->file, &slice);
-    s->tensor.offset += slice.bytes;
-    s->tensor.bytes -= slice.bytes;
+    s->source->c->release_pages(s->source, &slice);
+    s->left.offset += slice.bytes;
+    s->left.bytes -= slice.bytes;
     s->rows = rows;
 }
 
-static mlxn_status load_matrix(loader *ld, const char *name, mlxn_lm_dim rows, mlxn_lm_dim cols, bool optional,
-                               mlxn_weight **out) {
+static mlxn_status load_matrix(loader *ld, const mlxn_lm_tensor *t, mlxn_weight **out) {
     mlxn_model *m = ld->model;
-    mlxn_gguf_tensor t;
-    bool found;
-    mlxn_status status = find_tensor(ld, name, rows, cols, optional, &t, &found);
-    if (status != MLXN_OK || !found) return status;
-    release_state state = {.file = m->file, .tensor = t, .row_bytes = t.bytes / t.dims[0]};
+    release_state state = {.source = m->source, .left = t->data, .row_bytes = t->data.bytes / t->dims[0]};
     mlxn_weight_desc desc = {.struct_size = sizeof desc,
                              .packed = release_rows,
                              .packed_user = &state,
-                             .format = (mlxn_format)t.type,
-                             .rows = t.dims[0],
-                             .cols = t.dims[1],
-                             .data = m->parts[t.part],
-                             .offset = t.offset};
-    status = mlxn_weight_create(m->device, &desc, out, ld->error);
+                             .format = t->format,
+                             .rows = t->dims[0],
+                             .cols = t->dims[1],
+                             .data = m->parts[t->data.part],
+                             .offset = t->data.offset};
+    if (t->scales.bytes) {
+        desc.scales = m->parts[t->scales.part];
+        desc.scales_offset = t->scales.offset;
+        desc.scale_dtype = t->scale_dtype;
+    }
+    if (t->biases.bytes) {
+        desc.biases = m->parts[t->biases.part];
+        desc.biases_offset = t->biases.offset;
+    }
+    mlxn_status status = mlxn_weight_create(m->device, &desc, out, ld->error);
     if (status != MLXN_OK) {
-        mlxn_error_prefix(ld->error, "%s: tensor \"%s\"", m->path_name, name);
+        tensor_prefix(ld, t);
         return status;
     }
-    mlxn_gguf_release_pages(m->file, &t);
-    return progress(ld, &t);
-}
-
-static bool is_view(const mlxn_gguf_tensor *t) {
-    return t->type == MLXN_FORMAT_F32 && t->offset % sizeof(float) == 0;
-}
-
-/* The buffer for decoded vectors holds all vectors, if one has to be decoded at all. */
-static mlxn_status vector_bytes(loader *ld, uint64_t *out) {
-    uint64_t bytes = 0, one;
-    bool decodes = false;
-    mlxn_gguf_tensor t;
-    for (uint64_t i = 0; mlxn_gguf_tensor_at(ld->model->file, i, &t); i++) {
-        if (t.rank != 1 || !t.known) continue;
-        decodes |= !is_view(&t);
-        if (!mlxn_mul_u64(t.elements, sizeof(float), &one) || !mlxn_align_u64(one, 64, &one) ||
-            !mlxn_add_u64(bytes, one, &bytes)) {
-            return mlxn_fail(ld->error, MLXN_ERR_FORMAT, "%s: the vectors do not fit 64 bits", ld->model->path_name);
-        }
-    }
-    *out = decodes ? bytes : 0;
+    m->source->c->release_pages(m->source, &t->data);
+    m->source->c->release_pages(m->source, &t->scales);
+    m->source->c->release_pages(m->source, &t->biases);
+    m->bytes_per_token += mlxn_weight_bytes(*out);
     return MLXN_OK;
 }
 
-/* Space for a decoded vector in the model's own buffer, which is made for all of them at the first. */
-static mlxn_status reserve_vector(loader *ld, uint64_t elements, uint64_t *offset) {
-    mlxn_model *m = ld->model;
-    if (!m->vectors) {
-        uint64_t bytes = 0;
-        mlxn_status status = vector_bytes(ld, &bytes);
-        if (status == MLXN_OK) status = mlxn_buffer_create(m->device, bytes, &m->vectors, ld->error);
-        if (status != MLXN_OK) return status;
-    }
-    *offset = m->vectors_used;
-    m->vectors_used += (elements * sizeof(float) + 63) & ~(uint64_t)63;
-    return MLXN_OK;
+static bool is_view(const mlxn_lm_tensor *t) {
+    return t->format == MLXN_FORMAT_F32 && t->data.offset % sizeof(float) == 0;
 }
 
-static mlxn_status load_vector(loader *ld, const char *name, mlxn_lm_dim dim, bool optional, mlxn_tensor *out) {
-    mlxn_model *m = ld->model;
-    mlxn_gguf_tensor t;
+static mlxn_status add_vector_bytes(loader *ld, const mlxn_lm_tensor_spec *spec, int64_t layer) {
+    mlxn_lm_tensor t;
     bool found;
-    mlxn_status status = find_tensor(ld, name, dim, MLXN_LM_NONE, optional, &t, &found);
-    if (status != MLXN_OK || !found) return status;
-    m->bytes_per_token += t.elements * sizeof(float);
-    if (is_view(&t)) {
-        *out = mlxn_tensor_1d(m->parts[t.part], t.offset, MLXN_F32, t.elements);
-        return progress(ld, &t);
-    }
-    uint64_t offset = 0;
-    float *decoded = mlxn_alloc_array(t.elements, sizeof *decoded);
-    if (!decoded) {
-        return mlxn_fail(ld->error, MLXN_ERR_MEMORY, "%s: tensor \"%s\": no memory for %llu floats", m->path_name,
-                         name, (unsigned long long)t.elements);
-    }
-    status = mlxn_dequantize_row((mlxn_format)t.type, t.data, t.elements, decoded, ld->error);
-    if (status == MLXN_OK) status = reserve_vector(ld, t.elements, &offset);
-    if (status == MLXN_OK) {
-        status = mlxn_buffer_write(m->vectors, offset, decoded, t.elements * sizeof *decoded, ld->error);
-    }
-    mlxn_free(decoded);
-    if (status != MLXN_OK) {
-        mlxn_error_prefix(ld->error, "%s: tensor \"%s\"", m->path_name, name);
-        return status;
-    }
-    *out = mlxn_tensor_1d(m->vectors, offset, MLXN_F32, t.elements);
-    return progress(ld, &t);
-}
-
-static mlxn_status load_layer(loader *ld, uint32_t i) {
-    mlxn_model *m = ld->model;
-    char name[128];
-    for (const mlxn_lm_tensor_spec *spec = m->arch->layer_tensors; spec->name; spec++) {
-        snprintf(name, sizeof name, "blk.%u.%s", i, spec->name);
-        void *member = (char *)&m->layers[i] + spec->member;
-        mlxn_status status = spec->cols == MLXN_LM_NONE
-                                 ? load_vector(ld, name, spec->rows, spec->optional, member)
-                                 : load_matrix(ld, name, spec->rows, spec->cols, spec->optional, member);
-        if (status != MLXN_OK) return status;
-        if (spec->cols != MLXN_LM_NONE) m->bytes_per_token += mlxn_weight_bytes(*(mlxn_weight **)member);
-    }
-    return MLXN_OK;
-}
-
-static mlxn_status wrap_parts(loader *ld) {
-    mlxn_model *m = ld->model;
-    mlxn_gguf_tensor t;
-    for (uint64_t i = 0; mlxn_gguf_tensor_at(m->file, i, &t); i++) {
-        if (t.part >= m->n_parts) m->n_parts = t.part + 1;
-        ld->total += t.bytes; /* cannot overflow: ranges inside files do not overlap */
-    }
-    m->parts = mlxn_alloc_array(m->n_parts, sizeof *m->parts);
-    if (!m->parts) return mlxn_fail(ld->error, MLXN_ERR_MEMORY, "%s: no memory for its parts", m->path_name);
-    for (uint32_t i = 0; i < m->n_parts; i++) {
-        mlxn_status status = mlxn_gguf_wrap(m->file, i, m->device, &m->parts[i], ld->error);
-        if (status != MLXN_OK) return status;
-    }
-    return MLXN_OK;
-}
-
-/* What a matrix adds to the device, if it is there and usable; whether it is, loading finds out. */
-static mlxn_status add_matrix_bytes(loader *ld, const char *name, uint64_t *sum) {
-    mlxn_model *m = ld->model;
-    mlxn_gguf_tensor t;
+    if (spec->cols != MLXN_LM_NONE) return MLXN_OK;
+    mlxn_status status = find_tensor(ld, spec, layer, &t, &found);
+    if (status != MLXN_OK || !found || is_view(&t)) return status;
     uint64_t bytes;
-    if (!mlxn_gguf_find_tensor(m->file, name, &t) || t.rank != 2 || !t.known) return MLXN_OK;
-    mlxn_status status =
-        mlxn_weight_device_bytes(m->device, (mlxn_format)t.type, t.dims[0], t.dims[1], &bytes, ld->error);
+    if (mlxn_mul_u64(t.elements, sizeof(float), &bytes) && mlxn_align_u64(bytes, 64, &bytes) &&
+        mlxn_add_u64(ld->vector_bytes, bytes, &ld->vector_bytes))
+        return MLXN_OK;
+    return mlxn_fail(ld->error, MLXN_ERR_FORMAT, "%s: the vectors do not fit 64 bits", ld->model->path_name);
+}
+
+/* Writes a vector to the model's own buffer. */
+static mlxn_status store_vector(loader *ld, const float *values, uint64_t n, mlxn_tensor *out) {
+    mlxn_model *m = ld->model;
+    uint64_t offset = m->vectors_used;
+    mlxn_status status = mlxn_buffer_write(m->vectors, offset, values, n * sizeof *values, ld->error);
+    if (status != MLXN_OK) return status;
+    m->vectors_used += (n * sizeof *values + 63) & ~(uint64_t)63;
+    *out = mlxn_tensor_1d(m->vectors, offset, MLXN_F32, n);
+    return MLXN_OK;
+}
+
+static mlxn_status load_vector(loader *ld, const mlxn_lm_tensor *t, mlxn_tensor *out) {
+    mlxn_model *m = ld->model;
+    m->bytes_per_token += t->elements * sizeof(float);
+    if (is_view(t)) {
+        *out = mlxn_tensor_1d(m->parts[t->data.part], t->data.offset, MLXN_F32, t->elements);
+        return MLXN_OK;
+    }
+    float *decoded = mlxn_alloc_array(t->elements, sizeof *decoded);
+    if (!decoded) {
+        return tensor_fail(ld, MLXN_ERR_MEMORY, t, "no memory for %llu floats", (unsigned long long)t->elements);
+    }
+    mlxn_status status = mlxn_dequantize_row(t->format, t->data.data, t->elements, decoded, ld->error);
+    if (status == MLXN_OK) status = store_vector(ld, decoded, t->elements, out);
+    mlxn_free(decoded);
+    if (status != MLXN_OK) tensor_prefix(ld, t);
+    return status;
+}
+
+static mlxn_status load_one(loader *ld, const mlxn_lm_tensor_spec *spec, int64_t layer) {
+    mlxn_lm_tensor t;
+    bool found;
+    mlxn_status status = find_tensor(ld, spec, layer, &t, &found);
+    if (status != MLXN_OK || !found) return status;
+    void *member = member_of(ld, spec, layer);
+    status = spec->cols == MLXN_LM_NONE ? load_vector(ld, &t, member) : load_matrix(ld, &t, member);
+    return status != MLXN_OK ? status : progress(ld, &t);
+}
+
+static mlxn_status add_total(loader *ld, const mlxn_lm_tensor_spec *spec, int64_t layer) {
+    mlxn_lm_tensor t;
+    bool found;
+    mlxn_status status = find_tensor(ld, spec, layer, &t, &found);
+    if (status == MLXN_OK && found) ld->total += bytes_of(&t); /* cannot overflow: ranges do not overlap */
+    return status;
+}
+
+static mlxn_status add_matrix_bytes(loader *ld, const mlxn_lm_tensor_spec *spec, int64_t layer) {
+    mlxn_lm_tensor t;
+    bool found;
+    uint64_t bytes;
+    if (spec->cols == MLXN_LM_NONE) return MLXN_OK;
+    mlxn_status status = find_tensor(ld, spec, layer, &t, &found);
+    if (status != MLXN_OK || !found) return status;
+    status = mlxn_weight_device_bytes(ld->model->device, t.format, t.dims[0], t.dims[1], &bytes, ld->error);
     if (status != MLXN_OK) {
-        mlxn_error_prefix(ld->error, "%s: tensor \"%s\"", m->path_name, name);
+        tensor_prefix(ld, &t);
         return status;
     }
-    if (mlxn_add_u64(*sum, bytes, sum)) return MLXN_OK;
-    return mlxn_fail(ld->error, MLXN_ERR_LIMIT, "%s: the weights do not fit 64 bits", m->path_name);
+    if (mlxn_add_u64(ld->weight_bytes, bytes, &ld->weight_bytes)) return MLXN_OK;
+    return mlxn_fail(ld->error, MLXN_ERR_LIMIT, "%s: the weights do not fit 64 bits", ld->model->path_name);
 }
 
 /* Refuses a model that the device's memory limit has no room for before the first matrix is packed. */
 static mlxn_status admit(loader *ld) {
-    const mlxn_model *m = ld->model;
-    uint64_t sum = 0;
-    char name[128];
-    mlxn_status status = vector_bytes(ld, &sum);
-    if (status == MLXN_OK) status = add_matrix_bytes(ld, "token_embd.weight", &sum);
-    if (status == MLXN_OK) status = add_matrix_bytes(ld, "output.weight", &sum);
-    for (uint32_t i = 0; i < m->shape.n_layers; i++) {
-        for (const mlxn_lm_tensor_spec *spec = m->arch->layer_tensors; status == MLXN_OK && spec->name; spec++) {
-            if (spec->cols == MLXN_LM_NONE) continue;
-            snprintf(name, sizeof name, "blk.%u.%s", i, spec->name);
-            status = add_matrix_bytes(ld, name, &sum);
-        }
-    }
+    uint64_t sum;
+    mlxn_status status = walk(ld, add_vector_bytes);
+    if (status == MLXN_OK) status = walk(ld, add_matrix_bytes);
+    if (status == MLXN_OK) status = walk(ld, add_total);
     if (status != MLXN_OK) return status;
-    status = mlxn_device_admit(m->device, sum, "weights", ld->error);
-    if (status != MLXN_OK) mlxn_error_prefix(ld->error, "%s", m->path_name);
+    if (!mlxn_add_u64(ld->vector_bytes, ld->weight_bytes, &sum)) sum = UINT64_MAX;
+    status = mlxn_device_admit(ld->model->device, sum, "weights", ld->error);
+    if (status != MLXN_OK) mlxn_error_prefix(ld->error, "%s", ld->model->path_name);
+    return status;
+}
+
+static mlxn_status make_buffers(loader *ld) {
+    mlxn_model *m = ld->model;
+    m->parts = mlxn_alloc_array(m->source->part_count, sizeof *m->parts);
+    if (!m->parts) return mlxn_fail(ld->error, MLXN_ERR_MEMORY, "%s: no memory for its parts", m->path_name);
+    mlxn_status status = MLXN_OK;
+    for (uint32_t i = 0; status == MLXN_OK && i < m->source->part_count; i++)
+        status = m->source->c->wrap(m->source, i, m->device, &m->parts[i], ld->error);
+    if (status == MLXN_OK && ld->vector_bytes > 0)
+        status = mlxn_buffer_create(m->device, ld->vector_bytes, &m->vectors, ld->error);
     return status;
 }
 
 mlxn_status mlxn_lm_load_tensors(mlxn_model *model, const mlxn_model_desc *desc, mlxn_error *error) {
     loader ld = {.model = model, .desc = desc, .error = error};
     mlxn_status status = admit(&ld);
-    if (status == MLXN_OK) status = wrap_parts(&ld);
-    if (status == MLXN_OK) {
-        status = load_matrix(&ld, "token_embd.weight", MLXN_LM_VOCAB, MLXN_LM_EMBD, false, &model->token_embd);
-    }
-    if (status == MLXN_OK) {
-        status = load_matrix(&ld, "output.weight", MLXN_LM_VOCAB, MLXN_LM_EMBD, true, &model->head);
-    }
-    if (status == MLXN_OK && !model->head) model->head = mlxn_weight_retain(model->token_embd);
-    if (status == MLXN_OK) {
-        status = load_vector(&ld, "output_norm.weight", MLXN_LM_EMBD, false, &model->output_norm);
-    }
-    if (status == MLXN_OK) {
-        status = load_vector(&ld, "rope_freqs.weight", MLXN_LM_ROPE_PAIRS, true, &model->rope_factors);
-    }
-    for (uint32_t i = 0; status == MLXN_OK && i < model->shape.n_layers; i++) status = load_layer(&ld, i);
+    if (status == MLXN_OK) status = make_buffers(&ld);
+    if (status == MLXN_OK) status = walk(&ld, load_one);
     if (status != MLXN_OK) return status;
-    /* The head is read whole; of the embedding one row is read, which counts as nothing. */
-    model->bytes_per_token += mlxn_weight_bytes(model->head);
+    if (!model->head) {
+        model->head = mlxn_weight_retain(model->token_embd);
+    } else { /* of the embedding one row is read, which counts as nothing; a tied head is read whole */
+        model->bytes_per_token -= mlxn_weight_bytes(model->token_embd);
+    }
     return MLXN_OK;
 }

@@ -8,81 +8,47 @@
 #include "lm/lm_internal.h"
 
 static const mlxn_lm_tensor_spec layer_tensors[] = {
-    MLXN_LM_VECTOR("attn_norm.weight", attn_norm, MLXN_LM_EMBD),
-    MLXN_LM_MATRIX("attn_q.weight", q, MLXN_LM_Q, MLXN_LM_EMBD),
-    MLXN_LM_MATRIX("attn_k.weight", k, MLXN_LM_KV, MLXN_LM_EMBD),
-    MLXN_LM_MATRIX("attn_v.weight", v, MLXN_LM_KV, MLXN_LM_EMBD),
-    MLXN_LM_MATRIX("attn_output.weight", o, MLXN_LM_EMBD, MLXN_LM_Q),
-    MLXN_LM_VECTOR("attn_q_norm.weight", q_norm, MLXN_LM_HEAD),
-    MLXN_LM_VECTOR("attn_k_norm.weight", k_norm, MLXN_LM_HEAD),
-    MLXN_LM_VECTOR("post_attention_norm.weight", post_attn_norm, MLXN_LM_EMBD),
-    MLXN_LM_VECTOR("ffn_norm.weight", ffn_norm, MLXN_LM_EMBD),
-    MLXN_LM_MATRIX("ffn_gate.weight", gate, MLXN_LM_FF, MLXN_LM_EMBD),
-    MLXN_LM_MATRIX("ffn_up.weight", up, MLXN_LM_FF, MLXN_LM_EMBD),
-    MLXN_LM_MATRIX("ffn_down.weight", down, MLXN_LM_EMBD, MLXN_LM_FF),
-    MLXN_LM_VECTOR("post_ffw_norm.weight", post_ffn_norm, MLXN_LM_EMBD),
-    {0},
+    MLXN_LM_VECTOR("attn_norm.weight", "input_layernorm.weight", attn_norm, MLXN_LM_EMBD),
+    MLXN_LM_MATRIX("attn_q.weight", "self_attn.q_proj.weight", q, MLXN_LM_Q, MLXN_LM_EMBD),
+    MLXN_LM_MATRIX("attn_k.weight", "self_attn.k_proj.weight", k, MLXN_LM_KV, MLXN_LM_EMBD),
+    MLXN_LM_MATRIX("attn_v.weight", "self_attn.v_proj.weight", v, MLXN_LM_KV, MLXN_LM_EMBD),
+    MLXN_LM_MATRIX("attn_output.weight", "self_attn.o_proj.weight", o, MLXN_LM_EMBD, MLXN_LM_Q),
+    MLXN_LM_VECTOR("attn_q_norm.weight", "self_attn.q_norm.weight", q_norm, MLXN_LM_HEAD),
+    MLXN_LM_VECTOR("attn_k_norm.weight", "self_attn.k_norm.weight", k_norm, MLXN_LM_HEAD),
+    MLXN_LM_VECTOR("post_attention_norm.weight", "post_attention_layernorm.weight", post_attn_norm, MLXN_LM_EMBD),
+    MLXN_LM_VECTOR("ffn_norm.weight", "pre_feedforward_layernorm.weight", ffn_norm, MLXN_LM_EMBD),
+    MLXN_LM_MATRIX("ffn_gate.weight", "mlp.gate_proj.weight", gate, MLXN_LM_FF, MLXN_LM_EMBD),
+    MLXN_LM_MATRIX("ffn_up.weight", "mlp.up_proj.weight", up, MLXN_LM_FF, MLXN_LM_EMBD),
+    MLXN_LM_MATRIX("ffn_down.weight", "mlp.down_proj.weight", down, MLXN_LM_EMBD, MLXN_LM_FF),
+    MLXN_LM_VECTOR("post_ffw_norm.weight", "post_feedforward_layernorm.weight", post_ffn_norm, MLXN_LM_EMBD),
+    MLXN_LM_END,
 };
-
-/* Which layers slide: per layer if the file says so, else all but every n-th, n = 6 in every published Gemma 3. */
-static mlxn_status read_pattern(mlxn_model *model, mlxn_error *error) {
-    mlxn_lm_shape *s = &model->shape;
-    const char *key = "attention.sliding_window_pattern";
-    char name[128];
-    mlxn_gguf_value value;
-    if (mlxn_lm_key_name(model, key, name, sizeof name) && mlxn_gguf_find(model->file, name, &value) &&
-        value.type == MLXN_GGUF_ARRAY) {
-        if (value.v.array.count != s->n_layers) {
-            return mlxn_fail(error, MLXN_ERR_FORMAT, "%s: key \"%s\" has %llu elements, want %u (block_count)",
-                             model->path_name, name, (unsigned long long)value.v.array.count, s->n_layers);
-        }
-        for (uint32_t i = 0; i < s->n_layers; i++) {
-            int64_t slides;
-            if (!mlxn_gguf_array_i64(&value, i, &slides)) {
-                return mlxn_fail(error, MLXN_ERR_FORMAT, "%s: key \"%s\" is no array of integers", model->path_name,
-                                 name);
-            }
-            model->layers[i].sliding = slides != 0;
-        }
-        return MLXN_OK;
-    }
-    uint32_t every;
-    mlxn_status status = mlxn_lm_key_u32_or(model, key, 6, &every, error);
-    if (status != MLXN_OK) return status;
-    for (uint32_t i = 0; i < s->n_layers; i++) model->layers[i].sliding = (i + 1) % every != 0;
-    return MLXN_OK;
-}
 
 static mlxn_status configure(mlxn_model *model, mlxn_error *error) {
     mlxn_lm_shape *s = &model->shape;
     /* The 27B model, known by its depth, divides queries by sqrt(n_embd / n_heads); the others by sqrt(head_dim). */
     float scale = s->n_layers == 62 ? 1 / sqrtf((float)s->n_embd / (float)s->n_heads) : s->attention_scale;
-    mlxn_status status = mlxn_lm_key_u32(model, "attention.sliding_window", &s->window, error);
-    if (status == MLXN_OK) status = mlxn_lm_key_f32_or(model, "attention.scale", scale, &s->attention_scale, error);
+    mlxn_status status =
+        mlxn_lm_key_f32_or(model, MLXN_LM_KEY("attention.scale", NULL), scale, &s->attention_scale, error);
     if (status == MLXN_OK) {
-        status = mlxn_lm_key_f32_or(model, "rope.freq_base_swa", 10000, &s->rope_base_window, error);
+        status = mlxn_lm_key_f32_or(model, MLXN_LM_KEY("rope.freq_base_swa", "rope_local_base_freq"), 10000,
+                                    &s->rope_base_window, error);
     }
-    if (status == MLXN_OK) status = read_pattern(model, error);
     s->embedding_scale = sqrtf((float)s->n_embd);
-    return status;
+    return status != MLXN_OK ? status : mlxn_lm_read_pattern(model, 6, error);
 }
 
 static void forward(mlxn_lm_forward *f) {
     const mlxn_lm_shape *s = &f->model->shape;
     const mlxn_tensor none = {0};
     const mlxn_rms_norm_params norm = {.eps = s->norm_eps};
-    const mlxn_rope_params rope_global = {
-        .pairing = MLXN_ROPE_HALF, .rope_dims = s->rope_dims, .base = s->rope_base, .freq_scale = s->rope_freq_scale};
-    const mlxn_rope_params rope_window = {
-        .pairing = MLXN_ROPE_HALF, .rope_dims = s->rope_dims, .base = s->rope_base_window};
+    const mlxn_attention_params attention = {.scale = s->attention_scale};
     const mlxn_embedding_params embedding = {.scale = s->embedding_scale};
     mlxn_encoder *e = f->encoder;
 
     mlxn_embedding(e, f->tokens, f->model->token_embd, f->x, &embedding);
     for (uint32_t i = 0; i < s->n_layers; i++) {
         const mlxn_lm_layer *l = &f->model->layers[i];
-        const mlxn_rope_params *rope = l->sliding ? &rope_window : &rope_global;
-        const mlxn_attention_params attention = {.scale = s->attention_scale, .window = l->sliding ? s->window : 0};
         mlxn_tensor q = mlxn_lm_heads(f, f->q, s->n_heads);
         mlxn_tensor k = mlxn_lm_heads(f, f->k, s->n_kv_heads);
 
@@ -92,8 +58,8 @@ static void forward(mlxn_lm_forward *f) {
         mlxn_matmul(e, f->h, l->v, none, none, f->v);
         mlxn_rms_norm(e, q, l->q_norm, q, &norm);
         mlxn_rms_norm(e, k, l->k_norm, k, &norm);
-        mlxn_rope(e, q, f->positions, none, q, rope);
-        mlxn_rope(e, k, f->positions, none, k, rope);
+        mlxn_lm_rope(f, i, q);
+        mlxn_lm_rope(f, i, k);
         mlxn_lm_store(f, i);
         if (i + 1 == s->n_layers && !mlxn_lm_keep_outputs(f)) return;
         mlxn_lm_attend(f, i, &attention);
@@ -112,6 +78,7 @@ static void forward(mlxn_lm_forward *f) {
 
 const mlxn_lm_arch mlxn_lm_arch_gemma3 = {
     .name = "gemma3",
+    .gguf_pairing = MLXN_ROPE_HALF,
     .configure = configure,
     .layer_tensors = layer_tensors,
     .forward = forward,
