@@ -7,6 +7,7 @@
 #define MLXN_CLI_H
 
 #include <jansson.h>
+#include <mlxn/convert.h>
 #include <mlxn/io.h>
 #include <mlxn/lm.h>
 #include <mlxn/mlxn.h>
@@ -27,7 +28,8 @@ enum {
     CMD_OPS = 1u << 8,
     CMD_DEVICES = 1u << 9,
     CMD_PROFILE = 1u << 10,
-    CMD_ALL = (1u << 11) - 1
+    CMD_QUANTIZE = 1u << 11,
+    CMD_ALL = (1u << 12) - 1
 };
 
 enum { CLI_MAX_LIST = 16 };
@@ -72,6 +74,8 @@ typedef struct cli_options {
     const char *format;
     const char *trace_file;
     const char *html_file;
+    const char *output_type, *embedding_type;
+    bool overwrite, requantize;
     int64_t prompt_tokens;
     cli_list prompts, generated, depths, batches;
     int64_t repetitions;
@@ -112,6 +116,10 @@ int cmd_check(const cli_options *options);
 int cmd_ops(const cli_options *options);
 int cmd_devices(const cli_options *options);
 int cmd_profile(const cli_options *options);
+int cmd_quantize(const cli_options *options);
+
+/* The types that `mlxn quantize` takes, one per line (quantize.c). */
+void cli_print_types(void);
 
 /* ---- messages, time, interruption (report.c) ---- */
 

@@ -20,6 +20,8 @@ const cli_command cli_commands[] = {
      "mlxn bench -m model.gguf -p 512 -n 128 -d 0,512 -o md", cmd_bench, 0},
     {CMD_PROFILE, "profile", "-m FILE", "where the time goes, operation by operation",
      "mlxn profile -m model.gguf -n 32 --html profile.html --trace trace.json", cmd_profile, 0},
+    {CMD_QUANTIZE, "quantize", "SOURCE RESULT TYPE", "a model in another number format",
+     "mlxn quantize model-f16.gguf model-q4.gguf q4_k_m", cmd_quantize, 3},
     {CMD_INFO, "info", "FILE", "what a model file holds", "mlxn info model.gguf --json", cmd_info, 1},
     {CMD_CHECK, "check", "FILE...", "validate model files", "mlxn check model.gguf", cmd_check, -1},
     {CMD_OPS, "ops", "", "the matrix of operations, backends and kernels", "mlxn ops", cmd_ops, 0},

@@ -135,7 +135,7 @@ static const row rows[] = {
      NULL, "tokens that the context holds; 0 = the model's (default: the model's, at most 4096)"},
     {CMD_PERPLEXITY, 'c', "ctx-size", NULL, INTEGER, AT(ctx_size), "N", NULL, "MLXN_CTX_SIZE", 0, 2147483647.0, NULL,
      "tokens per window; 0 = the model's (default: the model's, at most 2048)"},
-    {RUNS, 't', "threads", NULL, INTEGER, AT(threads), "N", "0", "MLXN_THREADS", 0, 1024, NULL,
+    {RUNS | CMD_QUANTIZE, 't', "threads", NULL, INTEGER, AT(threads), "N", "0", "MLXN_THREADS", 0, 1024, NULL,
      "threads that compute; 0 = one per core"},
     {RUNS, 0, "device", NULL, TEXT, AT(device), "DEVICE", "cpu", "MLXN_DEVICE", 0, 0, NULL,
      "cpu, cuda[:I] or metal; `mlxn devices` tells which are there"},
@@ -147,6 +147,14 @@ static const row rows[] = {
      "of them as k=q8_0,v=tq4 (default: f16, with --precision f32 f32)"},
     {RUNS, 0, "memory-limit", NULL, SIZE, AT(memory_limit), "BYTES", "0", "MLXN_MEMORY_LIMIT", 0, 0, NULL,
      "fail rather than use more memory for weights and buffers; K, M and G count; 0 = no limit"},
+    {CMD_QUANTIZE, 0, "output-type", NULL, TEXT, AT(output_type), "TYPE", NULL, NULL, 0, 0, NULL,
+     "the type of the output matrix (default: as TYPE says)"},
+    {CMD_QUANTIZE, 0, "embedding-type", NULL, TEXT, AT(embedding_type), "TYPE", NULL, NULL, 0, 0, NULL,
+     "the type of the token embeddings (default: as TYPE says)"},
+    {CMD_QUANTIZE, 0, "overwrite", NULL, FLAG, AT(overwrite), NULL, NULL, NULL, 0, 0, NULL,
+     "replace RESULT if it is there already"},
+    {CMD_QUANTIZE, 0, "allow-requantize", NULL, FLAG, AT(requantize), NULL, NULL, NULL, 0, 0, NULL,
+     "take a source that is quantized already: what the first time lost is lost twice"},
     {CMD_INFO, 0, "all", NULL, FLAG, AT(all_keys), NULL, NULL, NULL, 0, 0, NULL,
      "also every metadata key and every tensor"},
     {CMD_CHECK, 0, "data", NULL, FLAG, AT(data), NULL, NULL, NULL, 0, 0, NULL,
@@ -154,9 +162,9 @@ static const row rows[] = {
     {CMD_DEVICES, 0, "env", NULL, FLAG, AT(env), NULL, NULL, NULL, 0, 0, NULL,
      "also the environment variables that change behaviour"},
     {CMD_GENERATE | CMD_TOKENIZE | CMD_LOGITS | CMD_PERPLEXITY | CMD_INFO | CMD_CHECK | CMD_OPS | CMD_DEVICES |
-         CMD_PROFILE,
+         CMD_PROFILE | CMD_QUANTIZE,
      0, "json", NULL, FLAG, AT(json), NULL, NULL, NULL, 0, 0, NULL, "print the result as JSON"},
-    {RUNS | CMD_TOKENIZE, 'q', "quiet", NULL, FLAG, AT(quiet), NULL, NULL, NULL, 0, 0, NULL,
+    {RUNS | CMD_TOKENIZE | CMD_QUANTIZE, 'q', "quiet", NULL, FLAG, AT(quiet), NULL, NULL, NULL, 0, 0, NULL,
      "no statistics, notes or progress on stderr"},
     {CMD_ALL, 'h', "help", NULL, FLAG, AT(help), NULL, NULL, NULL, 0, 0, NULL, "print this and exit"},
 };
@@ -475,6 +483,7 @@ void cli_print_help(const cli_command *command) {
         if (strlen(left) > 27) printf("\n%28s", "");
         print_wrapped(text, 28, 100);
     }
+    if (command->bit == CMD_QUANTIZE) cli_print_types();
     if (command->example) printf("\nexample: %s\n", command->example);
     printf(
         "\nNames in brackets are environment variables; an option beats its variable, which beats the default.\n"

@@ -71,7 +71,7 @@ void cli_progress_begin(cli_progress *progress, const char *what, bool quiet) {
 
 bool cli_progress_step(void *user, uint64_t done, uint64_t total) {
     enum { WIDTH = 30 };
-    const uint64_t quick = 150000000u, frame = 50000000u;
+    const uint64_t quick = 150000000u, frame = 50000000u, steady = 2000000000u;
     cli_progress *progress = user;
     uint64_t now = cli_now();
     if (progress->enabled && total && now - progress->begun > quick && now - progress->last > frame) {
@@ -81,6 +81,8 @@ bool cli_progress_step(void *user, uint64_t done, uint64_t total) {
         for (int i = 0; i < WIDTH; i++) bar[i] = i < full ? '#' : '.';
         bar[WIDTH] = 0;
         fprintf(stderr, "\r%s [%s] %3d%%", progress->what, bar, (int)(part * 100));
+        if (now - progress->begun > steady && done)
+            fprintf(stderr, ", %.0f s left ", (double)(now - progress->begun) * 1e-9 * (1 / part - 1));
         fflush(stderr);
         progress->shown = true;
         progress->last = now;

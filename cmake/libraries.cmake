@@ -1,4 +1,4 @@
-# libmlxn: base, quant, ops, core, backends. libmlxn-lm: io, lm. One object library per directory.
+# libmlxn: base, quant, ops, core, backends. libmlxn-lm: io, lm, convert. One object library per directory.
 mlxn_objects(o_base src/base/*.c)
 mlxn_objects(o_quant src/quant/*.c)
 mlxn_objects(o_ops src/ops/*.c)
@@ -77,17 +77,18 @@ pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 mlxn_objects(o_io src/io/*.c)
 mlxn_objects(o_lm src/lm/*.c src/lm/arch/*.c)
-foreach(object o_io o_lm)
+mlxn_objects(o_convert src/convert/*.c)
+foreach(object o_io o_lm o_convert)
   target_link_libraries(${object} PRIVATE PkgConfig::JANSSON PkgConfig::PCRE2 PkgConfig::UTF8PROC)
 endforeach()
 # base is in both libraries, but only libmlxn exports its public functions.
 add_library(mlxn_base STATIC $<TARGET_OBJECTS:o_base>)
-add_library(mlxn-lm SHARED $<TARGET_OBJECTS:o_io> $<TARGET_OBJECTS:o_lm>)
+add_library(mlxn-lm SHARED $<TARGET_OBJECTS:o_io> $<TARGET_OBJECTS:o_lm> $<TARGET_OBJECTS:o_convert>)
 target_link_libraries(mlxn-lm PUBLIC mlxn PRIVATE mlxn_base PkgConfig::JANSSON PkgConfig::PCRE2 PkgConfig::UTF8PROC
                                                    Threads::Threads m)
 if(NOT APPLE)
   target_link_options(mlxn-lm PRIVATE -Wl,--exclude-libs,libmlxn_base.a)
 endif()
 set_target_properties(mlxn-lm PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION 0)
-add_library(mlxn_lm_static STATIC $<TARGET_OBJECTS:o_io> $<TARGET_OBJECTS:o_lm>)
+add_library(mlxn_lm_static STATIC $<TARGET_OBJECTS:o_io> $<TARGET_OBJECTS:o_lm> $<TARGET_OBJECTS:o_convert>)
 target_link_libraries(mlxn_lm_static PUBLIC mlxn_static PkgConfig::JANSSON PkgConfig::PCRE2 PkgConfig::UTF8PROC)

@@ -3,6 +3,7 @@
 #ifndef MLXN_TESTS_SAFETENSORS_WRITER_H
 #define MLXN_TESTS_SAFETENSORS_WRITER_H
 
+#include <dirent.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -96,6 +97,14 @@ static inline void st_save_text(const char *text, const char *name) {
     gw w = {0};
     gw_bytes(&w, text, strlen(text));
     st_save(&w, name);
+}
+/* With all files in it. */
+static inline void st_remove_folder(void) {
+    DIR *dir = opendir(st_folder);
+    for (struct dirent *e; dir && (e = readdir(dir));)
+        if (e->d_name[0] != '.') unlink(st_path(e->d_name));
+    if (dir) closedir(dir);
+    rmdir(st_folder);
 }
 
 #endif

@@ -1,0 +1,50 @@
+/* mlxn/convert.h: models into other number formats. Part of libmlxn-lm.
+ *
+ * The source is mapped and read once, front to back; memory is some 32 MB beside it, whatever the model's size. The
+ * result appears under its name when it is complete (mlxn/write.h). Any thread. */
+#ifndef MLXN_CONVERT_H
+#define MLXN_CONVERT_H
+
+#include <mlxn/lm.h>
+#include <mlxn/write.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct mlxn_quantize_options {
+    uint32_t struct_size;
+    /* What matrices become: the name of a format that can be encoded, in any case ("q4_0", "Q6_K", "bf16"), or of a
+     * mix (mlxn_quantize_type_at). Norms, biases, routers, convolutions and other small tensors stay as they are. A
+     * row that is no whole number of blocks gets the nearest format of smaller blocks, or F16. */
+    const char *type;
+    /* Formats of the output matrix and of the token embeddings; NULL: as `type` says. Where the two are one tensor it
+     * counts as output. */
+    const char *output_type, *embedding_type;
+    bool overwrite;
+    bool requantize;  /* also take sources that are quantized already: what the first time lost is lost twice */
+    uint32_t threads; /* 0: one per core; the result does not depend on it */
+    /* Bytes of the source that are done; false ends with CANCELLED. May be NULL. */
+    mlxn_progress_fn progress;
+    void *progress_user;
+} mlxn_quantize_options;
+
+typedef struct mlxn_quantize_result {
+    uint64_t tensors, quantized;  /* all; those that were encoded */
+    uint64_t fallbacks;           /* of them, with a format of smaller blocks than asked for */
+    uint64_t source_bytes, bytes; /* of all tensors, before and after */
+} mlxn_quantize_result;
+
+/* GGUF file (split ones too) into one GGUF file. result may be NULL. Errors: ARGUMENT (an unknown type; a tensor that
+ * is quantized already; the result's path is the source's), UNSUPPORTED (a format without encoder; a tensor that
+ * cannot be decoded), FORMAT, IO, MEMORY, CANCELLED. */
+MLXN_API mlxn_status mlxn_quantize_gguf(const char *source, const char *path, const mlxn_quantize_options *options,
+                                        mlxn_quantize_result *result, mlxn_error *error);
+
+/* The i-th name that `type` may have, with a line about it; false past the end. */
+MLXN_API bool mlxn_quantize_type_at(uint32_t i, const char **name, const char **about);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
