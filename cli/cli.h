@@ -74,6 +74,7 @@ typedef struct cli_options {
     const char *format;
     const char *trace_file;
     const char *html_file;
+    const char *prompt_cache;
     const char *output_type, *embedding_type;
     bool overwrite, requantize;
     int64_t prompt_tokens;
@@ -217,6 +218,12 @@ int cli_chat_ids(const cli_runtime *runtime, const mlxn_message *messages, size_
                  size_t *n);
 /* Prints that the prompt does not fit, with the cure. */
 int cli_fail_too_long(const cli_runtime *runtime, size_t n_prompt);
+/* With --prompt-cache: sequence 0 becomes what the file holds, if there is one, as far as `ids` begins with it; *kept
+ * is how far. */
+int cli_restore_prompt(const cli_options *options, const cli_runtime *runtime, const mlxn_token *ids, size_t n,
+                       uint32_t *kept);
+/* The other half: writes the file. */
+int cli_save_prompt(const cli_options *options, const cli_runtime *runtime);
 /* The sampler of the options; *seed is what was used. */
 int cli_open_sampler(const cli_options *options, const cli_runtime *runtime, mlxn_sampler **out, uint64_t *seed);
 /* Tokens of a decode call whose every row wants logits, so that the logits stay below some 64 MB. */

@@ -95,8 +95,11 @@ static void print_statistics(const cli_options *options, const cli_runtime *runt
 static int generate(const cli_options *options, cli_runtime *runtime, const mlxn_token *prompt, size_t n_prompt) {
     mlxn_sampler *sampler = NULL;
     uint64_t seed = 0;
-    int code = cli_open_sampler(options, runtime, &sampler, &seed);
+    uint32_t kept = 0;
+    int code = cli_restore_prompt(options, runtime, prompt, n_prompt, &kept);
+    if (!code) code = cli_open_sampler(options, runtime, &sampler, &seed);
     if (code) return code;
+    for (uint32_t i = 0; i < kept; i++) mlxn_sampler_accept(sampler, prompt[i]); /* penalties see the whole prompt */
     output out = {.stream = !options->json && !options->ids};
     cli_progress progress;
     cli_progress_begin(&progress, "reading the prompt", options->quiet);
@@ -111,7 +114,8 @@ static int generate(const cli_options *options, cli_runtime *runtime, const mlxn
     memset(&result, 0, sizeof result);
     mlxn_error error = {0};
     cli_interrupt_arm(runtime->context);
-    mlxn_status status = mlxn_generate(runtime->context, prompt, n_prompt, sampler, &desc, &result, &error);
+    mlxn_status status =
+        mlxn_generate(runtime->context, prompt + kept, n_prompt - kept, sampler, &desc, &result, &error);
     bool interrupted = cli_interrupted();
     cli_interrupt_disarm();
     cli_progress_end(&progress);
@@ -129,6 +133,9 @@ static int generate(const cli_options *options, cli_runtime *runtime, const mlxn
         code = print_result(options, runtime, prompt, n_prompt, &result, &out, seed);
         fflush(stdout);
         print_statistics(options, runtime, &result, &out, seed);
+        if (kept) cli_note(options->quiet, "%u tokens of the prompt came from %s", kept, options->prompt_cache);
+        int saved = cli_save_prompt(options, runtime);
+        code = code ? code : saved;
         if (!code && (interrupted || result.finish == MLXN_FINISH_CANCELLED)) code = EXIT_INTERRUPTED;
     }
     mlxn_free_memory(result.ids);

@@ -68,6 +68,8 @@ static const row rows[] = {
      "form of the result: md, csv, json or jsonl"},
     {SAMPLES, 'n', "n-predict", "max-tokens", INTEGER, AT(n_predict), "N", "0", NULL, 0, 4294967295.0, NULL,
      "stop after N tokens; 0 = at the end token or when the context is full"},
+    {CMD_GENERATE, 0, "prompt-cache", NULL, TEXT, AT(prompt_cache), "FILE", NULL, NULL, 0, 0, NULL,
+     "keep what was computed in FILE (.safetensors), and compute only what follows the beginning that is there"},
     {SAMPLES, 0, "system", NULL, TEXT, AT(system), "TEXT", NULL, NULL, 0, 0, NULL, "the system message of the chat"},
     {CMD_GENERATE, 0, "raw", NULL, FLAG, AT(raw), NULL, NULL, NULL, 0, 0, NULL,
      "take the prompt as it is, without the model's chat template"},

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -296,6 +297,30 @@ static mlxn_token *breaker_tokens(const cli_runtime *runtime, const char *text, 
         if (has) ids[(*count)++] = (mlxn_token)id;
     }
     return ids;
+}
+
+int cli_restore_prompt(const cli_options *options, const cli_runtime *runtime, const mlxn_token *ids, size_t n,
+                       uint32_t *kept) {
+    mlxn_error error = {0};
+    *kept = 0;
+    if (!options->prompt_cache) return EXIT_GOOD;
+    size_t n_path = strlen(options->prompt_cache), n_end = strlen(".safetensors");
+    if (n_path <= n_end || strcmp(options->prompt_cache + n_path - n_end, ".safetensors") != 0)
+        return cli_fail(EXIT_USAGE, "--prompt-cache: \"%s\" is no name of a cache; let it end with .safetensors",
+                        options->prompt_cache);
+    if (access(options->prompt_cache, F_OK)) return EXIT_GOOD;
+    if (mlxn_context_restore(runtime->context, 0, options->prompt_cache, &error))
+        return cli_fail_file(EXIT_FAILED, options->prompt_cache, error.message,
+                             "use the options that it was made with, or remove it");
+    mlxn_context_reuse(runtime->context, 0, ids, n, kept, NULL); /* the sequence is there */
+    return EXIT_GOOD;
+}
+
+int cli_save_prompt(const cli_options *options, const cli_runtime *runtime) {
+    mlxn_error error = {0};
+    if (!options->prompt_cache) return EXIT_GOOD;
+    if (!mlxn_context_save(runtime->context, 0, options->prompt_cache, &error)) return EXIT_GOOD;
+    return cli_fail_file(EXIT_FAILED, options->prompt_cache, error.message, "check the path given to --prompt-cache");
 }
 
 int cli_open_sampler(const cli_options *options, const cli_runtime *runtime, mlxn_sampler **out, uint64_t *seed) {

@@ -133,6 +133,22 @@ MLXN_API uint32_t mlxn_context_length(const mlxn_context *context, uint32_t seq)
 /* Forgets everything from position `length` on. ARGUMENT if it is beyond the length, or if a sliding-window cache no
  * longer holds what would be needed. */
 MLXN_API mlxn_status mlxn_context_truncate(mlxn_context *context, uint32_t seq, uint32_t length, mlxn_error *error);
+/* The tokens that sequence `seq` holds, *n of them (NULL if there are none); valid until the context's next call that
+ * changes the sequence. */
+MLXN_API const mlxn_token *mlxn_context_tokens(const mlxn_context *context, uint32_t seq, uint32_t *n);
+/* Keeps of sequence `seq` what it has in common with the beginning of `ids`, all but the last id at most, so that
+ * decoding the others gives logits; nothing where a sliding-window cache no longer holds what the rest would need.
+ * *kept is the length that is left. Errors: ARGUMENT. */
+MLXN_API mlxn_status mlxn_context_reuse(mlxn_context *context, uint32_t seq, const mlxn_token *ids, size_t n,
+                                        uint32_t *kept, mlxn_error *error);
+/* Writes what sequence `seq` holds, tokens, keys and values, to the file `path` (.safetensors; docs/KV-CACHES.md). It
+ * appears when it is complete, in place of what had the name. Errors: ARGUMENT, IO, MEMORY. */
+MLXN_API mlxn_status mlxn_context_save(mlxn_context *context, uint32_t seq, const char *path, mlxn_error *error);
+/* Sequence `seq` becomes what was saved, with the same bits; what it held is forgotten. The file is checked in full
+ * before anything changes: model (shape and samples of its weights), cache types, sizes, tokens. Contexts of another
+ * size or batch can restore it if it fits. Errors: ARGUMENT (another model or cache type: both are named), FORMAT,
+ * IO, LIMIT (more tokens than the context holds), MEMORY, EXECUTION (then the sequence is empty). */
+MLXN_API mlxn_status mlxn_context_restore(mlxn_context *context, uint32_t seq, const char *path, mlxn_error *error);
 
 typedef struct mlxn_batch_row {
     mlxn_token token;

@@ -60,10 +60,11 @@ MLXN_API void mlxn_gguf_writer_destroy(mlxn_gguf_writer *writer);
 
 typedef struct mlxn_safetensors_writer mlxn_safetensors_writer;
 
-/* Writes into a folder, which must exist: model.safetensors, or, where the declared tensors have more than
- * `shard_bytes` bytes (0: 5 GB), model-00001-of-0000N.safetensors and so on with model.safetensors.index.json. Errors
- * as those of mlxn_gguf_writer_create. */
-MLXN_API mlxn_status mlxn_safetensors_writer_create(const char *folder, uint64_t shard_bytes, bool overwrite,
+/* A path that ends with .safetensors is one file, whose neighbours are not looked at. Any other is a folder, which
+ * must exist, and gets model.safetensors, or, where the declared tensors have more than `shard_bytes` bytes (0: 5
+ * GB), model-00001-of-0000N.safetensors and so on with model.safetensors.index.json. Errors as those of
+ * mlxn_gguf_writer_create. */
+MLXN_API mlxn_status mlxn_safetensors_writer_create(const char *path, uint64_t shard_bytes, bool overwrite,
                                                     mlxn_safetensors_writer **out, mlxn_error *error);
 /* An entry of __metadata__ of each file (UTF-8), such as "format", "mlx". Errors: ARGUMENT, STATE, MEMORY. */
 MLXN_API mlxn_status mlxn_safetensors_writer_metadata(mlxn_safetensors_writer *writer, const char *key,

@@ -25,6 +25,7 @@ typedef struct entry {
 
 struct mlxn_safetensors_writer {
     char *folder;
+    bool single; /* `folder` is the path of one file */
     bool overwrite, begun, broken;
     uint64_t shard_bytes, total;
     tensor *tensors;
@@ -85,21 +86,23 @@ static mlxn_status look(const char *folder, const mlxn_safetensors_writer *write
     return status;
 }
 
-mlxn_status mlxn_safetensors_writer_create(const char *folder, uint64_t shard_bytes, bool overwrite,
+mlxn_status mlxn_safetensors_writer_create(const char *path, uint64_t shard_bytes, bool overwrite,
                                            mlxn_safetensors_writer **out, mlxn_error *error) {
     if (!out) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "safetensors writer: out is NULL");
     *out = NULL;
-    if (!folder || !folder[0]) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "safetensors writer: the path is empty");
-    mlxn_status status = overwrite ? MLXN_OK : look(folder, NULL, error);
+    if (!path || !path[0]) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "safetensors writer: the path is empty");
+    bool single = ends_with(path, ".safetensors");
+    mlxn_status status = overwrite || single ? MLXN_OK : look(path, NULL, error);
     if (status) return status;
     mlxn_safetensors_writer *writer = mlxn_alloc(sizeof *writer);
-    if (writer) writer->folder = mlxn_strdup(folder);
+    if (writer) writer->folder = mlxn_strdup(path);
     if (!writer || !writer->folder) {
         mlxn_free(writer);
         return mlxn_fail(error, MLXN_ERR_MEMORY, "safetensors writer: out of memory for its record");
     }
+    writer->single = single;
     writer->overwrite = overwrite;
-    writer->shard_bytes = shard_bytes ? shard_bytes : default_shard;
+    writer->shard_bytes = single ? UINT64_MAX : shard_bytes ? shard_bytes : default_shard;
     *out = writer;
     return mlxn_succeed(error);
 }
@@ -356,7 +359,7 @@ static mlxn_status shard_file(mlxn_safetensors_writer *writer, uint32_t shard, m
     char name[64] = "model.safetensors";
     if (writer->n_shards > 1)
         snprintf(name, sizeof name, "model-%05u-of-%05u.safetensors", shard + 1, writer->n_shards);
-    char *path = path_in(writer->folder, name);
+    char *path = writer->single ? mlxn_strdup(writer->folder) : path_in(writer->folder, name);
     if (!path) return mlxn_fail(error, MLXN_ERR_MEMORY, "%s: out of memory for a path", writer->folder);
     mlxn_status status = mlxn_out_open(file, path, writer->overwrite, error);
     mlxn_free(path);
@@ -411,7 +414,7 @@ static mlxn_status finish(mlxn_safetensors_writer *writer, mlxn_error *error) {
         status = shard_file(writer, 0, error);
         if (!status) status = mlxn_out_sync(&writer->shards[0], error);
     }
-    if (!status && writer->overwrite) status = look(writer->folder, writer, error);
+    if (!status && writer->overwrite && !writer->single) status = look(writer->folder, writer, error);
     if (!status && writer->n_shards > 1) status = write_index(writer, error);
     for (uint32_t i = 0; !status && i < writer->n_shards; i++) status = mlxn_out_name(&writer->shards[i], error);
     return status;

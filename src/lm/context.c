@@ -104,6 +104,11 @@ static mlxn_status fill(mlxn_context *c, const mlxn_context_desc *d, mlxn_error 
     if (!c->sequences) {
         return mlxn_fail(error, MLXN_ERR_MEMORY, "context: no memory for %u sequences", c->n_sequences);
     }
+    for (uint32_t i = 0; i < c->n_sequences; i++) {
+        c->sequences[i].tokens = mlxn_alloc_array(c->n_ctx, sizeof *c->sequences[i].tokens);
+        if (!c->sequences[i].tokens)
+            return mlxn_fail(error, MLXN_ERR_MEMORY, "context: no memory for the ids of %u tokens", c->n_ctx);
+    }
     status = mlxn_lm_kv_create(c->model, c->n_ctx, c->n_sequences, c->n_batch, k_type, v_type, &c->kv, error);
     if (status == MLXN_OK) status = make_work(c, error);
     if (status == MLXN_OK) status = mlxn_session_create(c->device, &c->session, error);
@@ -154,6 +159,7 @@ void mlxn_context_destroy(mlxn_context *context) {
     }
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) mlxn_buffer_release(buffers[i]);
     mlxn_lm_kv_destroy(&c->kv);
+    for (uint32_t i = 0; c->sequences && i < c->n_sequences; i++) mlxn_free(c->sequences[i].tokens);
     mlxn_free(c->sequences);
     mlxn_free(c->staging);
     mlxn_free(c->host_logits);
@@ -181,7 +187,7 @@ mlxn_status mlxn_context_truncate(mlxn_context *context, uint32_t seq, uint32_t 
         return mlxn_fail(error, MLXN_ERR_ARGUMENT, "truncate: length is %u, sequence %u holds %u tokens", length, seq,
                          s->length);
     }
-    if (length != s->length && !mlxn_lm_kv_holds(&context->kv, context->model, length, s->written)) {
+    if (length != s->length && !mlxn_lm_kv_holds(&context->kv, context->model, length, s->oldest, s->written)) {
         return mlxn_fail(
             error, MLXN_ERR_ARGUMENT,
             "truncate: length is %u, but the sliding-window cache of sequence %u, of which %u tokens were "
@@ -189,7 +195,7 @@ mlxn_status mlxn_context_truncate(mlxn_context *context, uint32_t seq, uint32_t 
             length, seq, s->written, context->model->shape.window);
     }
     s->length = length;
-    if (length == 0) s->written = 0;
+    if (length == 0) s->written = s->oldest = 0;
     return mlxn_succeed(error);
 }
 

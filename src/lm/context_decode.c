@@ -154,7 +154,10 @@ static void note_written(mlxn_context *c, const mlxn_batch_row *rows, uint64_t n
 }
 
 static bool note_done(call *k, uint64_t first, uint64_t n) {
-    for (uint64_t i = 0; i < n; i++) k->c->sequences[k->rows[first + i].seq].length++;
+    for (uint64_t i = first; i < first + n; i++) {
+        mlxn_lm_sequence *s = &k->c->sequences[k->rows[i].seq];
+        s->tokens[s->length++] = k->rows[i].token;
+    }
     return !k->progress || k->progress(k->progress_user, first + n, k->n);
 }
 

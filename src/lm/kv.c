@@ -125,12 +125,14 @@ void mlxn_lm_attend(const mlxn_lm_forward *f, uint32_t layer, const mlxn_attenti
                    f->positions, none, none, mlxn_lm_heads(f, f->att, heads), &p);
 }
 
-bool mlxn_lm_kv_holds(const mlxn_lm_kv *kv, const mlxn_model *model, uint32_t length, uint32_t written) {
+bool mlxn_lm_kv_holds(const mlxn_lm_kv *kv, const mlxn_model *model, uint32_t length, uint32_t first,
+                      uint32_t written) {
     if (length == 0) return true;
     for (uint32_t i = 0; i < kv->n_layers; i++) {
         uint32_t window = model->layers[i].sliding ? model->shape.window : 0;
         uint32_t oldest = window > 0 && length >= window ? length - window + 1 : 0;
         if ((uint64_t)oldest + kv->layers[i].capacity < written) return false; /* its slot was used again */
+        if (window > 0 && oldest < first) return false;
     }
     return true;
 }

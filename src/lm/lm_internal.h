@@ -170,9 +170,10 @@ mlxn_status mlxn_lm_kv_create(const mlxn_model *model, uint32_t n_ctx, uint32_t 
 mlxn_status mlxn_lm_kv_bytes(const mlxn_model *model, uint32_t n_ctx, uint32_t n_sequences, uint32_t n_batch,
                              mlxn_kv_type k_type, mlxn_kv_type v_type, uint64_t *out, mlxn_error *error);
 void mlxn_lm_kv_destroy(mlxn_lm_kv *kv);
-/* True if a row at position `length` still finds all that its window needs, when positions below `written` have been
- * stored. */
-bool mlxn_lm_kv_holds(const mlxn_lm_kv *kv, const mlxn_model *model, uint32_t length, uint32_t written);
+/* True if a row at position `length` still finds all that its window needs, when positions from `first` to below
+ * `written` have been stored. */
+bool mlxn_lm_kv_holds(const mlxn_lm_kv *kv, const mlxn_model *model, uint32_t length, uint32_t first,
+                      uint32_t written);
 
 /* ---- context ---- */
 
@@ -217,6 +218,8 @@ typedef struct mlxn_lm_sequence {
     uint32_t length;  /* tokens it holds */
     uint32_t written; /* 1 + the largest position ever stored since it was last empty */
     uint32_t added;   /* scratch of decode: rows of this call */
+    uint32_t oldest;  /* sliding layers hold no position below it: what a saved cache did not have */
+    mlxn_token *tokens; /* [n_ctx], `length` of which count */
 } mlxn_lm_sequence;
 
 struct mlxn_context {
@@ -245,5 +248,9 @@ struct mlxn_context {
     float *host_logits;  /* where device memory is not host-visible: what decode returns */
     uint64_t host_logits_rows;
 };
+
+/* mlxn_context_restore of a file that is open; `path` is for messages, and the sequence is there. */
+mlxn_status mlxn_lm_restore(mlxn_context *context, uint32_t seq, const mlxn_safetensors *file, const char *path,
+                            mlxn_error *error);
 
 #endif

@@ -1,11 +1,32 @@
 # Fuzzing: fuzz_gguf and fuzz_safetensors with clang's libFuzzer and the address and undefined-behaviour sanitizers; where clang or its
 # run-time library is absent, the same entry points with a plain driver. Ten seconds as a test; run the program by hand
 # for longer. Sanitizer builds leave it out: it brings its own.
+set(MLXN_FUZZ_DIR ${CMAKE_BINARY_DIR}/tests/fuzz)
+set(MLXN_FUZZ_SECONDS 10 CACHE STRING "Length of a fuzz run in the tests")
+
+# fuzz_<name> that needs the whole library, kernels too: with the plain driver, in sanitizer builds as well.
+function(mlxn_fuzz_whole name)
+  set(seeds ${MLXN_FUZZ_DIR}/seeds_${name})
+  file(MAKE_DIRECTORY ${seeds})
+  foreach(program ${name}_seeds fuzz_${name})
+    add_executable(${program} ${CMAKE_SOURCE_DIR}/tests/fuzz/${program}.c)
+    target_include_directories(${program} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+    target_link_libraries(${program} PRIVATE mlxn_lm_static)
+    set_target_properties(${program} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${MLXN_FUZZ_DIR})
+    add_dependencies(test_programs ${program})
+  endforeach()
+  target_sources(fuzz_${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests/fuzz/fuzz_driver.c)
+  add_test(NAME fuzz.${name}_seeds COMMAND ${name}_seeds ${seeds})
+  add_test(NAME fuzz.${name} COMMAND sh -c "exec \"$0\" ${MLXN_FUZZ_SECONDS} *.${name}" $<TARGET_FILE:fuzz_${name}>
+           WORKING_DIRECTORY ${seeds})
+  set_tests_properties(fuzz.${name}_seeds PROPERTIES FIXTURES_SETUP ${name}_seeds)
+  set_tests_properties(fuzz.${name} PROPERTIES FIXTURES_REQUIRED ${name}_seeds)
+endfunction()
+mlxn_fuzz_whole(state)
+
 if(MLXN_SANITIZE)
   return()
 endif()
-set(MLXN_FUZZ_DIR ${CMAKE_BINARY_DIR}/tests/fuzz)
-set(MLXN_FUZZ_SECONDS 10 CACHE STRING "Length of a fuzz run in the tests")
 
 find_program(MLXN_CLANG NAMES clang clang-19 clang-18 clang-17 clang-16 clang-15 clang-14)
 set(MLXN_FUZZ_FLAGS -std=gnu11 -O1 -g -ffp-contract=off -fsanitize=fuzzer,address,undefined

@@ -6,6 +6,7 @@
 
 static const char *path;
 static mlxn_model *model;
+static char saved[300]; /* a sequence of its */
 
 /* Everything that was computed, as one number. */
 static uint64_t digest(uint64_t hash, const void *data, size_t bytes) {
@@ -70,6 +71,8 @@ static mlxn_status talk(mlxn_device *device, uint8_t *out, mlxn_error *error) {
     mlxn_status status = mlxn_context_create(model, &desc, &c, error);
     STEP(decode(c, 20, &hash, error));
     STEP(decode(c, 2, &hash, error));
+    STEP(mlxn_context_save(c, 0, saved, error));
+    STEP(mlxn_context_restore(c, 1, saved, error));
     for (uint32_t seq = 0; seq < 2; seq++) STEP(mlxn_context_truncate(c, seq, 0, error));
     STEP(generate(c, &hash, error));
     mlxn_context_destroy(c);
@@ -116,6 +119,7 @@ int main(void) {
     for (size_t i = 0; i < 2; i++) {
         char name[64];
         path = tiny_file(&(tiny){.arch = archs[i]});
+        snprintf(saved, sizeof saved, "%s.safetensors", path);
         for (size_t kind = 0; kind < 3; kind += 2) { /* null has no logits */
             snprintf(name, sizeof name, "load %s", archs[i]);
             torture_one_kind(&torture_kinds[kind], name, load, NULL, 20);
@@ -127,6 +131,7 @@ int main(void) {
         }
         if (i == 0) test_goes_on();
         unlink(path);
+        unlink(saved);
     }
     return TEST_DONE();
 }
