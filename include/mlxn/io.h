@@ -1,4 +1,4 @@
-/* mlxn/io.h: GGUF files over mmap; includes safetensors.h. Part of libmlxn-lm.
+/* mlxn/io.h: GGUF files over mmap; includes config.h and safetensors.h. Part of libmlxn-lm.
  *
  * Open validates everything: counts against the bytes left, overflow, alignment, overlap, nesting, duplicate names,
  * data ranges. After that every accessor is pure and may be called from any thread. Nothing is copied: strings,
@@ -131,5 +131,6 @@ MLXN_API void mlxn_gguf_release_pages(mlxn_gguf *file, const mlxn_gguf_tensor *t
 }
 #endif
 
+#include <mlxn/config.h>
 #include <mlxn/safetensors.h> /* behind the types above, which it uses */
 #endif

@@ -149,6 +149,9 @@ MLXN_API mlxn_status mlxn_quant_config_from_file(const char *path, mlxn_quant_co
 MLXN_API mlxn_status mlxn_quant_config_from_model_json(const char *text, uint64_t size, mlxn_quant_config **out,
                                                        mlxn_error *error);
 MLXN_API mlxn_status mlxn_quant_config_from_model_file(const char *path, mlxn_quant_config **out, mlxn_error *error);
+/* The config of a folder: quantization_config.json, or config.json where that is absent. Errors: as above, and IO
+ * (neither is there). */
+MLXN_API mlxn_status mlxn_quant_config_from_folder(const char *folder, mlxn_quant_config **out, mlxn_error *error);
 MLXN_API void mlxn_quant_config_destroy(mlxn_quant_config *config);
 
 MLXN_API mlxn_quant_params mlxn_quant_config_defaults(const mlxn_quant_config *config);
@@ -160,6 +163,24 @@ MLXN_API mlxn_quant_params mlxn_quant_config_lookup(const mlxn_quant_config *con
 MLXN_API uint64_t mlxn_quant_config_override_count(const mlxn_quant_config *config);
 MLXN_API bool mlxn_quant_config_override_at(const mlxn_quant_config *config, uint64_t i, mlxn_string *name,
                                             mlxn_quant_params *out);
+
+/* The tensors of one quantised matrix, or stack of matrices, where they lie in the files. */
+typedef struct mlxn_quant_tensors {
+    mlxn_quant_params params;
+    uint32_t rank;                /* 1 to MLXN_MAX_RANK */
+    uint64_t dims[MLXN_MAX_RANK]; /* logical: what the packed words hold; last = packed last x 32 / bits */
+    uint64_t elements;            /* product of dims */
+    uint64_t num_groups;          /* of one row: ceil(last dim / group_size) */
+    mlxn_dtype scales_dtype;      /* F32, F16 or BF16; U8 in the other modes than affine */
+    mlxn_safetensors_tensor weight, scales;
+    mlxn_safetensors_tensor biases; /* data NULL if there are none */
+} mlxn_quant_tensors;
+/* Finds <base>.scales, <base>.weight (or <base>) and <base>.biases, and checks shapes and dtypes against the config.
+ * *found is false, and the result OK, if there are no scales or the config says that the module is not quantised.
+ * Errors: FORMAT (scales without a weight, shapes or dtypes that do not fit), MEMORY. */
+MLXN_API mlxn_status mlxn_quant_tensors_find(const mlxn_safetensors *file, const mlxn_quant_config *config,
+                                             const char *base, mlxn_quant_tensors *out, bool *found,
+                                             mlxn_error *error);
 
 /* One quantised matrix, or stack of matrices, of an MLX folder. Tensors are views of buffers of their exact size,
  * which the list owns: retain a buffer to keep it longer. */

@@ -1,5 +1,7 @@
 /* quant_config.c: how the modules of an MLX model are quantised: the two JSON forms, and look-ups by tensor name. */
+#include <errno.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "io/safetensors.h"
 
@@ -335,6 +337,31 @@ mlxn_status mlxn_quant_config_from_model_json(const char *text, uint64_t size, m
 
 mlxn_status mlxn_quant_config_from_model_file(const char *path, mlxn_quant_config **out, mlxn_error *error) {
     return from_path(read_model, path, out, error);
+}
+
+mlxn_status mlxn_quant_config_from_folder(const char *folder, mlxn_quant_config **out, mlxn_error *error) {
+    static const char own[] = "quantization_config.json", model[] = "config.json";
+    struct stat info;
+    *out = NULL;
+    if (!folder) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "quant_config_from_folder: folder is NULL");
+    size_t length = strlen(folder);
+    char *path = mlxn_alloc(length + 2 + sizeof own);
+    if (!path) return mlxn_fail(error, MLXN_ERR_MEMORY, "%s: no memory for a path", folder);
+    memcpy(path, folder, length);
+    if (length && path[length - 1] != '/') path[length++] = '/';
+    memcpy(path + length, own, sizeof own);
+    mlxn_status status;
+    if (stat(path, &info) == 0 || errno != ENOENT) {
+        status = mlxn_quant_config_from_file(path, out, error);
+    } else {
+        memcpy(path + length, model, sizeof model);
+        if (stat(path, &info) == 0 || errno != ENOENT)
+            status = mlxn_quant_config_from_model_file(path, out, error);
+        else
+            status = mlxn_fail_code(error, MLXN_ERR_IO, ENOENT, "%s: there is neither %s nor %s", folder, own, model);
+    }
+    mlxn_free(path);
+    return status;
 }
 
 mlxn_quant_params mlxn_quant_config_defaults(const mlxn_quant_config *config) { return config->defaults; }
