@@ -205,8 +205,9 @@ int cli_open_context(const cli_options *options, uint32_t n_ctx, uint32_t n_sequ
 void cli_runtime_close(cli_runtime *runtime);
 /* n_ctx of lm.h for the option -c. */
 uint32_t cli_ctx_size(const cli_options *options);
-/* `path` must be a file that can be opened: the messages for a missing path and a folder. */
+/* `path` must be a file, or a folder with config.json: the messages for what is neither. */
 int cli_check_model_path(const char *path);
+bool cli_is_folder(const char *path);
 
 /* Comma-separated ids, each within the vocabulary. *ids: malloc. */
 int cli_parse_ids(const cli_runtime *runtime, const char *text, mlxn_token **ids, size_t *n);

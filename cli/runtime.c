@@ -63,19 +63,34 @@ int cli_open_device(const cli_options *options, cli_runtime *runtime) {
 /* ---- model ---- */
 
 int cli_check_model_path(const char *path) {
-    struct stat status;
-    if (!*path) return cli_fail(EXIT_USAGE, "the model's path is empty; give -m the path of a .gguf file");
+    struct stat status, config;
+    if (!*path) return cli_fail(EXIT_USAGE, "the model's path is empty; give -m a .gguf file or a model's folder");
     if (stat(path, &status))
-        return cli_fail(EXIT_FAILED, "model \"%s\": %s; give -m the path of a .gguf file", path, strerror(errno));
-    if (S_ISDIR(status.st_mode))
-        return cli_fail(EXIT_FAILED, "model \"%s\" is a folder; give -m the path of the .gguf file itself", path);
-    return EXIT_GOOD;
+        return cli_fail(EXIT_FAILED, "model \"%s\": %s; give -m a .gguf file or a model's folder", path,
+                        strerror(errno));
+    if (!S_ISDIR(status.st_mode)) return EXIT_GOOD;
+    size_t room = strlen(path) + sizeof "/config.json";
+    char *name = malloc(room);
+    if (!name) return cli_fail(EXIT_FAILED, "model \"%s\": memory is short; close other programs", path);
+    snprintf(name, room, "%s/config.json", path);
+    bool there = stat(name, &config) == 0;
+    free(name);
+    if (there) return EXIT_GOOD;
+    return cli_fail(EXIT_FAILED,
+                    "model \"%s\" is a folder without config.json; give -m a .gguf file, or a folder that has "
+                    "config.json and .safetensors files",
+                    path);
+}
+
+bool cli_is_folder(const char *path) {
+    struct stat status;
+    return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
 }
 
 static const char *load_cure(mlxn_status status) {
     switch (status) {
         case MLXN_ERR_FORMAT:
-            return "give -m a .gguf file; `mlxn check FILE` validates one";
+            return "`mlxn check` tells what is wrong with a file or folder";
         case MLXN_ERR_UNSUPPORTED:
             return "`mlxn info FILE` tells what it holds; use a model that README.md lists";
         case MLXN_ERR_NOT_FOUND:

@@ -25,9 +25,10 @@ typedef struct mlxn_model_desc {
     void *progress_user;
 } mlxn_model_desc;
 
-/* `path` names a GGUF file (any part of a split model's first). `device` may be NULL if vocab_only; `desc` may be
- * NULL. Errors: IO, FORMAT, UNSUPPORTED (architecture, tokenizer or tensor type; named), NOT_FOUND (tensor or key;
- * named), MEMORY, LIMIT, CANCELLED. */
+/* `path` names a GGUF file (any part of a split model's first), or a folder with config.json and safetensors, as
+ * Hugging Face and MLX write them. `device` may be NULL if vocab_only; `desc` may be NULL. Errors: IO, FORMAT,
+ * UNSUPPORTED (architecture, tokenizer or tensor type; named), NOT_FOUND (tensor or key; named), MEMORY, LIMIT,
+ * CANCELLED. */
 MLXN_API mlxn_status mlxn_model_load(mlxn_device *device, const char *path, const mlxn_model_desc *desc,
                                      mlxn_model **out, mlxn_error *error);
 MLXN_API mlxn_model *mlxn_model_retain(mlxn_model *model);
@@ -36,8 +37,8 @@ MLXN_API void mlxn_model_release(mlxn_model **model);
 typedef struct mlxn_model_info {
     uint32_t struct_size;
     const char *architecture; /* "llama"; this and the next strings are valid while the model lives */
-    const char *name;         /* general.name or the file name */
-    const char *tokenizer;    /* "gpt2/smollm", "llama" */
+    const char *name;         /* general.name, or the file's or folder's name */
+    const char *tokenizer;    /* "gpt2/smollm", "llama"; NULL: there is none, ids alone can be given */
     uint32_t n_layers, n_embd, n_ff, n_heads, n_kv_heads, head_dim, n_vocab;
     uint32_t n_ctx_train, sliding_window;
     uint64_t n_params;

@@ -29,7 +29,8 @@ void mlxn_lm_rope(const mlxn_lm_forward *f, uint32_t layer, mlxn_tensor x) {
     const mlxn_lm_shape *s = &f->model->shape;
     bool local = f->model->layers[layer].sliding && s->rope_base_window > 0;
     const mlxn_tensor none = {0};
-    mlxn_tensor factors = local ? none : f->model->rope_factors;
+    bool second = f->long_context && f->model->rope_factors[1].buffer;
+    mlxn_tensor factors = local ? none : f->model->rope_factors[second];
     if (!local && s->rope_attn_factor != 1) {
         const mlxn_rope_multi_params multi = {.pairing = s->rope_pairing,
                                               .rope_dims = s->rope_dims,
@@ -79,6 +80,8 @@ void mlxn_lm_head(mlxn_lm_forward *f) {
     const mlxn_rms_norm_params norm = {.eps = f->model->shape.norm_eps};
     mlxn_rms_norm(f->encoder, f->x, f->model->output_norm, f->h, &norm);
     mlxn_matmul(f->encoder, f->h, f->model->head, none, none, f->logits);
+    const mlxn_softcap_params cap = {f->model->shape.logit_softcap};
+    if (cap.cap > 0) mlxn_softcap(f->encoder, f->logits, f->logits, &cap);
 }
 
 /* ---- one step ---- */
@@ -89,7 +92,12 @@ static void record(mlxn_context *c, mlxn_encoder *encoder, uint32_t n, uint32_t 
                    uint64_t stride, uint64_t first, mlxn_buffer *logits, uint64_t first_out) {
     const mlxn_lm_shape *s = &c->model->shape;
     uint64_t q = mlxn_lm_dim_value(s, MLXN_LM_Q), kv = mlxn_lm_dim_value(s, MLXN_LM_KV);
-    mlxn_lm_forward f = {.encoder = encoder, .model = c->model, .kv = &c->kv, .n = n, .n_out = n_out};
+    mlxn_lm_forward f = {.encoder = encoder,
+                         .model = c->model,
+                         .kv = &c->kv,
+                         .n = n,
+                         .n_out = n_out,
+                         .long_context = c->n_ctx > s->rope_long_from};
     mlxn_tensor *arrays[6] = {&f.tokens, &f.positions, &f.sequences, &f.out_rows, &f.out_positions, &f.out_sequences};
     bool selects = n_out > 0 && n_out < n;
     for (uint64_t i = 0; i < (selects ? 6 : 3); i++) {

@@ -24,11 +24,13 @@ typedef struct mlxn_lm_shape {
     uint32_t window;                  /* of the sliding layers; 0 = every layer is global */
     float norm_eps;
     float rope_base;
-    float rope_freq_scale;  /* 1 / the linear scaling factor */
-    float rope_attn_factor; /* multiplies sines and cosines */
-    float rope_base_window; /* of the sliding layers, whose frequencies are then not scaled; 0: as all others */
-    float embedding_scale;  /* 0 = 1 */
-    float attention_scale;  /* multiplies q.k */
+    float rope_freq_scale;   /* 1 / the linear scaling factor */
+    float rope_attn_factor;  /* multiplies sines and cosines */
+    uint32_t rope_long_from; /* contexts longer than this take the second set of factors, if there is one */
+    float rope_base_window;  /* of the sliding layers, whose frequencies are then not scaled; 0: as all others */
+    float embedding_scale;   /* 0 = 1 */
+    float attention_scale;   /* multiplies q.k */
+    float attention_softcap, logit_softcap; /* 0: none */
 } mlxn_lm_shape;
 
 /* Vectors are f32 views (buffer NULL if the architecture or the file has none), matrices are weights. */
@@ -41,41 +43,61 @@ typedef struct mlxn_lm_layer {
 
 /* A dimension of a tensor, in terms of the shape. */
 typedef enum mlxn_lm_dim {
-    MLXN_LM_NONE = 0, /* vectors have no columns */
+    MLXN_LM_NONE = 0, /* vectors have no columns; begin: the first row */
     MLXN_LM_EMBD,
     MLXN_LM_FF,
     MLXN_LM_HEAD, /* head_dim */
     MLXN_LM_Q,    /* n_heads x head_dim */
     MLXN_LM_KV,   /* n_kv_heads x head_dim */
     MLXN_LM_VOCAB,
-    MLXN_LM_ROPE_PAIRS
+    MLXN_LM_ROPE_PAIRS,
+    MLXN_LM_FF_TWICE,
+    MLXN_LM_Q_KV,   /* queries and keys */
+    MLXN_LM_Q_KV_KV /* and values */
 } mlxn_lm_dim;
 
 /* One tensor: it goes to the member at `member` of mlxn_lm_layer, or of mlxn_model for those of no layer. cols ==
- * NONE: a vector. */
+ * NONE: a vector. Where `whole` is not NONE, the tensor has that many rows and the member gets those from row `begin`
+ * on. */
 typedef struct mlxn_lm_tensor_spec {
     mlxn_lm_names names; /* both NULL end a list */
     size_t member;
     mlxn_lm_dim rows, cols;
     bool optional;
+    mlxn_lm_dim whole, begin;
 } mlxn_lm_tensor_spec;
 #define MLXN_LM_MATRIX(gguf, folder, member, rows, cols) \
-    { {gguf, folder}, offsetof(mlxn_lm_layer, member), rows, cols, false }
+    { {gguf, folder}, offsetof(mlxn_lm_layer, member), rows, cols, false, MLXN_LM_NONE, MLXN_LM_NONE }
+#define MLXN_LM_SLICE(gguf, folder, member, rows, cols, whole, begin) \
+    { {gguf, folder}, offsetof(mlxn_lm_layer, member), rows, cols, false, whole, begin }
 #define MLXN_LM_VECTOR(gguf, folder, member, dim) \
-    { {gguf, folder}, offsetof(mlxn_lm_layer, member), dim, MLXN_LM_NONE, false }
+    { {gguf, folder}, offsetof(mlxn_lm_layer, member), dim, MLXN_LM_NONE, false, MLXN_LM_NONE, MLXN_LM_NONE }
 #define MLXN_LM_OPTIONAL_VECTOR(gguf, folder, member, dim) \
-    { {gguf, folder}, offsetof(mlxn_lm_layer, member), dim, MLXN_LM_NONE, true }
+    { {gguf, folder}, offsetof(mlxn_lm_layer, member), dim, MLXN_LM_NONE, true, MLXN_LM_NONE, MLXN_LM_NONE }
 #define MLXN_LM_END \
-    { {NULL, NULL}, 0, MLXN_LM_NONE, MLXN_LM_NONE, false }
+    { {NULL, NULL}, 0, MLXN_LM_NONE, MLXN_LM_NONE, false, MLXN_LM_NONE, MLXN_LM_NONE }
 static inline bool mlxn_lm_spec_ends(const mlxn_lm_tensor_spec *spec) {
     return !spec->names.gguf && !spec->names.folder;
 }
 
+typedef struct mlxn_lm_default {
+    const char *key;
+    double value; /* an integer if it is one */
+} mlxn_lm_default;
+
 typedef struct mlxn_lm_forward mlxn_lm_forward;
 
 typedef struct mlxn_lm_arch {
-    const char *name;      /* general.architecture */
-    uint32_t gguf_pairing; /* how GGUF files order the rows of q and k: mlxn_rope_pairing */
+    const char *name;
+    const char *gguf;   /* general.architecture; NULL: there are no such files */
+    const char *folder; /* values of model_type in config.json, separated by spaces */
+    /* Values of keys that a config.json may leave out; ends with a NULL. */
+    const mlxn_lm_default *folder_defaults;
+    uint32_t gguf_pairing;     /* how GGUF files order the rows of q and k: mlxn_rope_pairing; folders: HALF */
+    const char *activation;    /* of the feed-forward part, as config.json names it */
+    float folder_vector_shift; /* added to every vector of a folder: 1 where norms are stored as w - 1 */
+    bool tied;                 /* the head is the embedding unless config.json says otherwise */
+    bool yarn_is_long;         /* old folders call LongRoPE "yarn" */
     /* After the common keys are in model->shape: the architecture's own ones, and which layers slide. May be NULL. */
     mlxn_status (*configure)(mlxn_model *model, mlxn_error *error);
     const mlxn_lm_tensor_spec *layer_tensors;
@@ -83,8 +105,8 @@ typedef struct mlxn_lm_arch {
     void (*forward)(mlxn_lm_forward *f);
 } mlxn_lm_arch;
 
-/* NULL if there is no row of that name. */
-const mlxn_lm_arch *mlxn_lm_arch_find(mlxn_string name);
+/* The row of a general.architecture, or of a folder's model_type; NULL if there is none. */
+const mlxn_lm_arch *mlxn_lm_arch_find(mlxn_string name, bool folder);
 /* "gemma3, llama, qwen2", for messages. */
 const char *mlxn_lm_arch_names(void);
 
@@ -104,7 +126,13 @@ struct mlxn_model {
     mlxn_buffer *vectors; /* norms and biases that cannot be views of the file: other types, or unaligned */
     uint64_t vectors_used;
     mlxn_weight *token_embd, *head; /* head == token_embd if tied (then counted once) */
-    mlxn_tensor output_norm, rope_factors;
+    mlxn_tensor output_norm;
+    mlxn_tensor
+        rope_factors[2];   /* divide frequencies; the second, if there is one, in contexts over rope_long_from */
+    float *rope_values[2]; /* those that were computed, until they are on the device */
+    bool tied;             /* the head is the embedding, whatever else the files hold */
+    mlxn_token *ends;      /* of a folder: the end tokens that its configs name */
+    size_t n_ends;
     uint64_t n_params, bytes_per_token;
 };
 
@@ -116,23 +144,33 @@ mlxn_status mlxn_lm_key_u32_or(const mlxn_model *model, mlxn_lm_names key, uint3
 mlxn_status mlxn_lm_key_f32(const mlxn_model *model, mlxn_lm_names key, float *out, mlxn_error *error);
 mlxn_status mlxn_lm_key_f32_or(const mlxn_model *model, mlxn_lm_names key, float otherwise, float *out,
                                mlxn_error *error);
+mlxn_status mlxn_lm_key_bool_or(const mlxn_model *model, mlxn_lm_names key, bool otherwise, bool *out,
+                                mlxn_error *error);
 #define MLXN_LM_KEY(gguf, folder) ((mlxn_lm_names){gguf, folder})
 typedef struct mlxn_lm_full_name {
     char s[160];
 } mlxn_lm_full_name;
 /* As the source spells it: "<architecture>.<key>" in GGUF files. */
 mlxn_lm_full_name mlxn_lm_key_name(const mlxn_model *model, mlxn_lm_names key);
-/* false if the key is absent. */
+/* false if the key is absent, or null, and the architecture has no default for it (which null does not take). */
 bool mlxn_lm_find(const mlxn_model *model, mlxn_lm_names key, mlxn_lm_value *out);
 /* "<file>: key "<name>" <text>", where the file is that which holds the keys. */
 mlxn_status mlxn_lm_key_fail(const mlxn_model *model, mlxn_status status, mlxn_lm_names key, mlxn_error *error,
                              const char *format, ...) __attribute__((format(printf, 5, 6)));
+/* Of a folder: name and end tokens. */
+mlxn_status mlxn_lm_prepare_folder(mlxn_model *model, const char *path, mlxn_error *error);
 /* Reads and checks every key that all architectures share, then calls the row's configure. */
 mlxn_status mlxn_lm_read_shape(mlxn_model *model, mlxn_error *error);
 /* The part of it that concerns rope. */
 mlxn_status mlxn_lm_read_rope(mlxn_model *model, mlxn_error *error);
-/* Sliding windows: their width, and which layers have one: what the source says, else all but every n-th. */
-mlxn_status mlxn_lm_read_pattern(mlxn_model *model, uint32_t every, mlxn_error *error);
+/* Sliding windows: their width, and which layers have one, where the source does not say it layer by layer. A folder
+ * without a width has none. */
+typedef enum mlxn_lm_slide {
+    MLXN_LM_SLIDE_ALL,
+    MLXN_LM_SLIDE_ALL_BUT_NTH, /* n, 2n, ... counted from 1 */
+    MLXN_LM_SLIDE_FROM         /* layer n, counted from 0 */
+} mlxn_lm_slide;
+mlxn_status mlxn_lm_read_window(mlxn_model *model, mlxn_lm_slide rule, uint32_t n, mlxn_error *error);
 /* Creates weights and vectors. */
 mlxn_status mlxn_lm_load_tensors(mlxn_model *model, const mlxn_model_desc *desc, mlxn_error *error);
 uint64_t mlxn_lm_dim_value(const mlxn_lm_shape *shape, mlxn_lm_dim dim);
@@ -189,6 +227,7 @@ struct mlxn_lm_forward {
     const mlxn_model *model;
     const mlxn_lm_kv *kv;
     uint32_t n, n_out;
+    bool long_context;                                      /* the second set of rope factors holds */
     mlxn_tensor tokens, positions, sequences;               /* [n] u32 */
     mlxn_tensor out_rows, out_positions, out_sequences;     /* [n_out] u32 */
     mlxn_tensor x, h, q, k, v, att, gate, up, out_x, out_q; /* [n, width]; out_*: [n_out, width] */
@@ -207,8 +246,16 @@ void mlxn_lm_attend(const mlxn_lm_forward *f, uint32_t layer, const mlxn_attenti
 /* Called in the last layer once keys and values are stored: goes on with the rows that want logits alone, in f->x and
  * f->q. false if there are none: then the pass is complete. */
 bool mlxn_lm_keep_outputs(mlxn_lm_forward *f);
-/* The pass of llama.c, for architectures whose layers have the same form; absent biases and norms are left out. */
+/* Of llama.c: tensors and pass, for architectures whose layers have the same form; absent biases and norms are left
+ * out. */
+extern const mlxn_lm_tensor_spec mlxn_lm_llama_tensors[];
 void mlxn_lm_forward_llama(mlxn_lm_forward *f);
+/* Of qwen2.c: the windows of that family. */
+mlxn_status mlxn_lm_configure_qwen(mlxn_model *model, mlxn_error *error);
+/* Of gemma3.c: the scales of embeddings and queries (`deep`: how many layers the variant has that scales queries by
+ * the width of the model) and the windows of the family, and the pass; absent norms are left out. */
+mlxn_status mlxn_lm_configure_gemma(mlxn_model *model, uint32_t deep, uint32_t every, mlxn_error *error);
+void mlxn_lm_forward_gemma(mlxn_lm_forward *f);
 /* Final norm and head: f->x to f->logits. */
 void mlxn_lm_head(mlxn_lm_forward *f);
 

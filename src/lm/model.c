@@ -1,5 +1,6 @@
 /* model.c: loading, information and lifetime of a model. */
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "lm/lm_internal.h"
 
@@ -16,6 +17,8 @@ static void destroy(mlxn_model *m) {
     mlxn_weight_release(&m->token_embd);
     mlxn_weight_release(&m->head);
     mlxn_buffer_release(&m->vectors);
+    for (int i = 0; i < 2; i++) mlxn_free(m->rope_values[i]);
+    mlxn_free(m->ends);
     for (uint32_t i = 0; m->parts && i < m->source->part_count; i++) mlxn_buffer_release(&m->parts[i]);
     mlxn_free(m->parts);
     mlxn_tokenizer_destroy(m->tokenizer);
@@ -26,41 +29,43 @@ static void destroy(mlxn_model *m) {
     mlxn_free(m);
 }
 
-/* general.name, or the file's name where there is none. */
-static char *read_name(const mlxn_model *m) {
-    mlxn_string name;
-    if (mlxn_gguf_get_string(m->source->gguf, "general.name", &name, NULL) == MLXN_OK && name.size > 0) {
-        return mlxn_strndup(name.data, name.size);
-    }
-    return mlxn_strdup(m->path_name);
+/* The file's or folder's own name. */
+static char *copy_of_path_name(const char *path) {
+    size_t end = strlen(path);
+    while (end > 1 && path[end - 1] == '/') end--;
+    size_t begin = end;
+    while (begin > 0 && path[begin - 1] != '/') begin--;
+    return mlxn_strndup(path + begin, end - begin);
 }
 
-static char *copy_of_path_name(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return mlxn_strdup(slash && slash[1] ? slash + 1 : path);
+static mlxn_status no_memory(const mlxn_model *m, mlxn_error *error) {
+    return mlxn_fail(error, MLXN_ERR_MEMORY, "%s: no memory", m->path_name);
 }
 
 static mlxn_status find_arch(mlxn_model *m, mlxn_error *error) {
-    mlxn_string arch;
-    mlxn_status status = mlxn_gguf_get_string(m->source->gguf, "general.architecture", &arch, error);
-    if (status != MLXN_OK) {
-        mlxn_error_prefix(error, "%s", m->path_name);
-        return status;
+    bool folder = mlxn_lm_source_is_folder(m->source);
+    const char *file = m->source->values_file, *key = folder ? "model_type" : "general.architecture";
+    const char *colon = file ? ": " : "";
+    mlxn_lm_value value;
+    if (!file) file = "";
+    if (!m->source->c->value(m->source, key, &value)) {
+        return mlxn_fail(error, MLXN_ERR_NOT_FOUND, "%s%s%s: key \"%s\" is missing", m->path_name, colon, file, key);
     }
-    m->arch = mlxn_lm_arch_find(arch);
+    if (value.type != MLXN_LM_STRING)
+        return mlxn_fail(error, MLXN_ERR_FORMAT, "%s%s%s: key \"%s\" is no string", m->path_name, colon, file, key);
+    m->arch = mlxn_lm_arch_find(value.v.s, folder);
     if (m->arch) return MLXN_OK;
-    return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "%s: architecture \"%.*s\" is not supported, want one of %s",
-                     m->path_name, (int)mlxn_min_u64(arch.size, 64), arch.data, mlxn_lm_arch_names());
+    return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "%s%s%s: architecture \"%.*s\" is not supported, want one of %s",
+                     m->path_name, colon, file, (int)mlxn_min_u64(value.v.s.size, 64), value.v.s.data,
+                     mlxn_lm_arch_names());
 }
 
-static mlxn_status load(mlxn_model *m, const char *path, const mlxn_model_desc *desc, mlxn_error *error) {
-    mlxn_status status = mlxn_lm_source_open_gguf(path, &m->source, error);
-    if (status != MLXN_OK) return status;
-    m->name = read_name(m);
-    if (!m->name) return mlxn_fail(error, MLXN_ERR_MEMORY, "%s: no memory", m->path_name);
-    status = find_arch(m, error);
-    if (status != MLXN_OK) return status;
-    status = mlxn_tokenizer_create(m->source->gguf, &m->tokenizer, error);
+static mlxn_status prepare_gguf(mlxn_model *m, mlxn_error *error) {
+    mlxn_string name;
+    bool named = mlxn_gguf_get_string(m->source->gguf, "general.name", &name, NULL) == MLXN_OK && name.size > 0;
+    m->name = named ? mlxn_strndup(name.data, name.size) : mlxn_strdup(m->path_name);
+    if (!m->name) return no_memory(m, error);
+    mlxn_status status = mlxn_tokenizer_create(m->source->gguf, &m->tokenizer, error);
     if (status != MLXN_OK) {
         mlxn_error_prefix(error, "%s", m->path_name);
         return status;
@@ -69,7 +74,22 @@ static mlxn_status load(mlxn_model *m, const char *path, const mlxn_model_desc *
         m->chat_template = (mlxn_string){0};
     }
     m->shape.n_vocab = mlxn_tokenizer_size(m->tokenizer);
-    status = mlxn_lm_read_shape(m, error);
+    return MLXN_OK;
+}
+
+static bool is_folder(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+static mlxn_status load(mlxn_model *m, const char *path, const mlxn_model_desc *desc, mlxn_error *error) {
+    bool folder = is_folder(path);
+    mlxn_status status = folder ? mlxn_lm_source_open_folder(path, &m->source, error)
+                                : mlxn_lm_source_open_gguf(path, &m->source, error);
+    if (status != MLXN_OK && folder) mlxn_error_prefix(error, "%s", m->path_name);
+    if (status == MLXN_OK) status = find_arch(m, error);
+    if (status == MLXN_OK) status = folder ? mlxn_lm_prepare_folder(m, path, error) : prepare_gguf(m, error);
+    if (status == MLXN_OK) status = mlxn_lm_read_shape(m, error);
     if (status != MLXN_OK || m->vocab_only) return status;
     return mlxn_lm_load_tensors(m, desc, error);
 }
@@ -121,7 +141,7 @@ mlxn_status mlxn_model_get_info(const mlxn_model *model, mlxn_model_info *out) {
         .struct_size = out->struct_size,
         .architecture = model->arch->name,
         .name = model->name,
-        .tokenizer = mlxn_tokenizer_name(model->tokenizer),
+        .tokenizer = model->tokenizer ? mlxn_tokenizer_name(model->tokenizer) : NULL,
         .n_layers = s->n_layers,
         .n_embd = s->n_embd,
         .n_ff = s->n_ff,

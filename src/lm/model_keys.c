@@ -12,13 +12,21 @@ mlxn_lm_full_name mlxn_lm_key_name(const mlxn_model *model, mlxn_lm_names key) {
     if (mlxn_lm_source_is_folder(model->source))
         snprintf(out.s, sizeof out.s, "%s", key.folder ? key.folder : "");
     else
-        snprintf(out.s, sizeof out.s, "%s.%s", model->arch->name, key.gguf ? key.gguf : "");
+        snprintf(out.s, sizeof out.s, "%s.%s", model->arch->gguf, key.gguf ? key.gguf : "");
     return out;
 }
 
 bool mlxn_lm_find(const mlxn_model *model, mlxn_lm_names key, mlxn_lm_value *out) {
-    if (mlxn_lm_source_is_folder(model->source) ? !key.folder : !key.gguf) return false;
-    return model->source->c->value(model->source, mlxn_lm_key_name(model, key).s, out);
+    bool folder = mlxn_lm_source_is_folder(model->source);
+    if (folder ? !key.folder : !key.gguf) return false;
+    if (model->source->c->value(model->source, mlxn_lm_key_name(model, key).s, out)) return out->type != MLXN_LM_NULL;
+    const mlxn_lm_default *d = folder ? model->arch->folder_defaults : NULL;
+    while (d && d->key && strcmp(d->key, key.folder) != 0) d++;
+    if (!d || !d->key) return false;
+    *out = (mlxn_lm_value){.type = MLXN_LM_REAL, .v = {.f = d->value}};
+    if (d->value == floor(d->value) && fabs(d->value) < 1e15)
+        *out = (mlxn_lm_value){.type = MLXN_LM_INTEGER, .v = {.i = (int64_t)d->value}};
+    return true;
 }
 
 mlxn_status mlxn_lm_key_fail(const mlxn_model *model, mlxn_status status, mlxn_lm_names key, mlxn_error *error,
@@ -34,7 +42,7 @@ mlxn_status mlxn_lm_key_fail(const mlxn_model *model, mlxn_status status, mlxn_l
 }
 
 static const char *type_text(mlxn_lm_value_type type) {
-    static const char *const texts[] = {"an integer", "a real number", "true or false", "a string", "a list"};
+    static const char *const texts[] = {"an integer", "a real number", "true or false", "a string", "a list", "null"};
     return type < MLXN_LM_OTHER ? texts[type] : "no number that fits";
 }
 
@@ -92,6 +100,19 @@ mlxn_status mlxn_lm_key_f32_or(const mlxn_model *model, mlxn_lm_names key, float
     return mlxn_lm_find(model, key, &value) ? read_f32(model, key, &value, out, error) : MLXN_OK;
 }
 
+mlxn_status mlxn_lm_key_bool_or(const mlxn_model *model, mlxn_lm_names key, bool otherwise, bool *out,
+                                mlxn_error *error) {
+    mlxn_lm_value value;
+    *out = otherwise;
+    if (!mlxn_lm_find(model, key, &value)) return MLXN_OK;
+    if (value.type != MLXN_LM_BOOL) {
+        return mlxn_lm_key_fail(model, MLXN_ERR_FORMAT, key, error, "is %s, want true or false",
+                                type_text(value.type));
+    }
+    *out = value.v.i != 0;
+    return MLXN_OK;
+}
+
 static const mlxn_lm_names key_heads = {"attention.head_count", "num_attention_heads"};
 static const mlxn_lm_names key_kv_heads = {"attention.head_count_kv", "num_key_value_heads"};
 static const mlxn_lm_names key_head_dim = {"attention.key_length", "head_dim"};
@@ -117,19 +138,12 @@ static mlxn_status read_heads(mlxn_model *model, mlxn_error *error) {
     }
     if (s->head_dim == 0) s->head_dim = s->n_embd / s->n_heads;
     uint32_t value_length;
-    const mlxn_lm_names key_values = {"attention.value_length", NULL}, key_rope = {"rope.dimension_count", NULL};
+    const mlxn_lm_names key_values = {"attention.value_length", NULL};
     status = mlxn_lm_key_u32_or(model, key_values, s->head_dim, &value_length, error);
     if (status != MLXN_OK) return status;
     if (value_length != s->head_dim) {
         return mlxn_lm_key_fail(model, MLXN_ERR_UNSUPPORTED, key_values, error, "is %u, want %u (the length of keys)",
                                 value_length, s->head_dim);
-    }
-    status = mlxn_lm_key_u32_or(model, key_rope, s->head_dim, &s->rope_dims, error);
-    if (status != MLXN_OK) return status;
-    if (s->rope_dims > s->head_dim || s->rope_dims % 2 != 0) {
-        return mlxn_lm_key_fail(model, MLXN_ERR_FORMAT, key_rope, error,
-                                "is %u, want an even number up to %u (the length of a head)", s->rope_dims,
-                                s->head_dim);
     }
     if ((uint64_t)s->n_heads * s->head_dim > INT32_MAX) {
         return mlxn_lm_key_fail(model, MLXN_ERR_FORMAT, key_heads, error,
@@ -137,6 +151,35 @@ static mlxn_status read_heads(mlxn_model *model, mlxn_error *error) {
                                 INT32_MAX);
     }
     return MLXN_OK;
+}
+
+/* What a config says of the feed-forward part and of the head, against what the architecture does. */
+static mlxn_status read_folder_rest(mlxn_model *model, mlxn_error *error) {
+    static const mlxn_lm_names keys[] = {{NULL, "hidden_activation"}, {NULL, "hidden_act"}};
+    static const mlxn_lm_names key_both_ways = {NULL, "use_bidirectional_attention"};
+    const char *want = model->arch->activation;
+    mlxn_lm_value value;
+    for (int i = 0; i < 2; i++) {
+        if (!mlxn_lm_find(model, keys[i], &value)) continue;
+        if (value.type == MLXN_LM_STRING && value.v.s.size == strlen(want) &&
+            memcmp(value.v.s.data, want, (size_t)value.v.s.size) == 0)
+            break; /* the first of the two counts */
+        return mlxn_lm_key_fail(model, MLXN_ERR_UNSUPPORTED, keys[i], error, "is %s%.*s%s, want \"%s\"",
+                                value.type == MLXN_LM_STRING ? "\"" : type_text(value.type),
+                                value.type == MLXN_LM_STRING ? (int)mlxn_min_u64(value.v.s.size, 32) : 0,
+                                value.type == MLXN_LM_STRING ? value.v.s.data : "",
+                                value.type == MLXN_LM_STRING ? "\"" : "", want);
+    }
+    bool both_ways;
+    mlxn_status status = mlxn_lm_key_bool_or(model, key_both_ways, false, &both_ways, error);
+    if (status == MLXN_OK && both_ways)
+        return mlxn_lm_key_fail(model, MLXN_ERR_UNSUPPORTED, key_both_ways, error, "is true, want false");
+    if (status == MLXN_OK) {
+        status = mlxn_lm_key_bool_or(model, MLXN_LM_KEY(NULL, "tie_word_embeddings"), model->arch->tied, &model->tied,
+                                     error);
+    }
+    if (status != MLXN_OK) return status;
+    return mlxn_lm_key_u32(model, MLXN_LM_KEY(NULL, "vocab_size"), &model->shape.n_vocab, error);
 }
 
 mlxn_status mlxn_lm_read_shape(mlxn_model *model, mlxn_error *error) {
@@ -156,6 +199,7 @@ mlxn_status mlxn_lm_read_shape(mlxn_model *model, mlxn_error *error) {
                                  error);
     }
     if (status == MLXN_OK) status = mlxn_lm_read_rope(model, error);
+    if (status == MLXN_OK && mlxn_lm_source_is_folder(model->source)) status = read_folder_rest(model, error);
     if (status != MLXN_OK) return status;
 
     const mlxn_lm_names key_experts = {"expert_count", NULL};

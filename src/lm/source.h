@@ -23,7 +23,8 @@ typedef enum mlxn_lm_value_type {
     MLXN_LM_BOOL,
     MLXN_LM_STRING,
     MLXN_LM_LIST,
-    MLXN_LM_OTHER /* an object; an integer of 2^63 or more; null counts as absent */
+    MLXN_LM_NULL, /* of folders: given, but as nothing */
+    MLXN_LM_OTHER /* an object; an integer of 2^63 or more */
 } mlxn_lm_value_type;
 
 /* A hyper-parameter as the source has it. */
@@ -91,6 +92,9 @@ struct mlxn_lm_source {
 
 /* *out is the caller's to close; NULL after an error. Errors: as the readers of the formats have them. */
 mlxn_status mlxn_lm_source_open_gguf(const char *path, mlxn_lm_source **out, mlxn_error *error);
+mlxn_status mlxn_lm_source_open_folder(const char *path, mlxn_lm_source **out, mlxn_error *error);
+/* Of a folder: the i-th tensor (below tensor_count), if it is one of a layer: which, and its name in it. */
+bool mlxn_lm_folder_layer_tensor(const mlxn_lm_source *source, uint64_t i, uint64_t *layer, mlxn_string *rest);
 static inline void mlxn_lm_source_close(mlxn_lm_source *source) {
     if (source) source->c->close(source);
 }

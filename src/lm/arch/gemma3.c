@@ -2,7 +2,7 @@
  *
  * Each branch is normed before and after; queries and keys are normed per head; five of six layers see a sliding
  * window and use a rotary base of their own; the feed-forward gate is a GELU; embeddings are scaled by sqrt(n_embd).
- * GGUF stores the norms with the model's "+ 1" already added. */
+ * GGUF stores the norms with the model's "+ 1" already added, folders without. */
 #include <math.h>
 
 #include "lm/lm_internal.h"
@@ -24,25 +24,45 @@ static const mlxn_lm_tensor_spec layer_tensors[] = {
     MLXN_LM_END,
 };
 
-static mlxn_status configure(mlxn_model *model, mlxn_error *error) {
+mlxn_status mlxn_lm_configure_gemma(mlxn_model *model, uint32_t deep, uint32_t every, mlxn_error *error) {
     mlxn_lm_shape *s = &model->shape;
-    /* The 27B model, known by its depth, divides queries by sqrt(n_embd / n_heads); the others by sqrt(head_dim). */
-    float scale = s->n_layers == 62 ? 1 / sqrtf((float)s->n_embd / (float)s->n_heads) : s->attention_scale;
-    mlxn_status status =
-        mlxn_lm_key_f32_or(model, MLXN_LM_KEY("attention.scale", NULL), scale, &s->attention_scale, error);
+    float width = s->n_layers == deep ? (float)s->n_embd / (float)s->n_heads : (float)s->head_dim;
+    mlxn_status status = mlxn_lm_key_f32_or(model, MLXN_LM_KEY(NULL, "query_pre_attn_scalar"), width, &width, error);
     if (status == MLXN_OK) {
-        status = mlxn_lm_key_f32_or(model, MLXN_LM_KEY("rope.freq_base_swa", "rope_local_base_freq"), 10000,
-                                    &s->rope_base_window, error);
+        status = mlxn_lm_key_f32_or(model, MLXN_LM_KEY("attention.scale", NULL), 1 / sqrtf(width),
+                                    &s->attention_scale, error);
+    }
+    if (status == MLXN_OK) {
+        status = mlxn_lm_key_f32_or(model, MLXN_LM_KEY("attn_logit_softcapping", "attn_logit_softcapping"), 0,
+                                    &s->attention_softcap, error);
+    }
+    if (status == MLXN_OK) {
+        status = mlxn_lm_key_f32_or(model, MLXN_LM_KEY("final_logit_softcapping", "final_logit_softcapping"), 0,
+                                    &s->logit_softcap, error);
     }
     s->embedding_scale = sqrtf((float)s->n_embd);
-    return status != MLXN_OK ? status : mlxn_lm_read_pattern(model, 6, error);
+    return status != MLXN_OK ? status : mlxn_lm_read_window(model, MLXN_LM_SLIDE_ALL_BUT_NTH, every, error);
 }
 
-static void forward(mlxn_lm_forward *f) {
+/* The 27B model, known by its depth, scales queries by the width of the model in GGUF files. */
+static mlxn_status configure(mlxn_model *model, mlxn_error *error) {
+    const mlxn_lm_names key_now = {NULL, "rope_parameters.sliding_attention.rope_theta"};
+    const mlxn_lm_names key_type = {NULL, "rope_parameters.sliding_attention.rope_type"};
+    mlxn_lm_names key_base = {"rope.freq_base_swa", "rope_local_base_freq"};
+    mlxn_lm_value value;
+    if (mlxn_lm_find(model, key_now, &value)) key_base = key_now;
+    if (mlxn_lm_find(model, key_type, &value) &&
+        (value.type != MLXN_LM_STRING || value.v.s.size != 7 || memcmp(value.v.s.data, "default", 7) != 0))
+        return mlxn_lm_key_fail(model, MLXN_ERR_UNSUPPORTED, key_type, error, "is not \"default\"");
+    mlxn_status status = mlxn_lm_key_f32_or(model, key_base, 10000, &model->shape.rope_base_window, error);
+    return status != MLXN_OK ? status : mlxn_lm_configure_gemma(model, 62, 6, error);
+}
+
+void mlxn_lm_forward_gemma(mlxn_lm_forward *f) {
     const mlxn_lm_shape *s = &f->model->shape;
     const mlxn_tensor none = {0};
     const mlxn_rms_norm_params norm = {.eps = s->norm_eps};
-    const mlxn_attention_params attention = {.scale = s->attention_scale};
+    const mlxn_attention_params attention = {.scale = s->attention_scale, .softcap = s->attention_softcap};
     const mlxn_embedding_params embedding = {.scale = s->embedding_scale};
     mlxn_encoder *e = f->encoder;
 
@@ -56,8 +76,8 @@ static void forward(mlxn_lm_forward *f) {
         mlxn_matmul(e, f->h, l->q, none, none, f->q);
         mlxn_matmul(e, f->h, l->k, none, none, f->k);
         mlxn_matmul(e, f->h, l->v, none, none, f->v);
-        mlxn_rms_norm(e, q, l->q_norm, q, &norm);
-        mlxn_rms_norm(e, k, l->k_norm, k, &norm);
+        if (l->q_norm.buffer) mlxn_rms_norm(e, q, l->q_norm, q, &norm);
+        if (l->k_norm.buffer) mlxn_rms_norm(e, k, l->k_norm, k, &norm);
         mlxn_lm_rope(f, i, q);
         mlxn_lm_rope(f, i, k);
         mlxn_lm_store(f, i);
@@ -76,10 +96,28 @@ static void forward(mlxn_lm_forward *f) {
     mlxn_lm_head(f);
 }
 
+/* Configs of models of text and images leave out what the class has as default. */
+static const mlxn_lm_default folder_defaults[] = {{"vocab_size", 262208},
+                                                  {"num_attention_heads", 8},
+                                                  {"num_key_value_heads", 4},
+                                                  {"head_dim", 256},
+                                                  {"max_position_embeddings", 131072},
+                                                  {"rms_norm_eps", 1e-6},
+                                                  {"query_pre_attn_scalar", 256},
+                                                  {"sliding_window", 4096},
+                                                  {"rope_theta", 1000000},
+                                                  {NULL, 0}};
+
 const mlxn_lm_arch mlxn_lm_arch_gemma3 = {
     .name = "gemma3",
+    .gguf = "gemma3",
+    .folder = "gemma3_text gemma3",
+    .folder_defaults = folder_defaults,
+    .activation = "gelu_pytorch_tanh",
+    .folder_vector_shift = 1,
+    .tied = true,
     .gguf_pairing = MLXN_ROPE_HALF,
     .configure = configure,
     .layer_tensors = layer_tensors,
-    .forward = forward,
+    .forward = mlxn_lm_forward_gemma,
 };

@@ -5,7 +5,7 @@
  * serves the architectures that differ by biases, norms of heads or how rotary pairs lie. */
 #include "lm/lm_internal.h"
 
-static const mlxn_lm_tensor_spec layer_tensors[] = {
+const mlxn_lm_tensor_spec mlxn_lm_llama_tensors[] = {
     MLXN_LM_VECTOR("attn_norm.weight", "input_layernorm.weight", attn_norm, MLXN_LM_EMBD),
     MLXN_LM_MATRIX("attn_q.weight", "self_attn.q_proj.weight", q, MLXN_LM_Q, MLXN_LM_EMBD),
     MLXN_LM_MATRIX("attn_k.weight", "self_attn.k_proj.weight", k, MLXN_LM_KV, MLXN_LM_EMBD),
@@ -63,7 +63,10 @@ void mlxn_lm_forward_llama(mlxn_lm_forward *f) {
 
 const mlxn_lm_arch mlxn_lm_arch_llama = {
     .name = "llama",
+    .gguf = "llama",
+    .folder = "llama",
+    .activation = "silu",
     .gguf_pairing = MLXN_ROPE_INTERLEAVED,
-    .layer_tensors = layer_tensors,
+    .layer_tensors = mlxn_lm_llama_tensors,
     .forward = mlxn_lm_forward_llama,
 };

@@ -18,9 +18,23 @@ static const mlxn_lm_tensor_spec layer_tensors[] = {
     MLXN_LM_END,
 };
 
+mlxn_status mlxn_lm_configure_qwen(mlxn_model *model, mlxn_error *error) {
+    bool slides;
+    uint32_t first;
+    if (!mlxn_lm_source_is_folder(model->source)) return MLXN_OK;
+    mlxn_status status = mlxn_lm_key_bool_or(model, MLXN_LM_KEY(NULL, "use_sliding_window"), false, &slides, error);
+    if (status != MLXN_OK || !slides) return status;
+    status = mlxn_lm_key_u32_or(model, MLXN_LM_KEY(NULL, "max_window_layers"), 28, &first, error);
+    return status != MLXN_OK ? status : mlxn_lm_read_window(model, MLXN_LM_SLIDE_FROM, first, error);
+}
+
 const mlxn_lm_arch mlxn_lm_arch_qwen2 = {
     .name = "qwen2",
+    .gguf = "qwen2",
+    .folder = "qwen2",
+    .activation = "silu",
     .gguf_pairing = MLXN_ROPE_HALF,
+    .configure = mlxn_lm_configure_qwen,
     .layer_tensors = layer_tensors,
     .forward = mlxn_lm_forward_llama,
 };

@@ -1,7 +1,7 @@
 /* table.c: the architectures, one row each. Adding one: a file beside this one, a word here. */
 #include "lm/lm_internal.h"
 
-#define ARCHITECTURES(X) X(gemma3) X(llama) X(qwen2)
+#define ARCHITECTURES(X) X(gemma2) X(gemma3) X(llama) X(mistral) X(phi3) X(qwen2) X(qwen3)
 
 #define DECLARE(name) extern const mlxn_lm_arch mlxn_lm_arch_##name;
 ARCHITECTURES(DECLARE)
@@ -10,9 +10,18 @@ static const mlxn_lm_arch *const rows[] = {ARCHITECTURES(ROW)};
 #define NAME(name) ", " #name
 const char *mlxn_lm_arch_names(void) { return ARCHITECTURES(NAME) + 2; }
 
-const mlxn_lm_arch *mlxn_lm_arch_find(mlxn_string name) {
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        if (strlen(rows[i]->name) == name.size && memcmp(rows[i]->name, name.data, name.size) == 0) return rows[i];
+/* True if `words`, separated by spaces, has the name. */
+static bool has_word(const char *words, mlxn_string name) {
+    while (words && *words) {
+        size_t length = strcspn(words, " ");
+        if (length == name.size && memcmp(words, name.data, length) == 0) return true;
+        words += length + (words[length] == ' ');
     }
+    return false;
+}
+
+const mlxn_lm_arch *mlxn_lm_arch_find(mlxn_string name, bool folder) {
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (has_word(folder ? rows[i]->folder : rows[i]->gguf, name)) return rows[i];
     return NULL;
 }

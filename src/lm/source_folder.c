@@ -1,0 +1,262 @@
+/* source_folder.c: a folder of config.json and safetensors as a source of a model.
+ *
+ * Hyper-parameters are looked up in "text_config" first, which configs of models of text and images have. Quantized
+ * modules are three tensors, weight, scales and biases, and come out as one tensor in a format of MLX. */
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "base/base.h"
+#include "lm/source.h"
+
+typedef struct folder_source {
+    mlxn_lm_source base;
+    mlxn_safetensors *file;
+    mlxn_config *config;
+    mlxn_quant_config *quant; /* NULL: nothing is quantized */
+    const char *body, *head;  /* what stands for "model." and before "lm_head." */
+} folder_source;
+
+static void close_source(mlxn_lm_source *source) {
+    folder_source *f = (folder_source *)source;
+    mlxn_safetensors_close(f->file);
+    mlxn_config_destroy(f->config);
+    mlxn_quant_config_destroy(f->quant);
+    mlxn_free(f);
+}
+
+static mlxn_lm_value convert(const mlxn_config_value *from) {
+    mlxn_lm_value out = {.type = MLXN_LM_OTHER, .list = {.node = from->node}};
+    switch (from->type) {
+        case MLXN_CONFIG_NULL:
+            out.type = MLXN_LM_NULL;
+            break;
+        case MLXN_CONFIG_BOOL:
+            out.type = MLXN_LM_BOOL;
+            out.v.i = from->v.b;
+            break;
+        case MLXN_CONFIG_INTEGER:
+            out.type = MLXN_LM_INTEGER;
+            out.v.i = from->v.i;
+            break;
+        case MLXN_CONFIG_REAL:
+            out.type = MLXN_LM_REAL;
+            out.v.f = from->v.f;
+            break;
+        case MLXN_CONFIG_STRING:
+            out.type = MLXN_LM_STRING;
+            out.v.s = from->v.s;
+            break;
+        case MLXN_CONFIG_ARRAY:
+            out.type = MLXN_LM_LIST;
+            out.v.count = from->v.count;
+            break;
+        default:
+            break;
+    }
+    return out;
+}
+
+static bool find_value(const mlxn_config *config, const char *name, mlxn_config_value *out) {
+    static const char prefix[] = "text_config.";
+    char inner[256];
+    int n = snprintf(inner, sizeof inner, "%s%s", prefix, name);
+    return (n > 0 && (size_t)n < sizeof inner && mlxn_config_find(config, inner, out)) ||
+           mlxn_config_find(config, name, out);
+}
+
+static bool value(const mlxn_lm_source *source, const char *name, mlxn_lm_value *out) {
+    mlxn_config_value found;
+    if (!find_value(((const folder_source *)source)->config, name, &found)) return false;
+    *out = convert(&found);
+    return true;
+}
+
+static bool element(const mlxn_lm_source *source, const mlxn_lm_value *list, uint64_t i, mlxn_lm_value *out) {
+    const mlxn_config_value array = {
+        .type = MLXN_CONFIG_ARRAY, .node = list->list.node, .v = {.count = list->v.count}};
+    mlxn_config_value found;
+    if (list->type != MLXN_LM_LIST ||
+        !mlxn_config_element(((const folder_source *)source)->config, &array, i, &found))
+        return false;
+    *out = convert(&found);
+    return true;
+}
+
+static bool tensor_name(const mlxn_lm_source *source, mlxn_lm_names names, int64_t layer, char *out, size_t size) {
+    static const char body[] = "model.";
+    const folder_source *f = (const folder_source *)source;
+    const char *name = names.folder;
+    if (!name) return false;
+    int n;
+    if (layer >= 0)
+        n = snprintf(out, size, "%slayers.%lld.%s", f->body, (long long)layer, name);
+    else if (strncmp(name, body, sizeof body - 1) == 0)
+        n = snprintf(out, size, "%s%s", f->body, name + sizeof body - 1);
+    else
+        n = snprintf(out, size, "%s%s", f->head, name);
+    return n > 0 && (size_t)n < size;
+}
+
+static mlxn_lm_range range_of(const mlxn_safetensors_tensor *t) {
+    return (mlxn_lm_range){t->shard, t->offset, t->bytes, t->data};
+}
+
+static void set_plain(mlxn_lm_tensor *out, const mlxn_safetensors_tensor *t) {
+    static const struct {
+        mlxn_st_dtype dtype;
+        mlxn_format format;
+    } plain[] = {{MLXN_ST_F32, MLXN_FORMAT_F32}, {MLXN_ST_F16, MLXN_FORMAT_F16}, {MLXN_ST_BF16, MLXN_FORMAT_BF16}};
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
+        if (plain[i].dtype != t->dtype) continue;
+        out->known = true;
+        out->format = plain[i].format;
+    }
+    out->rank = t->rank;
+    for (uint32_t i = 0; i < t->rank && i < 4; i++) out->dims[i] = t->dims[i];
+    out->elements = t->elements;
+    out->data = range_of(t);
+}
+
+/* "<file>: tensor "<name>": <text>" */
+static mlxn_status fail(const folder_source *f, mlxn_status status, const mlxn_safetensors_tensor *t,
+                        mlxn_error *error, const char *text) {
+    return mlxn_fail(error, status, "%s: tensor \"%.*s\": %s", mlxn_safetensors_shard_name(f->file, t->shard),
+                     (int)mlxn_min_u64(t->name.size, 128), t->name.data, text);
+}
+
+static mlxn_status set_quantized(const folder_source *f, mlxn_lm_tensor *out, const mlxn_quant_tensors *q,
+                                 mlxn_error *error) {
+    out->known = true;
+    out->rank = q->rank;
+    for (uint32_t i = 0; i < q->rank && i < 4; i++) out->dims[i] = q->dims[i];
+    out->elements = q->elements;
+    out->data = range_of(&q->weight);
+    out->scales = range_of(&q->scales);
+    out->scale_dtype = q->scales_dtype;
+    mlxn_status status =
+        mlxn_format_of_groups(q->params.mode, q->params.bits, q->params.group_size, &out->format, error);
+    if (status != MLXN_OK) {
+        mlxn_error_prefix(error, "%s: tensor \"%.*s\"", out->file, (int)mlxn_min_u64(out->name.size, 128),
+                          out->name.data);
+        return status;
+    }
+    if (q->biases.data)
+        out->biases = range_of(&q->biases);
+    else if (q->params.mode == MLXN_QUANT_AFFINE)
+        return fail(f, MLXN_ERR_FORMAT, &q->weight, error, "mode affine, but there are no biases");
+    return MLXN_OK;
+}
+
+/* The tensor of a module "<base>.weight"; others are never quantized. */
+static mlxn_status find_quantized(const folder_source *f, const char *name, mlxn_quant_tensors *out, bool *found,
+                                  mlxn_error *error) {
+    static const char suffix[] = ".weight";
+    char base[256];
+    size_t length = strlen(name);
+    *found = false;
+    if (length < sizeof suffix || length >= sizeof base || strcmp(name + length - sizeof suffix + 1, suffix) != 0)
+        return MLXN_OK;
+    snprintf(base, sizeof base, "%.*s", (int)(length - sizeof suffix + 1), name);
+    if (f->quant) return mlxn_quant_tensors_find(f->file, f->quant, base, out, found, error);
+    mlxn_safetensors_tensor scales;
+    snprintf(base + strlen(base), sizeof base - strlen(base), ".scales");
+    if (!mlxn_safetensors_find_tensor(f->file, base, &scales)) return MLXN_OK;
+    return fail(f, MLXN_ERR_FORMAT, &scales, error, "there are scales, but config.json has no \"quantization\"");
+}
+
+static mlxn_status tensor(const mlxn_lm_source *source, const char *name, mlxn_lm_tensor *out, bool *found,
+                          mlxn_error *error) {
+    const folder_source *f = (const folder_source *)source;
+    mlxn_safetensors_tensor t;
+    mlxn_quant_tensors q;
+    bool quantized = false;
+    *found = mlxn_safetensors_find_tensor(f->file, name, &t);
+    if (!*found) return MLXN_OK;
+    *out = (mlxn_lm_tensor){
+        .name = t.name, .file = mlxn_safetensors_shard_name(f->file, t.shard), .type_name = t.dtype_name};
+    mlxn_status status = find_quantized(f, name, &q, &quantized, error);
+    if (status != MLXN_OK) return status;
+    if (quantized) return set_quantized(f, out, &q, error);
+    set_plain(out, &t);
+    return MLXN_OK;
+}
+
+static mlxn_status wrap(mlxn_lm_source *source, uint32_t part, mlxn_device *device, mlxn_buffer **out,
+                        mlxn_error *error) {
+    return mlxn_safetensors_wrap(((folder_source *)source)->file, part, device, out, error);
+}
+
+static void release_pages(mlxn_lm_source *source, const mlxn_lm_range *range) {
+    const mlxn_safetensors_tensor slice = {.shard = range->part, .offset = range->offset, .bytes = range->bytes};
+    mlxn_safetensors_release_pages(((folder_source *)source)->file, &slice);
+}
+
+static const mlxn_lm_source_class class = {close_source, value, element, tensor_name, tensor, wrap, release_pages};
+
+bool mlxn_lm_folder_layer_tensor(const mlxn_lm_source *source, uint64_t i, uint64_t *layer, mlxn_string *rest) {
+    const folder_source *f = (const folder_source *)source;
+    static const char layers[] = "layers.";
+    mlxn_string name = mlxn_safetensors_name(f->file, i);
+    size_t at = strlen(f->body);
+    if (name.size < at + sizeof layers || memcmp(name.data, f->body, at) != 0 ||
+        memcmp(name.data + at, layers, sizeof layers - 1) != 0)
+        return false;
+    at += sizeof layers - 1;
+    size_t digits = strspn(name.data + at, "0123456789"); /* a zero follows the name */
+    if (digits == 0 || digits > 9 || name.data[at + digits] != '.') return false;
+    *layer = strtoull(name.data + at, NULL, 10);
+    at += digits + 1;
+    *rest = (mlxn_string){name.data + at, name.size - at};
+    return true;
+}
+
+/* Models of text alone, and the text part of models of text and images as two generations of files name it. */
+static void find_prefixes(folder_source *f) {
+    static const char *const prefixes[][2] = {
+        {"model.", ""}, {"language_model.model.", "language_model."}, {"model.language_model.", ""}, {"", ""}};
+    char name[96];
+    mlxn_safetensors_tensor t;
+    f->body = prefixes[0][0];
+    f->head = prefixes[0][1];
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
+        snprintf(name, sizeof name, "%sembed_tokens.weight", prefixes[i][0]);
+        if (!mlxn_safetensors_find_tensor(f->file, name, &t)) continue;
+        f->body = prefixes[i][0];
+        f->head = prefixes[i][1];
+        return;
+    }
+}
+
+static mlxn_status open_files(folder_source *f, const char *path, mlxn_error *error) {
+    size_t length = strlen(path) + sizeof "/config.json";
+    char *name = mlxn_alloc(length);
+    if (!name) return mlxn_fail(error, MLXN_ERR_MEMORY, "%s: no memory", path);
+    snprintf(name, length, "%s/config.json", path);
+    mlxn_status status = mlxn_config_open(name, &f->config, error);
+    mlxn_free(name);
+    if (status == MLXN_OK) status = mlxn_safetensors_open(path, &f->file, error);
+    if (status != MLXN_OK) return status;
+    mlxn_error none;
+    status = mlxn_quant_config_from_folder(path, &f->quant, &none);
+    if (status == MLXN_OK || status == MLXN_ERR_NOT_FOUND) return MLXN_OK;
+    return mlxn_fail_code(error, status, none.driver_code, "%s", none.message);
+}
+
+mlxn_status mlxn_lm_source_open_folder(const char *path, mlxn_lm_source **out, mlxn_error *error) {
+    *out = NULL;
+    folder_source *f = mlxn_alloc(sizeof *f);
+    if (!f) return mlxn_fail(error, MLXN_ERR_MEMORY, "%s: no memory", path);
+    f->base = (mlxn_lm_source){.c = &class, .values_file = "config.json"};
+    mlxn_status status = open_files(f, path, error);
+    if (status != MLXN_OK) {
+        close_source(&f->base);
+        return status;
+    }
+    find_prefixes(f);
+    f->base.tensor_count = mlxn_safetensors_tensor_count(f->file);
+    f->base.file_bytes = mlxn_safetensors_file_size(f->file);
+    f->base.part_count = mlxn_safetensors_shard_count(f->file);
+    *out = &f->base;
+    return MLXN_OK;
+}
