@@ -74,7 +74,9 @@ typedef struct cli_options {
     const char *format;
     const char *trace_file;
     const char *html_file;
-    const char *prompt_cache;
+    const char *prompt_cache, *draft;
+    bool lookup;
+    int64_t draft_max;
     const char *output_type, *embedding_type;
     bool overwrite, requantize;
     int64_t prompt_tokens;
@@ -194,6 +196,7 @@ typedef struct cli_runtime {
     mlxn_model *model;
     mlxn_model_info info;
     mlxn_context *context;
+    mlxn_context *draft; /* of --draft */
     uint64_t load_ns;
 } cli_runtime;
 
@@ -203,6 +206,8 @@ int cli_open_device(const cli_options *options, cli_runtime *runtime);
 int cli_open_model(const cli_options *options, bool vocab_only, cli_runtime *runtime);
 int cli_open_context(const cli_options *options, uint32_t n_ctx, uint32_t n_sequences, cli_runtime *runtime);
 void cli_runtime_close(cli_runtime *runtime);
+/* The model of --draft on the same device, and a context of it; NULL without the option. The runtime keeps both. */
+int cli_open_draft(const cli_options *options, cli_runtime *runtime, mlxn_context **out);
 /* n_ctx of lm.h for the option -c. */
 uint32_t cli_ctx_size(const cli_options *options);
 /* `path` must be a file, or a folder with config.json: the messages for what is neither. */

@@ -53,13 +53,14 @@ static const char *finish_name(mlxn_finish finish) {
 static double milliseconds(uint64_t ns) { return (double)ns / 1e6; }
 
 static json_t *timings_json(const cli_runtime *runtime, const mlxn_generate_result *result, uint64_t first_ns) {
-    return json_pack("{s:o,s:o,s:o,s:o,s:I,s:I,s:o,s:o}", "load_ms", cli_json_real(milliseconds(runtime->load_ns)),
-                     "prompt_ms", cli_json_real(milliseconds(result->prompt_ns)), "decode_ms",
-                     cli_json_real(milliseconds(result->decode_ns)), "first_token_ms",
-                     cli_json_real(milliseconds(first_ns)), "prompt_tokens", (json_int_t)result->n_prompt,
-                     "decode_tokens", (json_int_t)result->n_decode, "prompt_tokens_per_second",
-                     cli_json_real(cli_rate(result->n_prompt, result->prompt_ns)), "decode_tokens_per_second",
-                     cli_json_real(cli_rate(result->n_decode, result->decode_ns)));
+    return json_pack(
+        "{s:o,s:o,s:o,s:o,s:I,s:I,s:o,s:o,s:I,s:I}", "load_ms", cli_json_real(milliseconds(runtime->load_ns)),
+        "prompt_ms", cli_json_real(milliseconds(result->prompt_ns)), "decode_ms",
+        cli_json_real(milliseconds(result->decode_ns)), "first_token_ms", cli_json_real(milliseconds(first_ns)),
+        "prompt_tokens", (json_int_t)result->n_prompt, "decode_tokens", (json_int_t)result->n_decode,
+        "prompt_tokens_per_second", cli_json_real(cli_rate(result->n_prompt, result->prompt_ns)),
+        "decode_tokens_per_second", cli_json_real(cli_rate(result->n_decode, result->decode_ns)), "drafted",
+        (json_int_t)result->n_drafted, "accepted", (json_int_t)result->n_accepted);
 }
 
 static int print_result(const cli_options *options, const cli_runtime *runtime, const mlxn_token *prompt,
@@ -90,13 +91,18 @@ static void print_statistics(const cli_options *options, const cli_runtime *runt
              cli_rate(result->n_decode, result->decode_ns),
              out->first_token ? milliseconds(out->first_token - cli_started()) : 0.0, milliseconds(runtime->load_ns),
              finish_name(result->finish), (unsigned long long)seed);
+    if (result->n_drafted)
+        cli_note(options->quiet, "guessed ahead: %llu tokens, of which %llu were right",
+                 (unsigned long long)result->n_drafted, (unsigned long long)result->n_accepted);
 }
 
 static int generate(const cli_options *options, cli_runtime *runtime, const mlxn_token *prompt, size_t n_prompt) {
     mlxn_sampler *sampler = NULL;
     uint64_t seed = 0;
     uint32_t kept = 0;
-    int code = cli_restore_prompt(options, runtime, prompt, n_prompt, &kept);
+    mlxn_context *draft = NULL;
+    int code = cli_open_draft(options, runtime, &draft);
+    if (!code) code = cli_restore_prompt(options, runtime, prompt, n_prompt, &kept);
     if (!code) code = cli_open_sampler(options, runtime, &sampler, &seed);
     if (code) return code;
     for (uint32_t i = 0; i < kept; i++) mlxn_sampler_accept(sampler, prompt[i]); /* penalties see the whole prompt */
@@ -106,6 +112,9 @@ static int generate(const cli_options *options, cli_runtime *runtime, const mlxn
     mlxn_generate_desc desc = {.struct_size = sizeof desc,
                                .n_predict = (uint32_t)options->n_predict,
                                .ignore_eos = options->ignore_eos,
+                               .draft = draft,
+                               .lookup = options->lookup,
+                               .draft_max = (uint32_t)options->draft_max,
                                .on_token = on_token,
                                .on_token_user = &out,
                                .on_prompt = cli_progress_step,

@@ -106,15 +106,8 @@ static const char *load_cure(mlxn_status status) {
     }
 }
 
-int cli_open_model(const cli_options *options, bool vocab_only, cli_runtime *runtime) {
-    const char *path = options->model;
-    if (!path) return cli_fail(EXIT_USAGE, "%s: there is no model; give -m FILE or set MLXN_MODEL", options->command);
-    int code = cli_check_model_path(path);
-    if (code) return code;
-    if (!vocab_only) {
-        code = cli_open_device(options, runtime);
-        if (code) return code;
-    }
+static int load(const cli_options *options, const char *path, bool vocab_only, mlxn_device *device,
+                mlxn_model **out) {
     cli_progress progress;
     cli_progress_begin(&progress, "loading", options->quiet);
     mlxn_model_desc desc = {.struct_size = sizeof desc,
@@ -122,17 +115,45 @@ int cli_open_model(const cli_options *options, bool vocab_only, cli_runtime *run
                             .progress = cli_progress_step,
                             .progress_user = &progress};
     mlxn_error error = {0};
-    uint64_t begun = cli_now();
     cli_interrupt_arm(NULL);
-    mlxn_status status = mlxn_model_load(runtime->device, path, &desc, &runtime->model, &error);
+    mlxn_status status = mlxn_model_load(device, path, &desc, out, &error);
     cli_interrupt_disarm();
     cli_progress_end(&progress);
     if (status == MLXN_ERR_CANCELLED) return cli_fail_interrupted();
-    if (status) return cli_fail_file(EXIT_FAILED, path, error.message, load_cure(status));
+    return status ? cli_fail_file(EXIT_FAILED, path, error.message, load_cure(status)) : EXIT_GOOD;
+}
+
+int cli_open_model(const cli_options *options, bool vocab_only, cli_runtime *runtime) {
+    const char *path = options->model;
+    if (!path) return cli_fail(EXIT_USAGE, "%s: there is no model; give -m FILE or set MLXN_MODEL", options->command);
+    int code = cli_check_model_path(path);
+    if (!code && !vocab_only) code = cli_open_device(options, runtime);
+    if (code) return code;
+    uint64_t begun = cli_now();
+    code = load(options, path, vocab_only, runtime->device, &runtime->model);
+    if (code) return code;
     runtime->load_ns = cli_now() - begun;
     runtime->info.struct_size = sizeof runtime->info;
     mlxn_model_get_info(runtime->model, &runtime->info);
     return EXIT_GOOD;
+}
+
+int cli_open_draft(const cli_options *options, cli_runtime *runtime, mlxn_context **out) {
+    *out = NULL;
+    if (!options->draft) return EXIT_GOOD;
+    mlxn_model *model = NULL;
+    int code = cli_check_model_path(options->draft);
+    if (!code) code = load(options, options->draft, false, runtime->device, &model);
+    if (code) return code;
+    mlxn_error error = {0};
+    /* As long as the text may become; its cache is small. */
+    mlxn_context_desc desc = {.struct_size = sizeof desc, .n_ctx = mlxn_context_size(runtime->context)};
+    if (mlxn_context_create(model, &desc, &runtime->draft, &error))
+        code =
+            cli_fail(EXIT_FAILED, "the context of the draft could not be made: %s; give a smaller -c", error.message);
+    mlxn_model_release(&model);
+    *out = runtime->draft;
+    return code;
 }
 
 uint32_t cli_ctx_size(const cli_options *options) {
@@ -177,7 +198,8 @@ int cli_open_context(const cli_options *options, uint32_t n_ctx, uint32_t n_sequ
 void cli_runtime_close(cli_runtime *runtime) {
     cli_interrupt_disarm();
     mlxn_context_destroy(runtime->context);
-    runtime->context = NULL;
+    mlxn_context_destroy(runtime->draft);
+    runtime->context = runtime->draft = NULL;
     mlxn_model_release(&runtime->model);
     mlxn_device_release(&runtime->device);
 }

@@ -219,6 +219,12 @@ typedef struct mlxn_generate_desc {
     void *on_token_user;
     mlxn_progress_fn on_prompt; /* rows of the prompt done, total; may be NULL */
     void *on_prompt_user;
+    /* Speculation: the text is the same bit for bit, and comes faster where guesses are often right. `draft`: a
+     * context of a smaller model with the same vocabulary, whose sequence 0 is used; `lookup`: what followed the last
+     * tokens when they stood in the text before. With both, the text is asked first. */
+    mlxn_context *draft;
+    bool lookup;
+    uint32_t draft_max; /* guesses of a pass, at most 32; 0 = 8 */
 } mlxn_generate_desc;
 
 typedef struct mlxn_generate_result {
@@ -226,7 +232,8 @@ typedef struct mlxn_generate_result {
     size_t n_ids;
     mlxn_finish finish;
     uint64_t prompt_ns, decode_ns;
-    uint64_t n_prompt, n_decode; /* tokens computed in each phase */
+    uint64_t n_prompt, n_decode;    /* tokens computed in each phase */
+    uint64_t n_drafted, n_accepted; /* guesses of speculation, and those that were right */
 } mlxn_generate_result;
 
 /* Appends the prompt to sequence 0 and generates. CANCELLED is not an error here: finish tells. Errors: ARGUMENT

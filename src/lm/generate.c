@@ -1,5 +1,5 @@
 /* generate.c: prompt in, tokens out, on sequence 0. */
-#include "lm/lm_internal.h"
+#include "lm/speculate.h"
 
 typedef struct run {
     mlxn_context *c;
@@ -7,6 +7,7 @@ typedef struct run {
     const mlxn_generate_desc *desc;
     mlxn_generate_result *result;
     size_t capacity; /* of result->ids */
+    mlxn_lm_speculator speculator;
     mlxn_utf8_stream stream;
     char *text; /* complete characters of one token */
     size_t text_capacity;
@@ -97,9 +98,8 @@ static mlxn_status generate(run *r, const float *logits) {
         if (!go_on) return MLXN_OK;
         result->finish = MLXN_FINISH_LENGTH;
         if (r->desc->n_predict > 0 && result->n_ids >= r->desc->n_predict) return MLXN_OK;
-        if (mlxn_context_length(r->c, 0) >= mlxn_context_size(r->c)) return MLXN_OK;
-        mlxn_batch_row row = {.token = token, .logits = true};
-        status = mlxn_context_decode(r->c, &row, 1, NULL, NULL, &logits, r->error);
+        if (mlxn_lm_speculator_length(&r->speculator) >= mlxn_context_size(r->c)) return MLXN_OK;
+        status = mlxn_lm_speculator_next(&r->speculator, token, &logits, r->error);
         if (status != MLXN_OK) return status;
         result->n_decode++;
     }
@@ -119,7 +119,8 @@ mlxn_status mlxn_generate(mlxn_context *context, const mlxn_token *prompt, size_
     }
     run r = {.c = context, .sampler = sampler, .desc = &d, .result = result, .error = error};
     const float *logits;
-    mlxn_status status = decode_prompt(&r, prompt, n_prompt, &logits);
+    mlxn_status status = mlxn_lm_speculator_begin(&r.speculator, context, &d, error);
+    if (status == MLXN_OK) status = decode_prompt(&r, prompt, n_prompt, &logits);
     if (status == MLXN_OK) {
         for (size_t i = 0; i < n_prompt; i++) mlxn_sampler_accept(sampler, prompt[i]);
         uint64_t start = mlxn_now_ns();
@@ -130,6 +131,9 @@ mlxn_status mlxn_generate(mlxn_context *context, const mlxn_token *prompt, size_
         result->finish = MLXN_FINISH_CANCELLED;
         status = MLXN_OK;
     }
+    mlxn_lm_speculator_end(&r.speculator);
+    result->n_drafted = r.speculator.drafted;
+    result->n_accepted = r.speculator.accepted;
     tell_rest(&r);
     mlxn_free(r.text);
     if (status != MLXN_OK) {
