@@ -193,12 +193,16 @@ typedef struct mlxn_sampler_desc {
     const mlxn_token *dry_breakers; /* tokens that end a phrase; read by create alone */
     size_t n_dry_breakers;
 } mlxn_sampler_desc;
-/* Order: penalties, top-k, typical, top-p, min-p, XTC, temperature, draw. `desc` may be NULL: greedy. Errors:
- * ARGUMENT (an option out of its range), MEMORY. */
+/* Order: constraint (grammar.h), penalties, top-k, typical, top-p, min-p, XTC, temperature, draw. `desc` may be NULL:
+ * greedy. Errors: ARGUMENT (an option out of its range), MEMORY. */
 MLXN_API mlxn_status mlxn_sampler_create(const mlxn_sampler_desc *desc, uint32_t n_vocab, mlxn_sampler **out,
                                          mlxn_error *error);
 MLXN_API void mlxn_sampler_destroy(mlxn_sampler *sampler);
+/* A token; -1 if a constraint allows none. */
 MLXN_API mlxn_token mlxn_sampler_sample(mlxn_sampler *sampler, const float *logits);
+/* The natural logarithm of the probability with which the last call of sample drew `token`: after constraint,
+ * penalties, cuts and temperature. 0 where there was no choice (temp <= 0), -INFINITY for what had been left out. */
+MLXN_API float mlxn_sampler_logprob(const mlxn_sampler *sampler, mlxn_token token);
 /* Tells the penalty what was emitted (sampled tokens are accepted by the caller too). */
 MLXN_API void mlxn_sampler_accept(mlxn_sampler *sampler, mlxn_token token);
 
@@ -208,6 +212,16 @@ MLXN_API void mlxn_sampler_accept(mlxn_sampler *sampler, mlxn_token token);
  * Bytes of a character that never became complete come at the end as U+FFFD, with token -1 (the answer is ignored).
  */
 typedef bool (*mlxn_token_fn)(void *user, mlxn_token token, const char *text, size_t bytes);
+
+/* Natural logarithms of a token's probability. `logprob` is the model's: softmax of all logits as they are, before
+ * constraint, penalties, cuts and temperature; `sampled` is the one with which it was drawn, after these
+ * (mlxn_sampler_logprob). */
+typedef struct mlxn_logprob {
+    mlxn_token token;
+    float logprob, sampled;
+} mlxn_logprob;
+/* The token that was chosen, and the n_top likeliest of the model, best first; valid during the call. */
+typedef void (*mlxn_logprobs_fn)(void *user, const mlxn_logprob *chosen, const mlxn_logprob *top, uint32_t n_top);
 
 typedef enum mlxn_finish { MLXN_FINISH_STOP = 0, MLXN_FINISH_LENGTH = 1, MLXN_FINISH_CANCELLED = 2 } mlxn_finish;
 
@@ -225,6 +239,12 @@ typedef struct mlxn_generate_desc {
     mlxn_context *draft;
     bool lookup;
     uint32_t draft_max; /* guesses of a pass, at most 32; 0 = 8 */
+    /* What the tokens must follow (grammar.h), from where it is; NULL: nothing. It moves on with each token. The end
+     * is reached (finish STOP) when nothing of the grammar can follow. With ignore_eos end tokens are not allowed. */
+    struct mlxn_constraint *constraint;
+    mlxn_logprobs_fn on_logprobs; /* called before on_token for the tokens that on_token gets; may be NULL */
+    void *on_logprobs_user;
+    uint32_t n_logprobs; /* n_top of these calls; at most n_vocab */
 } mlxn_generate_desc;
 
 typedef struct mlxn_generate_result {
@@ -237,7 +257,8 @@ typedef struct mlxn_generate_result {
 } mlxn_generate_result;
 
 /* Appends the prompt to sequence 0 and generates. CANCELLED is not an error here: finish tells. Errors: ARGUMENT
- * (empty prompt), LIMIT (prompt longer than what is left of the context), and those of decode. */
+ * (empty prompt), LIMIT (prompt longer than what is left of the context), STATE (no token of the vocabulary fits
+ * the constraint), and those of decode and mlxn_constraint_mask. */
 MLXN_API mlxn_status mlxn_generate(mlxn_context *context, const mlxn_token *prompt, size_t n_prompt,
                                    mlxn_sampler *sampler, const mlxn_generate_desc *desc,
                                    mlxn_generate_result *result, mlxn_error *error);

@@ -1,4 +1,5 @@
 /* generate.c: prompt in, tokens out, on sequence 0. */
+#include "lm/sampler_internal.h"
 #include "lm/speculate.h"
 
 typedef struct run {
@@ -8,6 +9,7 @@ typedef struct run {
     mlxn_generate_result *result;
     size_t capacity; /* of result->ids */
     mlxn_lm_speculator speculator;
+    mlxn_logprob *top; /* [desc->n_logprobs] */
     mlxn_utf8_stream stream;
     char *text; /* complete characters of one token */
     size_t text_capacity;
@@ -81,21 +83,52 @@ static void tell_rest(run *r) {
     if (n > 0) r->desc->on_token(r->desc->on_token_user, -1, rest, n);
 }
 
+/* Tells the other callback how likely a token was. */
+static void tell_logprobs(const run *r, mlxn_token token, const float *logits) {
+    const mlxn_generate_desc *d = r->desc;
+    if (!d->on_logprobs) return;
+    mlxn_logprob chosen = {.token = token};
+    uint32_t n = mlxn_lm_logprobs(logits, r->c->model->shape.n_vocab, &chosen, r->top, d->n_logprobs);
+    chosen.sampled = mlxn_sampler_logprob(r->sampler, token);
+    for (uint32_t i = 0; i < n; i++) r->top[i].sampled = mlxn_sampler_logprob(r->sampler, r->top[i].token);
+    d->on_logprobs(d->on_logprobs_user, &chosen, r->top, n);
+}
+
+/* The next token; -1 with MLXN_OK where the constraint has come to its end. */
+static mlxn_status choose(run *r, const float *logits, mlxn_token *token) {
+    mlxn_constraint *c = r->desc->constraint;
+    const uint32_t *bits;
+    *token = -1;
+    if (c && mlxn_constraint_is_done(c)) return MLXN_OK;
+    mlxn_status status = c ? mlxn_constraint_mask(c, &bits, r->error) : MLXN_OK;
+    if (status != MLXN_OK) return status;
+    *token = mlxn_sampler_sample(r->sampler, logits);
+    if (*token >= 0) return c ? mlxn_constraint_accept(c, *token, r->error) : MLXN_OK;
+    return mlxn_fail(r->error, MLXN_ERR_STATE,
+                     "after %zu tokens no token of the vocabulary fits the grammar, or all that fit have no logit",
+                     r->result->n_ids);
+}
+
 static mlxn_status generate(run *r, const float *logits) {
     mlxn_generate_result *result = r->result;
     for (;;) {
-        mlxn_token token = mlxn_sampler_sample(r->sampler, logits);
+        mlxn_token token;
+        mlxn_status status = choose(r, logits, &token);
+        result->finish = MLXN_FINISH_STOP;
+        if (status != MLXN_OK || token < 0) return status;
         mlxn_sampler_accept(r->sampler, token);
         if (!r->desc->ignore_eos && mlxn_token_is_end(r->c->model, token)) {
-            result->finish = MLXN_FINISH_STOP;
             return MLXN_OK;
         }
         bool go_on;
-        mlxn_status status = append(r, token);
+        tell_logprobs(r, token, logits);
+        status = append(r, token);
         if (status == MLXN_OK) status = tell(r, token, &go_on);
         if (status != MLXN_OK) return status;
         result->finish = MLXN_FINISH_CANCELLED;
         if (!go_on) return MLXN_OK;
+        result->finish = MLXN_FINISH_STOP;
+        if (r->desc->constraint && mlxn_constraint_is_done(r->desc->constraint)) return MLXN_OK;
         result->finish = MLXN_FINISH_LENGTH;
         if (r->desc->n_predict > 0 && result->n_ids >= r->desc->n_predict) return MLXN_OK;
         if (mlxn_lm_speculator_length(&r->speculator) >= mlxn_context_size(r->c)) return MLXN_OK;
@@ -103,6 +136,20 @@ static mlxn_status generate(run *r, const float *logits) {
         if (status != MLXN_OK) return status;
         result->n_decode++;
     }
+}
+
+/* Attaches the constraint and makes room for the likeliest tokens. */
+static mlxn_status begin(run *r) {
+    uint32_t n_vocab = r->c->model->shape.n_vocab;
+    if (r->desc->n_logprobs > n_vocab)
+        return mlxn_fail(r->error, MLXN_ERR_ARGUMENT, "generate: n_logprobs is %u, the vocabulary has %u tokens",
+                         r->desc->n_logprobs, n_vocab);
+    if (r->desc->on_logprobs) r->top = mlxn_alloc_array(r->desc->n_logprobs, sizeof *r->top);
+    if (r->desc->on_logprobs && !r->top) return no_memory(r);
+    if (!r->desc->constraint) return MLXN_OK;
+    mlxn_status status = mlxn_sampler_set_constraint(r->sampler, r->desc->constraint, r->error);
+    r->sampler->no_end = r->desc->ignore_eos;
+    return status;
 }
 
 mlxn_status mlxn_generate(mlxn_context *context, const mlxn_token *prompt, size_t n_prompt, mlxn_sampler *sampler,
@@ -120,6 +167,7 @@ mlxn_status mlxn_generate(mlxn_context *context, const mlxn_token *prompt, size_
     run r = {.c = context, .sampler = sampler, .desc = &d, .result = result, .error = error};
     const float *logits;
     mlxn_status status = mlxn_lm_speculator_begin(&r.speculator, context, &d, error);
+    if (status == MLXN_OK) status = begin(&r);
     if (status == MLXN_OK) status = decode_prompt(&r, prompt, n_prompt, &logits);
     if (status == MLXN_OK) {
         for (size_t i = 0; i < n_prompt; i++) mlxn_sampler_accept(sampler, prompt[i]);
@@ -135,7 +183,9 @@ mlxn_status mlxn_generate(mlxn_context *context, const mlxn_token *prompt, size_
     result->n_drafted = r.speculator.drafted;
     result->n_accepted = r.speculator.accepted;
     tell_rest(&r);
+    if (d.constraint) mlxn_sampler_set_constraint(sampler, NULL, NULL);
     mlxn_free(r.text);
+    mlxn_free(r.top);
     if (status != MLXN_OK) {
         mlxn_free(result->ids);
         memset(result, 0, sizeof *result);

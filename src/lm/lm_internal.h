@@ -119,6 +119,7 @@ struct mlxn_model {
     mlxn_string chat_template; /* size 0 if the file has none; points into it */
     const mlxn_lm_arch *arch;
     mlxn_tokenizer *tokenizer;
+    _Atomic(struct mlxn_token_trie *) trie; /* token_trie.h; NULL until it is needed */
     bool vocab_only;
     mlxn_lm_shape shape;
     mlxn_lm_layer *layers;
@@ -186,6 +187,12 @@ static inline bool mlxn_lm_copy_desc(void *to, size_t size, const void *from) {
     memcpy(to, from, given < size ? given : size);
     return true;
 }
+
+/* ---- log-probabilities (logprobs.c) ---- */
+
+/* Fills chosen->logprob, and the tokens and log-probabilities of the n likeliest, best first, the lower id first
+ * among equals; returns how many there are (fewer when logits are NaN). */
+uint32_t mlxn_lm_logprobs(const float *logits, uint32_t n_vocab, mlxn_logprob *chosen, mlxn_logprob *top, uint32_t n);
 
 /* ---- KV cache ---- */
 

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "lm/lm_internal.h"
+#include "lm/token_trie.h"
 
 static void destroy(mlxn_model *m) {
     if (m->layers) {
@@ -21,6 +22,7 @@ static void destroy(mlxn_model *m) {
     mlxn_free(m->ends);
     for (uint32_t i = 0; m->parts && i < m->source->part_count; i++) mlxn_buffer_release(&m->parts[i]);
     mlxn_free(m->parts);
+    mlxn_token_trie_destroy(atomic_load(&m->trie));
     mlxn_tokenizer_destroy(m->tokenizer);
     mlxn_lm_source_close(m->source); /* last: buffers and the tokenizer point into it */
     mlxn_device_release(&m->device);

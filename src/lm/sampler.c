@@ -1,9 +1,10 @@
 /* sampler.c: from logits to a token.
  *
- * Order: penalties (repetition, frequency, presence, DRY), top-k, typical, top-p, min-p, XTC, temperature, draw. The
- * cuts look at the probabilities at temperature 1 of what the ones before left over; the temperature then shapes the
- * draw among the survivors. Mirostat takes the place of all cuts, after the temperature. Candidates are ordered by
- * logit, then by lower id, so the result is a pure function of logits, history, options and draw number.
+ * Order: constraint, penalties (repetition, frequency, presence, DRY), top-k, typical, top-p, min-p, XTC,
+ * temperature, draw. The cuts look at the probabilities at temperature 1 of what the ones before left over; the
+ * temperature then shapes the draw among the survivors. Mirostat takes the place of all cuts, after the temperature.
+ * Candidates are ordered by logit, then by lower id, so the result is a pure function of logits, history, options and
+ * draw number.
  *
  * Only mirostat, and typical sampling without top-k, sort the vocabulary: the k best are found with a heap that sees
  * the few logits above its smallest member, and top-p without top-k grows such a selection until its mass suffices.
@@ -81,6 +82,7 @@ void mlxn_sampler_destroy(mlxn_sampler *sampler) {
     mlxn_free(sampler->dry);
     mlxn_free(sampler->found);
     mlxn_free(sampler->weights);
+    mlxn_free(sampler->allowed);
     mlxn_free(sampler);
 }
 
@@ -240,6 +242,8 @@ size_t mlxn_sampler_draw(mlxn_sampler *s, size_t n, float max) {
         s->weights[i] = weight_of(s->found[i].logit, max, inverse_temp);
         sum += s->weights[i];
     }
+    s->n_kept = n;
+    s->total = sum;
     double left = mlxn_sampler_uniform(s) * sum;
     for (size_t i = 0; i < n; i++) {
         left -= s->weights[i];
@@ -261,14 +265,30 @@ static size_t cut(mlxn_sampler *s, size_t n) {
     return mlxn_sampler_xtc(s, min_p_prefix(s, n));
 }
 
+float mlxn_sampler_logprob(const mlxn_sampler *sampler, mlxn_token token) {
+    if (!sampler) return -INFINITY;
+    if (sampler->n_kept == 0) return token == sampler->last ? 0 : -INFINITY;
+    for (size_t i = 0; i < sampler->n_kept; i++)
+        if (sampler->found[i].id == (uint32_t)token) return (float)log(sampler->weights[i] / sampler->total);
+    return -INFINITY;
+}
+
+/* The choice that needs no draw, noted for mlxn_sampler_logprob. */
+static mlxn_token certain(mlxn_sampler *s, uint32_t token) {
+    s->n_kept = 0;
+    return s->last = (mlxn_token)token;
+}
+
 mlxn_token mlxn_sampler_sample(mlxn_sampler *sampler, const float *logits) {
     if (!sampler || !logits) return 0;
     mlxn_sampler *s = sampler;
+    if (s->constraint) logits = mlxn_sampler_constrain(s, logits);
+    if (!logits) return -1;
     logits = mlxn_sampler_penalize(s, logits);
     uint32_t best = best_of(logits, s->n_vocab);
     float max = logits[best];
-    if (s->desc.temp <= 0) return (mlxn_token)best;
-    if (isnan(max)) return 0;
+    if (isnan(max)) return s->constraint ? -1 : certain(s, 0); /* all are */
+    if (s->desc.temp <= 0) return certain(s, best);
     size_t n;
     if (s->desc.mirostat) return (mlxn_token)s->found[mlxn_sampler_mirostat(s, logits)].id;
     if (s->desc.top_k > 0 || has_typical(s)) {

@@ -2,6 +2,8 @@
 #ifndef MLXN_SRC_LM_SAMPLER_INTERNAL_H
 #define MLXN_SRC_LM_SAMPLER_INTERNAL_H
 
+#include <mlxn/grammar.h>
+
 #include "base/base.h"
 #include "lm/lm_internal.h"
 
@@ -16,12 +18,18 @@ struct mlxn_sampler {
     uint64_t draws;
     mlxn_token *recent; /* ring of n_ring tokens */
     uint64_t n_ring, n_recent;
-    float *penalized;   /* [n_vocab], only if something changes logits */
-    uint8_t *breaks;    /* [n_vocab], only with DRY: 1 for tokens that end a repetition */
-    uint32_t *dry;      /* [2 x dry_window]: the reversed context, and lengths of matches */
-    candidate *found;   /* [n_vocab] */
-    double *weights;    /* [n_vocab] */
-    double mirostat_mu; /* the surprise that mirostat allows, in bits */
+    float *penalized;            /* [n_vocab], only if something changes logits */
+    uint8_t *breaks;             /* [n_vocab], only with DRY: 1 for tokens that end a repetition */
+    uint32_t *dry;               /* [2 x dry_window]: the reversed context, and lengths of matches */
+    candidate *found;            /* [n_vocab] */
+    double *weights;             /* [n_vocab] */
+    double mirostat_mu;          /* the surprise that mirostat allows, in bits */
+    mlxn_constraint *constraint; /* borrowed; NULL: none */
+    bool no_end;                 /* with a constraint: end tokens are not allowed either */
+    float *allowed;              /* [n_vocab], once there was a constraint: logits, NaN where it forbids */
+    size_t n_kept;               /* of the last draw: the first n_kept of `found` with their weights */
+    double total;                /* and the sum of these; n_kept == 0: `last` was certain */
+    mlxn_token last;
 };
 
 /* sampler.c */
@@ -36,6 +44,9 @@ size_t mlxn_sampler_select(mlxn_sampler *s, const float *logits, size_t k);
 size_t mlxn_sampler_draw(mlxn_sampler *s, size_t n, float max);
 /* The next uniform number in [0, 1). */
 double mlxn_sampler_uniform(mlxn_sampler *s);
+
+/* grammar/constraint.c: the logits with NaN for what the constraint forbids; NULL if it allows nothing or fails. */
+const float *mlxn_sampler_constrain(mlxn_sampler *s, const float *logits);
 
 /* sampler_penalty.c */
 /* Checks the options and allocates; what was allocated belongs to the sampler. */
