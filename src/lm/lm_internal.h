@@ -132,6 +132,7 @@ struct mlxn_model {
         rope_factors[2];   /* divide frequencies; the second, if there is one, in contexts over rope_long_from */
     float *rope_values[2]; /* those that were computed, until they are on the device */
     bool tied;             /* the head is the embedding, whatever else the files hold */
+    bool untied;           /* it must be a tensor of its own */
     mlxn_token *ends;      /* of a folder: the end tokens that its configs name */
     size_t n_ends;
     uint64_t n_params, bytes_per_token;
@@ -269,10 +270,10 @@ void mlxn_lm_head(mlxn_lm_forward *f);
 enum { MLXN_LM_GRAPH_ROWS = 8 }; /* steps of up to this many rows (and sequences) replay a recorded graph */
 
 typedef struct mlxn_lm_sequence {
-    uint32_t length;  /* tokens it holds */
-    uint32_t written; /* 1 + the largest position ever stored since it was last empty */
-    uint32_t added;   /* scratch of decode: rows of this call */
-    uint32_t oldest;  /* sliding layers hold no position below it: what a saved cache did not have */
+    uint32_t length;    /* tokens it holds */
+    uint32_t written;   /* 1 + the largest position ever stored since it was last empty */
+    uint32_t added;     /* scratch of decode: rows of this call */
+    uint32_t oldest;    /* sliding layers hold no position below it: what a saved cache did not have */
     mlxn_token *tokens; /* [n_ctx], `length` of which count */
 } mlxn_lm_sequence;
 

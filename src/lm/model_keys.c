@@ -156,6 +156,7 @@ static mlxn_status read_heads(mlxn_model *model, mlxn_error *error) {
 /* What a config says of the feed-forward part and of the head, against what the architecture does. */
 static mlxn_status read_folder_rest(mlxn_model *model, mlxn_error *error) {
     static const mlxn_lm_names keys[] = {{NULL, "hidden_activation"}, {NULL, "hidden_act"}};
+    static const mlxn_lm_names key_tied = {NULL, "tie_word_embeddings"};
     static const mlxn_lm_names key_both_ways = {NULL, "use_bidirectional_attention"};
     const char *want = model->arch->activation;
     mlxn_lm_value value;
@@ -175,8 +176,8 @@ static mlxn_status read_folder_rest(mlxn_model *model, mlxn_error *error) {
     if (status == MLXN_OK && both_ways)
         return mlxn_lm_key_fail(model, MLXN_ERR_UNSUPPORTED, key_both_ways, error, "is true, want false");
     if (status == MLXN_OK) {
-        status = mlxn_lm_key_bool_or(model, MLXN_LM_KEY(NULL, "tie_word_embeddings"), model->arch->tied, &model->tied,
-                                     error);
+        status = mlxn_lm_key_bool_or(model, key_tied, model->arch->tied, &model->tied, error);
+        model->untied = !model->tied && mlxn_lm_find(model, key_tied, &value);
     }
     if (status != MLXN_OK) return status;
     return mlxn_lm_key_u32(model, MLXN_LM_KEY(NULL, "vocab_size"), &model->shape.n_vocab, error);

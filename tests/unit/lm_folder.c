@@ -76,12 +76,201 @@ static void test_shards(void) {
     fm_close(&m);
 }
 
+/* ---- the same weights as GGUF ---- */
+
+/* The specs of the tensor that a folder calls `name`, as GGUF calls it; layers come in as "model.layers.<i>.". */
+static bool gguf_name(const mlxn_lm_arch *arch, const char *name, char *out, size_t size) {
+    static const char *const fixed[][2] = {{"model.embed_tokens.weight", "token_embd.weight"},
+                                           {"lm_head.weight", "output.weight"},
+                                           {"model.norm.weight", "output_norm.weight"}};
+    unsigned layer;
+    int at = 0;
+    for (size_t i = 0; i < 3; i++) {
+        if (strcmp(name, fixed[i][0]) != 0) continue;
+        snprintf(out, size, "%s", fixed[i][1]);
+        return true;
+    }
+    if (sscanf(name, "model.layers.%u.%n", &layer, &at) != 1 || !at) return false;
+    for (const mlxn_lm_tensor_spec *t = arch->layer_tensors; !mlxn_lm_spec_ends(t); t++) {
+        if (strcmp(t->names.folder, name + at) != 0) continue;
+        snprintf(out, size, "blk.%u.%s", layer, t->names.gguf);
+        return true;
+    }
+    return false;
+}
+
+/* GGUF keeps rows of queries and keys of some architectures so that rotary pairs are neighbours. */
+static void interleave(float *values, const fm_tensor *t, uint64_t head_dim) {
+    uint64_t cols = t->rank == 2 ? t->dims[1] : 1, half = head_dim / 2;
+    float *old = malloc(t->elements * sizeof *old);
+    memcpy(old, values, t->elements * sizeof *old);
+    for (uint64_t r = 0; r < t->dims[0]; r++) {
+        uint64_t in_head = r % head_dim, from = r - in_head + in_head / 2 + in_head % 2 * half;
+        memcpy(values + r * cols, old + from * cols, cols * sizeof *old);
+    }
+    free(old);
+}
+
+static void write_tokens(mlxn_gguf_writer *w) {
+    mlxn_error error = {0};
+    char texts[128][8];
+    mlxn_string tokens[128];
+    float scores[128];
+    int32_t types[128];
+    for (int i = 0; i < 128; i++) {
+        snprintf(texts[i], sizeof texts[i], i == 0 ? "<unk>" : i == 1 ? "<s>" : i == 2 ? "</s>" : "w%d", i);
+        tokens[i] = (mlxn_string){texts[i], strlen(texts[i])};
+        scores[i] = (float)-i;
+        types[i] = i == 0 ? 2 : i < 3 ? 3 : 1;
+    }
+    mlxn_gguf_value value = {.type = MLXN_GGUF_ARRAY};
+    value.v.array.element = MLXN_GGUF_F32;
+    value.v.array.count = 128;
+    value.v.array.data = (const uint8_t *)scores;
+    value.v.array.bytes = sizeof scores;
+    CHECK(!mlxn_gguf_writer_set_text(w, "tokenizer.ggml.model", "llama", &error) &&
+              !mlxn_gguf_writer_set_strings(w, "tokenizer.ggml.tokens", tokens, 128, &error) &&
+              !mlxn_gguf_writer_set(w, "tokenizer.ggml.scores", &value, &error),
+          "%s", error.message);
+    value.v.array.element = MLXN_GGUF_I32;
+    value.v.array.data = (const uint8_t *)types;
+    CHECK(!mlxn_gguf_writer_set(w, "tokenizer.ggml.token_type", &value, &error), "%s", error.message);
+}
+
+static void set_u32(mlxn_gguf_writer *w, const mlxn_lm_arch *arch, const char *key, uint64_t value) {
+    char name[128];
+    mlxn_error error = {0};
+    snprintf(name, sizeof name, "%s.%s", arch->gguf, key);
+    CHECK(!mlxn_gguf_writer_set_u32(w, name, (uint32_t)value, &error), "%s", error.message);
+}
+
+static void set_f32(mlxn_gguf_writer *w, const mlxn_lm_arch *arch, const char *key, double value) {
+    char name[128];
+    mlxn_error error = {0};
+    snprintf(name, sizeof name, "%s.%s", arch->gguf, key);
+    CHECK(!mlxn_gguf_writer_set_f32(w, name, (float)value, &error), "%s", error.message);
+}
+
+/* What the config says, in the keys of GGUF; the loaded folder's shape has the numbers that follow from it. */
+static void write_keys(mlxn_gguf_writer *w, const fm *m, const mlxn_model *model) {
+    const mlxn_lm_arch *arch = model->arch;
+    const mlxn_lm_shape *s = &model->shape;
+    json_t *c = fm_text_config(m), *value, *rope = json_object_get(c, "rope_parameters");
+    mlxn_error error = {0};
+    CHECK(!mlxn_gguf_writer_set_text(w, "general.architecture", arch->gguf, &error), "%s", error.message);
+    set_u32(w, arch, "block_count", s->n_layers);
+    set_u32(w, arch, "embedding_length", s->n_embd);
+    set_u32(w, arch, "feed_forward_length", s->n_ff);
+    set_u32(w, arch, "context_length", s->n_ctx_train);
+    set_u32(w, arch, "attention.head_count", s->n_heads);
+    set_u32(w, arch, "attention.head_count_kv", s->n_kv_heads);
+    set_u32(w, arch, "attention.key_length", s->head_dim);
+    set_u32(w, arch, "attention.value_length", s->head_dim);
+    set_u32(w, arch, "rope.dimension_count", s->rope_dims);
+    set_f32(w, arch, "attention.layer_norm_rms_epsilon", (double)s->norm_eps);
+    set_f32(w, arch, "rope.freq_base", (double)s->rope_base);
+    if (s->window) set_u32(w, arch, "attention.sliding_window", s->window);
+    if ((value = json_object_get(c, "sliding_window_pattern")))
+        set_u32(w, arch, "attention.sliding_window_pattern", (uint64_t)json_integer_value(value));
+    if ((value = json_object_get(c, "query_pre_attn_scalar")))
+        set_f32(w, arch, "attention.scale", 1 / sqrt(json_number_value(value)));
+    if (s->attention_softcap > 0) set_f32(w, arch, "attn_logit_softcapping", (double)s->attention_softcap);
+    if (s->logit_softcap > 0) set_f32(w, arch, "final_logit_softcapping", (double)s->logit_softcap);
+    char name[64];
+    if (s->rope_freq_scale != 1) {
+        snprintf(name, sizeof name, "%s.rope.scaling.type", arch->gguf);
+        CHECK(!mlxn_gguf_writer_set_text(w, name, "linear", &error), "%s", error.message);
+        set_f32(w, arch, "rope.scaling.factor", 1 / (double)s->rope_freq_scale);
+    }
+    if (model->rope_factors[1].buffer) {
+        set_f32(w, arch, "rope.scaling.attn_factor", (double)s->rope_attn_factor);
+        set_u32(w, arch, "rope.scaling.original_context_length", s->rope_long_from);
+    }
+    const char *type = json_string_value(json_object_get(rope, "rope_type"));
+    if (type && !strcmp(type, "yarn")) {
+        snprintf(name, sizeof name, "%s.rope.scaling.type", arch->gguf);
+        CHECK(!mlxn_gguf_writer_set_text(w, name, "yarn", &error), "%s", error.message);
+        set_f32(w, arch, "rope.scaling.factor", json_number_value(json_object_get(rope, "factor")));
+        set_f32(w, arch, "rope.scaling.yarn_beta_fast", json_number_value(json_object_get(rope, "beta_fast")));
+        set_u32(w, arch, "rope.scaling.original_context_length",
+                (uint64_t)json_integer_value(json_object_get(rope, "original_max_position_embeddings")));
+    }
+    write_tokens(w);
+}
+
+/* Factors that GGUF files carry as tensors: those of Llama 3, and the two sets of LongRoPE. */
+static int factor_tensors(const mlxn_model *model, const char *names_out[2]) {
+    bool two = model->rope_factors[1].buffer != NULL;
+    if (!model->rope_factors[0].buffer || model->shape.rope_attn_factor != 1) {
+        if (!two) return 0; /* none, or YaRN, which keys describe */
+    }
+    names_out[0] = two ? "rope_factors_short.weight" : "rope_freqs.weight";
+    names_out[1] = "rope_factors_long.weight";
+    return two ? 2 : 1;
+}
+
+static void write_gguf(const fm *m, const mlxn_model *model, const char *path) {
+    mlxn_gguf_writer *w = NULL;
+    mlxn_error error = {0};
+    char name[96];
+    const char *prefix = json_object_get(m->config, "text_config") ? "language_model." : "", *factors[2];
+    int n_factors = factor_tensors(model, factors);
+    uint64_t pairs = model->shape.rope_dims / 2;
+    CHECK(!mlxn_gguf_writer_create(path, true, &w, &error), "%s", error.message);
+    write_keys(w, m, model);
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        const fm_tensor *t = &m->tensors[i];
+        CHECK(gguf_name(model->arch, t->name + strlen(prefix), name, sizeof name), "%s has no name in GGUF", t->name);
+        CHECK(!mlxn_gguf_writer_add_tensor(w, name, MLXN_FORMAT_F32, t->rank, t->dims, &error), "%s", error.message);
+    }
+    for (int i = 0; i < n_factors; i++)
+        CHECK(!mlxn_gguf_writer_add_tensor(w, factors[i], MLXN_FORMAT_F32, 1, &pairs, &error), "%s", error.message);
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        const fm_tensor *t = &m->tensors[i];
+        float *values = fm_values(t);
+        bool turned = strstr(t->name, "q_proj") || strstr(t->name, "k_proj");
+        if (turned && model->arch->gguf_pairing == MLXN_ROPE_INTERLEAVED)
+            interleave(values, t, model->shape.head_dim);
+        for (uint64_t k = 0; t->rank == 1 && k < t->elements; k++) values[k] += model->arch->folder_vector_shift;
+        CHECK(!mlxn_gguf_writer_write(w, values, t->elements * sizeof *values, &error), "%s", error.message);
+        free(values);
+    }
+    for (int i = 0; i < n_factors; i++) {
+        float values[64];
+        const mlxn_tensor *from = &model->rope_factors[i];
+        CHECK(!mlxn_buffer_read(from->buffer, from->offset, values, pairs * sizeof *values, &error) &&
+                  !mlxn_gguf_writer_write(w, values, pairs * sizeof *values, &error),
+              "%s", error.message);
+    }
+    CHECK(!mlxn_gguf_writer_finish(&w, &error), "%s", error.message);
+}
+
+/* Windows of Mistral and Qwen2 are not in their GGUF files, whose runners have none. */
+static void test_gguf(void) {
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        fm m;
+        char path[300];
+        if (!strcmp(names[i], "mistral") || !strcmp(names[i], "qwen2") || !fm_open(&m, names[i])) continue;
+        const char *folder = fm_write(&m, 0, NULL, NULL);
+        mlxn_model *model = fm_load(device, folder);
+        snprintf(path, sizeof path, "%s/model.gguf", folder);
+        if (model) write_gguf(&m, model, path);
+        mlxn_model_release(&model);
+        model = fm_load(device, path);
+        fm_remove_folder(folder);
+        compare(&m, model, "GGUF");
+        mlxn_model_release(&model);
+        fm_close(&m);
+    }
+}
+
 int main(void) {
     mlxn_device_desc desc = {.struct_size = sizeof desc, .precision = MLXN_PRECISION_F32, .threads = 2};
     mlxn_error error;
     CHECK(mlxn_device_create(&desc, &device, &error) == MLXN_OK, "%s", error.message);
     test_transformers();
     test_shards();
+    test_gguf();
     mlxn_device_release(&device);
     return TEST_DONE();
 }

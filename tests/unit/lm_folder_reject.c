@@ -1,0 +1,254 @@
+/* Promise: a folder with something wrong is refused with a message that names the file, the key or tensor and what is
+ * wrong with it; nothing is left behind. Absurd sizes, missing keys, wrong types, shapes that do not fit, tensors
+ * that the architecture does not have, truncated files, an index that names files which are not there. */
+#include "lm_folder.h"
+
+static mlxn_device *device;
+
+static void expect_refused(const char *folder, const char *what, mlxn_status want, const char *const words[3]) {
+    mlxn_model *model = (mlxn_model *)1;
+    mlxn_error error = {0};
+    mlxn_status status = mlxn_model_load(device, folder, NULL, &model, &error);
+    CHECK(status == want && !model, "%s: status is %s, want %s: %s", what, mlxn_status_name(status),
+          mlxn_status_name(want), error.message);
+    const char *name = strrchr(folder, '/') + 1;
+    CHECK(strncmp(error.message, name, strlen(name)) == 0, "%s: the message begins with the folder: %s", what,
+          error.message);
+    for (int i = 0; i < 3 && words[i]; i++)
+        CHECK(strstr(error.message, words[i]), "%s: \"%s\" does not have \"%s\"", what, error.message, words[i]);
+    if (status == MLXN_OK) mlxn_model_release(&model);
+    mlxn_device_info info = {.struct_size = sizeof info};
+    mlxn_device_get_info(device, &info);
+    CHECK(info.memory_used == info.memory_scratch, "%s: device memory is left", what);
+}
+
+/* A key of the config that gets another value, or none. */
+typedef struct edit {
+    const char *model, *key, *value; /* value: JSON; NULL: the key is taken away */
+    mlxn_status status;
+    const char *words[3];
+} edit;
+
+static const edit edits[] = {
+    {"llama", "model_type", NULL, MLXN_ERR_NOT_FOUND, {"config.json", "model_type"}},
+    {"llama", "model_type", "17", MLXN_ERR_FORMAT, {"config.json", "model_type"}},
+    {"llama", "model_type", "\"mamba\"", MLXN_ERR_UNSUPPORTED, {"mamba", "llama", "qwen3"}},
+    {"llama", "num_hidden_layers", "1000000000", MLXN_ERR_FORMAT, {"config.json", "num_hidden_layers", "1000000000"}},
+    {"llama",
+     "num_hidden_layers",
+     "9223372036854775807",
+     MLXN_ERR_FORMAT,
+     {"num_hidden_layers", "9223372036854775807"}},
+    {"llama", "num_hidden_layers", "-3", MLXN_ERR_FORMAT, {"num_hidden_layers", "-3", "want 1"}},
+    {"llama", "num_hidden_layers", "0", MLXN_ERR_FORMAT, {"num_hidden_layers", "is 0"}},
+    {"llama", "num_hidden_layers", "\"3\"", MLXN_ERR_FORMAT, {"num_hidden_layers", "a string", "an integer"}},
+    {"llama", "num_hidden_layers", "2.5", MLXN_ERR_FORMAT, {"num_hidden_layers", "a real number"}},
+    {"llama", "num_hidden_layers", "[3]", MLXN_ERR_FORMAT, {"num_hidden_layers", "a list"}},
+    {"llama", "num_hidden_layers", "null", MLXN_ERR_NOT_FOUND, {"num_hidden_layers"}},
+    {"llama", "num_hidden_layers", NULL, MLXN_ERR_NOT_FOUND, {"config.json", "num_hidden_layers"}},
+    {"llama", "num_hidden_layers", "4", MLXN_ERR_NOT_FOUND, {"model.layers.3.input_layernorm.weight", "missing"}},
+    {"llama", "hidden_size", "192", MLXN_ERR_FORMAT, {"model.safetensors", "128", "192 (hidden_size)"}},
+    {"llama", "hidden_size", "130", MLXN_ERR_FORMAT, {"hidden_size", "130", "num_attention_heads 4"}},
+    {"llama", "vocab_size", "2000000000", MLXN_ERR_FORMAT, {"model.embed_tokens.weight", "128", "2000000000"}},
+    {"llama", "vocab_size", NULL, MLXN_ERR_NOT_FOUND, {"config.json", "vocab_size"}},
+    {"llama", "intermediate_size", "2147483647", MLXN_ERR_FORMAT, {"mlp.gate_proj", "256", "2147483647"}},
+    {"llama", "num_attention_heads", "2147483647", MLXN_ERR_FORMAT, {"num_attention_heads", "2147483647"}},
+    {"llama", "num_key_value_heads", "3", MLXN_ERR_FORMAT, {"num_attention_heads", "4", "num_key_value_heads 3"}},
+    {"llama", "head_dim", "2147483647", MLXN_ERR_FORMAT, {"2147483647"}},
+    {"llama", "max_position_embeddings", "1e6", MLXN_ERR_FORMAT, {"max_position_embeddings", "a real number"}},
+    {"llama", "rms_norm_eps", "0", MLXN_ERR_FORMAT, {"rms_norm_eps", "is 0"}},
+    {"llama", "rms_norm_eps", "true", MLXN_ERR_FORMAT, {"rms_norm_eps", "true or false"}},
+    {"llama", "rope_theta", "-1.5", MLXN_ERR_FORMAT, {"rope_theta", "-1.5"}},
+    {"llama", "hidden_act", "\"gelu\"", MLXN_ERR_UNSUPPORTED, {"hidden_act", "gelu", "silu"}},
+    {"llama", "tie_word_embeddings", "1", MLXN_ERR_FORMAT, {"tie_word_embeddings", "an integer"}},
+    {"llama", "eos_token_id", "\"</s>\"", MLXN_ERR_FORMAT, {"config.json", "eos_token_id"}},
+    {"llama",
+     "rope_scaling",
+     "{\"type\":\"dynamic\",\"factor\":2}",
+     MLXN_ERR_UNSUPPORTED,
+     {"rope_scaling", "dynamic"}},
+    {"llama", "rope_scaling", "{\"type\":7}", MLXN_ERR_FORMAT, {"rope_scaling", "string"}},
+    {"llama", "rope_scaling", "{\"type\":\"linear\",\"factor\":0}", MLXN_ERR_FORMAT, {"rope_scaling.factor", "is 0"}},
+    {"llama",
+     "rope_scaling",
+     "{\"type\":\"llama3\",\"factor\":2,\"low_freq_factor\":4,\"high_freq_factor\":1}",
+     MLXN_ERR_FORMAT,
+     {"rope_scaling.high_freq_factor", "is 1", "4"}},
+    {"llama", "quantization_config", "{\"quant_method\":\"gptq\",\"bits\":4}", MLXN_ERR_UNSUPPORTED, {"gptq"}},
+    {"llama", "partial_rotary_factor", "1.5", MLXN_ERR_FORMAT, {"partial_rotary_factor", "1.5"}},
+    {"llama3", "tie_word_embeddings", "false", MLXN_ERR_NOT_FOUND, {"lm_head.weight", "tie_word_embeddings"}},
+    {"phi3",
+     "rope_scaling",
+     "{\"type\":\"longrope\",\"short_factor\":[1,2],\"long_factor\":[1,2]}",
+     MLXN_ERR_FORMAT,
+     {"rope_scaling.short_factor", "2", "want 4"}},
+    {"phi3",
+     "rope_scaling",
+     "{\"type\":\"longrope\",\"short_factor\":[1,1,1,-2],\"long_factor\":[1,1,1,1]}",
+     MLXN_ERR_FORMAT,
+     {"short_factor", "element 3"}},
+    {"gemma3", "layer_types", "[\"sliding_attention\"]", MLXN_ERR_FORMAT, {"layer_types", "1", "7"}},
+    {"gemma3",
+     "layer_types",
+     "[\"full_attention\",\"full_attention\",\"x\",\"y\",\"z\",\"a\",\"b\"]",
+     MLXN_ERR_FORMAT,
+     {"layer_types", "element 2"}},
+    {"gemma3", "use_bidirectional_attention", "true", MLXN_ERR_UNSUPPORTED, {"use_bidirectional_attention"}},
+    {"gemma3", "sliding_window", "-4", MLXN_ERR_FORMAT, {"sliding_window", "-4"}},
+};
+
+static void test_configs(void) {
+    for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
+        const edit *e = &edits[i];
+        char what[200];
+        fm m;
+        if (!fm_open(&m, e->model)) continue;
+        snprintf(what, sizeof what, "%s: %s = %s", e->model, e->key, e->value ? e->value : "nothing");
+        if (e->value) {
+            json_t *value = json_loads(e->value, JSON_DECODE_ANY, NULL);
+            CHECK(value, "%s: the test's own JSON is wrong", what);
+            json_object_set_new(m.config, e->key, value);
+        } else {
+            json_object_del(m.config, e->key);
+        }
+        const char *folder = fm_write(&m, 0, NULL, NULL);
+        expect_refused(folder, what, e->status, e->words);
+        fm_remove_folder(folder);
+        fm_close(&m);
+    }
+}
+
+/* ---- tensors ---- */
+
+static fm_tensor *named(fm *m, const char *name) {
+    for (size_t i = 0; i < m->n_tensors; i++)
+        if (!strcmp(m->tensors[i].name, name)) return &m->tensors[i];
+    CHECK(false, "no tensor %s", name);
+    return &m->tensors[0];
+}
+
+static void expect_tensors_refused(const fm *m, const char *what, mlxn_status want, const char *a, const char *b,
+                                   const char *c) {
+    const char *folder = fm_write(m, 0, NULL, NULL), *const words[3] = {a, b, c};
+    expect_refused(folder, what, want, words);
+    fm_remove_folder(folder);
+}
+
+static void test_tensors(void) {
+    fm m;
+    if (!fm_open(&m, "llama")) return;
+    fm_tensor *t = named(&m, "model.layers.1.mlp.up_proj.weight"), old = *t;
+    t->dims[0] = 128, t->dims[1] = 256;
+    expect_tensors_refused(&m, "exchanged dims", MLXN_ERR_FORMAT, old.name, "dim[0] is 128", "want 256");
+    *t = old;
+    t->rank = 1, t->dims[0] = old.elements;
+    expect_tensors_refused(&m, "a flat matrix", MLXN_ERR_FORMAT, old.name, "rank is 1", "want 2");
+    *t = old;
+    t->name = "model.layers.1.mlp.up_proj.lora_A.weight";
+    expect_tensors_refused(&m, "an unknown tensor", MLXN_ERR_UNSUPPORTED, "mlp.up_proj.lora_A.weight", "layer 1",
+                           "llama");
+    t->name = "model.layers.9.mlp.up_proj.weight";
+    expect_tensors_refused(&m, "a missing tensor", MLXN_ERR_NOT_FOUND, old.name, "missing", NULL);
+    *t = old;
+    t->name = "model.layers.1.mlp.up_proj.scales";
+    fm_tensor weight = old;
+    m.tensors[m.n_tensors++] = weight;
+    expect_tensors_refused(&m, "scales, but no config of them", MLXN_ERR_FORMAT, t->name, "quantization", NULL);
+    json_object_set_new(m.config, "quantization", json_pack("{s:i,s:i}", "bits", 4, "group_size", 64));
+    expect_tensors_refused(&m, "scales of a plain weight", MLXN_ERR_FORMAT, old.name, "F32", "U32");
+    fm_close(&m);
+}
+
+/* ---- files ---- */
+
+static void write_text(const char *folder, const char *name, const char *text) {
+    char path[400];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *file = fopen(path, "w");
+    CHECK(file && fputs(text, file) >= 0 && fclose(file) == 0, "cannot write %s", path);
+}
+
+static void cut(const char *folder, const char *name, long bytes) {
+    char path[400];
+    struct stat info;
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    CHECK(stat(path, &info) == 0 && truncate(path, bytes < 0 ? info.st_size + bytes : bytes) == 0, "cannot cut %s",
+          path);
+}
+
+static const char *first_shard(const char *folder) {
+    static char name[300];
+    DIR *dir = opendir(folder);
+    name[0] = 0;
+    for (struct dirent *e; dir && (e = readdir(dir));)
+        if (!strncmp(e->d_name, "model-00001-of-", 15)) snprintf(name, sizeof name, "%s", e->d_name);
+    if (dir) closedir(dir);
+    CHECK(name[0], "no shards in %s", folder);
+    return name;
+}
+
+static void test_files(void) {
+    static const char index_file[] = "model.safetensors.index.json";
+    fm m;
+    if (!fm_open(&m, "llama3")) return;
+    static const long cuts[] = {-1, -40000, 9000, 100, 8, 3};
+    const char *folder;
+    for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+        folder = fm_write(&m, 0, NULL, NULL);
+        cut(folder, "model.safetensors", cuts[i]);
+        expect_refused(folder, "truncated", MLXN_ERR_FORMAT, (const char *[3]){"model.safetensors"});
+        fm_remove_folder(folder);
+    }
+    folder = fm_write(&m, 40000, NULL, NULL);
+    cut(folder, first_shard(folder), -100);
+    expect_refused(folder, "a truncated shard", MLXN_ERR_FORMAT, (const char *[3]){first_shard(folder)});
+    char path[700], shard[300];
+    snprintf(shard, sizeof shard, "%s", first_shard(folder));
+    snprintf(path, sizeof path, "%s/%s", folder, shard);
+    unlink(path);
+    expect_refused(folder, "an absent shard", MLXN_ERR_IO, (const char *[3]){shard});
+    write_text(folder, index_file, "{\"weight_map\":{\"model.norm.weight\":\"../other.safetensors\"}}");
+    expect_refused(folder, "a shard outside", MLXN_ERR_FORMAT, (const char *[3]){index_file, "../other.safetensors"});
+    write_text(folder, index_file, "{\"weight_map\":");
+    expect_refused(folder, "half an index", MLXN_ERR_FORMAT, (const char *[3]){index_file, "JSON"});
+    fm_remove_folder(folder);
+
+    static const char *const texts[] = {"",        "{", "[]", "{\"a\":1,\"a\":2}", "{\"a\":01}", "{\"a\":\"\xff\"}",
+                                        "nonsense"};
+    folder = fm_write(&m, 0, NULL, NULL);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        write_text(folder, "config.json", texts[i]);
+        mlxn_status want = i == 0 ? MLXN_ERR_IO : MLXN_ERR_FORMAT;
+        expect_refused(folder, texts[i], want, (const char *[3]){"config.json"});
+    }
+    char *deep = calloc(1, 3000);
+    memset(deep, '[', 2000);
+    write_text(folder, "config.json", deep);
+    expect_refused(folder, "deep", MLXN_ERR_FORMAT, (const char *[3]){"config.json", "nested"});
+    free(deep);
+    cut(folder, "config.json", 0);
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    unlink(path);
+    expect_refused(folder, "no config", MLXN_ERR_IO, (const char *[3]){"config.json"});
+    fm_write_config(&m, folder);
+    write_text(folder, "generation_config.json", "{\"eos_token_id\":[2,-7]}");
+    expect_refused(folder, "an end token", MLXN_ERR_FORMAT,
+                   (const char *[3]){"generation_config.json", "eos_token_id"});
+    write_text(folder, "generation_config.json", "{\"eos_token_id\":[2,9]}");
+    mlxn_model *model = fm_load(device, folder);
+    CHECK(mlxn_token_is_end(model, 2) && mlxn_token_is_end(model, 9) && !mlxn_token_is_end(model, 7), "end tokens");
+    mlxn_model_release(&model);
+    fm_remove_folder(folder);
+    fm_close(&m);
+}
+
+int main(void) {
+    mlxn_device_desc desc = {.struct_size = sizeof desc, .precision = MLXN_PRECISION_F32, .threads = 1};
+    mlxn_error error;
+    CHECK(mlxn_device_create(&desc, &device, &error) == MLXN_OK, "%s", error.message);
+    test_configs();
+    test_tensors();
+    test_files();
+    mlxn_device_release(&device);
+    return TEST_DONE();
+}
