@@ -237,6 +237,18 @@ uint32_t cli_rows_with_logits(const cli_runtime *runtime);
 /* log(sum(exp(x))) in double. */
 double cli_log_sum_exp(const float *x, uint32_t n);
 
+/* ---- folder.c ---- */
+
+/* `mlxn info` of a folder. */
+int cli_info_folder(const cli_options *options, const char *path);
+typedef struct cli_folder_report {
+    uint64_t tensors;
+    char problem[800]; /* what is wrong; empty: nothing */
+    char note[800];    /* why this build cannot run it; empty: it can */
+} cli_folder_report;
+/* `mlxn check` of a folder. */
+void cli_check_folder(const cli_options *options, const char *path, cli_folder_report *out);
+
 /* ---- bandwidth.c ---- */
 
 /* Bytes per second that `threads` threads read from a buffer far larger than the caches; 0 when memory is short. */

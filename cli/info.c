@@ -1,5 +1,5 @@
 /* info.c: `mlxn info`: what a GGUF file says about itself, without loading the model: works for files that this build
- * cannot run, too. */
+ * cannot run, too. folder.c does the same for folders. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -267,9 +267,10 @@ static int print_text(const cli_options *options, const mlxn_gguf *file, const c
 
 int cmd_info(const cli_options *options) {
     const char *path = options->n_rest ? options->rest[0] : options->model;
-    if (!path) return cli_fail(EXIT_USAGE, "info: there is no file; write mlxn info FILE");
+    if (!path) return cli_fail(EXIT_USAGE, "info: there is no model; write mlxn info MODEL");
     int code = cli_check_model_path(path);
     if (code) return code;
+    if (cli_is_folder(path)) return cli_info_folder(options, path);
     mlxn_error error = {0};
     mlxn_gguf *file = NULL;
     if (mlxn_gguf_open(path, &file, &error))

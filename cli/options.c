@@ -33,8 +33,8 @@ typedef struct row {
 #define COUNT_MAX 1048576.0
 
 static const row rows[] = {
-    {RUNS | CMD_TOKENIZE | CMD_INFO, 'm', "model", NULL, TEXT, AT(model), "FILE", NULL, "MLXN_MODEL", 0, 0, NULL,
-     "the model: a .gguf file (the first part of a split one)"},
+    {RUNS | CMD_TOKENIZE | CMD_INFO, 'm', "model", NULL, TEXT, AT(model), "MODEL", NULL, "MLXN_MODEL", 0, 0, NULL,
+     "the model: a .gguf file (the first part of a split one), or a folder with config.json and safetensors"},
     {PROMPTS | CMD_TOKENIZE, 'p', "prompt", NULL, TEXT, AT(prompt), "TEXT", NULL, NULL, 0, 0, NULL, "the prompt"},
     {PROMPTS | CMD_TOKENIZE | CMD_PERPLEXITY, 'f', "file", NULL, TEXT, AT(file), "FILE", NULL, NULL, 0, 0, NULL,
      "read the text from FILE; - is standard input"},

@@ -27,8 +27,12 @@ int cli_fail(int code, const char *format, ...) {
 }
 
 const char *cli_without_name(const char *path, const char *problem) {
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    size_t n = strlen(name), all = strlen(path);
+    size_t all = strlen(path), end = all;
+    while (end > 1 && path[end - 1] == '/') end--; /* of a folder */
+    size_t begin = end;
+    while (begin > 0 && path[begin - 1] != '/') begin--;
+    const char *name = path + begin;
+    size_t n = end - begin;
     if (all && !strncmp(problem, path, all) && !strncmp(problem + all, ": ", 2)) return problem + all + 2;
     if (n && !strncmp(problem, name, n) && !strncmp(problem + n, ": ", 2)) return problem + n + 2;
     return problem;

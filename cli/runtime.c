@@ -125,7 +125,8 @@ static int load(const cli_options *options, const char *path, bool vocab_only, m
 
 int cli_open_model(const cli_options *options, bool vocab_only, cli_runtime *runtime) {
     const char *path = options->model;
-    if (!path) return cli_fail(EXIT_USAGE, "%s: there is no model; give -m FILE or set MLXN_MODEL", options->command);
+    if (!path)
+        return cli_fail(EXIT_USAGE, "%s: there is no model; give -m MODEL or set MLXN_MODEL", options->command);
     int code = cli_check_model_path(path);
     if (!code && !vocab_only) code = cli_open_device(options, runtime);
     if (code) return code;
