@@ -229,11 +229,11 @@ static bool child(const mlxn_config *config, uint32_t parent, mlxn_string name, 
 
 bool mlxn_config_find(const mlxn_config *config, const char *path, mlxn_config_value *out) {
     uint32_t at = 0;
-    while (*path) {
+    for (bool more = *path != 0; more; path++) {
         size_t length = strcspn(path, ".");
         if (!child(config, at, (mlxn_string){path, length}, &at)) return false;
         path += length;
-        if (*path) path++;
+        more = *path != 0;
     }
     *out = config->nodes[at].value;
     return true;
