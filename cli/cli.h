@@ -29,7 +29,8 @@ enum {
     CMD_DEVICES = 1u << 9,
     CMD_PROFILE = 1u << 10,
     CMD_QUANTIZE = 1u << 11,
-    CMD_ALL = (1u << 12) - 1
+    CMD_CONVERT = 1u << 12,
+    CMD_ALL = (1u << 13) - 1
 };
 
 enum { CLI_MAX_LIST = 16 };
@@ -77,7 +78,8 @@ typedef struct cli_options {
     const char *prompt_cache, *draft;
     bool lookup;
     int64_t draft_max;
-    const char *output_type, *embedding_type;
+    const char *output_type, *embedding_type, *quantize, *dtype;
+    uint64_t shard_size;
     bool overwrite, requantize;
     int64_t prompt_tokens;
     cli_list prompts, generated, depths, batches;
@@ -120,9 +122,13 @@ int cmd_ops(const cli_options *options);
 int cmd_devices(const cli_options *options);
 int cmd_profile(const cli_options *options);
 int cmd_quantize(const cli_options *options);
+int cmd_convert(const cli_options *options);
 
-/* The types that `mlxn quantize` takes, one per line (quantize.c). */
+/* quantize.c: the types that `mlxn quantize` takes, one per line; what a conversion came to, as `type` names it; what
+ * a user can do about its failure. */
 void cli_print_types(void);
+int cli_print_conversion(const cli_options *options, const char *type, const mlxn_quantize_result *result);
+int cli_fail_conversion(const mlxn_error *error, const char *command);
 
 /* ---- messages, time, interruption (report.c) ---- */
 

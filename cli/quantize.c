@@ -26,11 +26,11 @@ static int check_type(const char *what, const char *name) {
     return cli_fail(EXIT_USAGE, "quantize: %s \"%s\" is unknown; `mlxn quantize --help` lists the types", what, name);
 }
 
-static int print_result(const cli_options *options, const mlxn_quantize_result *r) {
+int cli_print_conversion(const cli_options *options, const char *type, const mlxn_quantize_result *r) {
     const char *path = options->rest[1];
     if (options->json)
         return cli_print_json(json_pack("{s:o,s:s,s:I,s:I,s:I,s:I,s:I}", "file", cli_json_text(path, strlen(path)),
-                                        "type", options->rest[2], "tensors", (json_int_t)r->tensors, "quantized",
+                                        "type", type, "tensors", (json_int_t)r->tensors, "quantized",
                                         (json_int_t)r->quantized, "fallbacks", (json_int_t)r->fallbacks,
                                         "source_bytes", (json_int_t)r->source_bytes, "bytes", (json_int_t)r->bytes));
     char before[32], after[32];
@@ -43,15 +43,16 @@ static int print_result(const cli_options *options, const mlxn_quantize_result *
     return EXIT_GOOD;
 }
 
-/* The messages that a user can do something about say what. */
-static int fail(const mlxn_error *error) {
-    const char *cure = "see `mlxn quantize --help`";
+int cli_fail_conversion(const mlxn_error *error, const char *command) {
+    char cure[64];
+    snprintf(cure, sizeof cure, "see `mlxn %s --help`", command);
+    const char *text = cure;
     if (error->status == MLXN_ERR_CANCELLED) return cli_fail_interrupted();
-    if (strstr(error->message, "not to be overwritten")) cure = "give another name, or --overwrite";
-    if (strstr(error->message, "was not asked for")) cure = "take the unquantized model, or give --allow-requantize";
-    if (error->status == MLXN_ERR_FORMAT) cure = "fetch or convert the file again";
-    if (error->status == MLXN_ERR_MEMORY) cure = "close other programs";
-    return cli_fail(EXIT_FAILED, "%s; %s", error->message, cure);
+    if (strstr(error->message, "not to be overwritten")) text = "give another name, or --overwrite";
+    if (strstr(error->message, "was not asked for")) text = "take the unquantized model, or give --allow-requantize";
+    if (error->status == MLXN_ERR_FORMAT) text = "fetch or convert the file again";
+    if (error->status == MLXN_ERR_MEMORY) text = "close other programs";
+    return cli_fail(EXIT_FAILED, "%s; %s", error->message, text);
 }
 
 int cmd_quantize(const cli_options *options) {
@@ -80,5 +81,6 @@ int cmd_quantize(const cli_options *options) {
     mlxn_status status = mlxn_quantize_gguf(options->rest[0], options->rest[1], &how, &result, &error);
     cli_interrupt_disarm();
     cli_progress_end(&progress);
-    return status ? fail(&error) : print_result(options, &result);
+    return status ? cli_fail_conversion(&error, options->command)
+                  : cli_print_conversion(options, options->rest[2], &result);
 }

@@ -5,6 +5,7 @@
 #ifndef MLXN_CONVERT_H
 #define MLXN_CONVERT_H
 
+#include <mlxn/config.h>
 #include <mlxn/lm.h>
 #include <mlxn/write.h>
 
@@ -40,6 +41,27 @@ typedef struct mlxn_quantize_result {
  * cannot be decoded), FORMAT, IO, MEMORY, CANCELLED. */
 MLXN_API mlxn_status mlxn_quantize_gguf(const char *source, const char *path, const mlxn_quantize_options *options,
                                         mlxn_quantize_result *result, mlxn_error *error);
+
+typedef struct mlxn_convert_options {
+    uint32_t struct_size;
+    /* "affine4g64" (2, 3, 4, 5, 6, 8 bits; groups of 32, 64, 128), "mxfp4", "mxfp8" or "nvfp4"; NULL: not quantized.
+     * Every matrix of linear layers and embeddings whose rows are whole groups, as MLX's own converter has it; its
+     * scales have the dtype of the weights. */
+    const char *quantize;
+    const char *dtype; /* "f32", "f16" or "bf16" of what is not quantized; NULL: as config.json says */
+    bool overwrite;
+    uint32_t threads;     /* as above */
+    uint64_t shard_bytes; /* as mlxn_safetensors_writer_create has it */
+    mlxn_progress_fn progress;
+    void *progress_user;
+} mlxn_convert_options;
+
+/* A folder of config.json and safetensors into another, as MLX and Hugging Face's libraries read it: weights,
+ * config.json, and the files of the tokenizer as they are. `path` is made if it is not there. Errors: ARGUMENT
+ * (options; a source that is quantized already; the same folder), FORMAT, UNSUPPORTED (a dtype without meaning here),
+ * IO, MEMORY, LIMIT, CANCELLED. */
+MLXN_API mlxn_status mlxn_convert_folder(const char *source, const char *path, const mlxn_convert_options *options,
+                                         mlxn_quantize_result *result, mlxn_error *error);
 
 /* The i-th name that `type` may have, with a line about it; false past the end. */
 MLXN_API bool mlxn_quantize_type_at(uint32_t i, const char **name, const char **about);

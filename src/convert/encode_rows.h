@@ -1,4 +1,4 @@
-/* encode_rows.h: rows of one format into another, on several threads. */
+/* encode_rows.h: work on the rows of a matrix, on several threads. */
 #ifndef MLXN_SRC_CONVERT_ENCODE_ROWS_H
 #define MLXN_SRC_CONVERT_ENCODE_ROWS_H
 
@@ -6,19 +6,22 @@
 
 #include "base/base.h"
 
+/* Does one row; `values` is memory for its elements, of the thread. */
+typedef mlxn_status (*mlxn_row_fn)(const void *job, uint64_t row, float *values, mlxn_error *error);
+
+/* Calls `fn` once for each of `rows` rows of `cols` elements. Every row is by itself, so that the result does not
+ * depend on `threads`; of several errors the one of the first row counts, and is told with its number. MEMORY. */
+mlxn_status mlxn_each_row(mlxn_row_fn fn, const void *job, uint64_t rows, uint64_t cols, uint32_t threads,
+                          mlxn_error *error);
+
+/* For mlxn_each_row: decodes rows that lie close together and encodes them, in formats whose rows are one piece. */
 typedef struct mlxn_rows_job {
     mlxn_format from, to;
-    const uint8_t *src; /* rows close together, any alignment */
-    uint64_t src_row_bytes, cols, rows;
+    const uint8_t *src;
+    uint64_t src_row_bytes, cols;
     uint8_t *dst;
     uint64_t dst_row_bytes;
 } mlxn_rows_job;
-
-/* Decodes and encodes each row. Every row is by itself, so that the result does not depend on `threads`. Messages
- * name the row. Errors: those of mlxn_dequantize_row and mlxn_quantize_row, MEMORY. */
-mlxn_status mlxn_encode_rows(const mlxn_rows_job *job, uint32_t threads, mlxn_error *error);
-
-/* What `threads` of 0 stands for. */
-uint32_t mlxn_encode_threads(uint32_t threads);
+mlxn_status mlxn_encode_row(const void *job, uint64_t row, float *values, mlxn_error *error);
 
 #endif

@@ -163,16 +163,16 @@ static mlxn_status encode_tensor(job *j, const mlxn_gguf_tensor *t, const plan *
     mlxn_status status = mlxn_format_row_bytes(rows.from, rows.cols, &rows.src_row_bytes, error);
     if (!status) status = mlxn_format_row_bytes(rows.to, rows.cols, &rows.dst_row_bytes, error);
     if (status) return status;
-    uint64_t at_once = mlxn_max_u64(1, SLAB_BYTES / rows.dst_row_bytes);
+    uint64_t at_once = mlxn_max_u64(1, SLAB_BYTES / rows.dst_row_bytes), count = 0;
     status = reserve(j, mlxn_min_u64(n, at_once) * rows.dst_row_bytes, error);
-    for (uint64_t row = 0; !status && row < n; row += rows.rows) {
-        rows.rows = mlxn_min_u64(at_once, n - row);
+    for (uint64_t row = 0; !status && row < n; row += count) {
+        count = mlxn_min_u64(at_once, n - row);
         rows.src = t->data + row * rows.src_row_bytes;
         rows.dst = j->slab;
-        status = mlxn_encode_rows(&rows, j->options->threads, error);
+        status = mlxn_each_row(mlxn_encode_row, &rows, count, rows.cols, j->options->threads, error);
         if (status && row) mlxn_error_prefix(error, "behind row %" PRIu64, row);
-        if (!status) status = mlxn_gguf_writer_write(j->writer, j->slab, rows.rows * rows.dst_row_bytes, error);
-        if (!status) status = step(j, rows.rows * rows.src_row_bytes, error);
+        if (!status) status = mlxn_gguf_writer_write(j->writer, j->slab, count * rows.dst_row_bytes, error);
+        if (!status) status = step(j, count * rows.src_row_bytes, error);
     }
     return status;
 }

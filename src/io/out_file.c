@@ -166,6 +166,21 @@ void mlxn_bytes_int(mlxn_bytes *to, uint64_t value, unsigned size) {
 
 void mlxn_bytes_text(mlxn_bytes *to, const char *text) { mlxn_bytes_add(to, text, strlen(text)); }
 
+void mlxn_bytes_json_string(mlxn_bytes *to, const char *text) {
+    mlxn_bytes_text(to, "\"");
+    for (const char *p = text; *p; p++) {
+        char escape[8];
+        if ((unsigned char)*p < 0x20) {
+            snprintf(escape, sizeof escape, "\\u%04x", (unsigned)*p);
+            mlxn_bytes_text(to, escape);
+            continue;
+        }
+        if (*p == '"' || *p == '\\') mlxn_bytes_text(to, "\\");
+        mlxn_bytes_add(to, p, 1);
+    }
+    mlxn_bytes_text(to, "\"");
+}
+
 void mlxn_bytes_free(mlxn_bytes *bytes) {
     mlxn_free(bytes->data);
     *bytes = (mlxn_bytes){0};

@@ -33,6 +33,8 @@ typedef struct mlxn_bytes {
 void mlxn_bytes_add(mlxn_bytes *to, const void *data, uint64_t size);
 void mlxn_bytes_int(mlxn_bytes *to, uint64_t value, unsigned size); /* little endian */
 void mlxn_bytes_text(mlxn_bytes *to, const char *text);             /* without the zero */
+/* In quotes, as JSON writes it; UTF-8 as it is. */
+void mlxn_bytes_json_string(mlxn_bytes *to, const char *text);
 void mlxn_bytes_free(mlxn_bytes *bytes);
 
 #endif

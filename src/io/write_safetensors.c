@@ -202,21 +202,6 @@ mlxn_status mlxn_safetensors_writer_add(mlxn_safetensors_writer *writer, const c
 
 /* ---- JSON ---- */
 
-static void add_string(mlxn_bytes *to, const char *text) {
-    mlxn_bytes_text(to, "\"");
-    for (const char *p = text; *p; p++) {
-        char escape[8];
-        if ((unsigned char)*p < 0x20) {
-            snprintf(escape, sizeof escape, "\\u%04x", (unsigned)*p);
-            mlxn_bytes_text(to, escape);
-            continue;
-        }
-        if (*p == '"' || *p == '\\') mlxn_bytes_text(to, "\\");
-        mlxn_bytes_add(to, p, 1);
-    }
-    mlxn_bytes_text(to, "\"");
-}
-
 static void add_number(mlxn_bytes *to, uint64_t value) {
     char text[24];
     snprintf(text, sizeof text, "%llu", (unsigned long long)value);
@@ -226,7 +211,7 @@ static void add_number(mlxn_bytes *to, uint64_t value) {
 static void add_member(mlxn_bytes *to, bool *first, const char *name) {
     if (!*first) mlxn_bytes_text(to, ",");
     *first = false;
-    add_string(to, name);
+    mlxn_bytes_json_string(to, name);
     mlxn_bytes_text(to, ":");
 }
 
@@ -235,7 +220,7 @@ static void add_metadata(const mlxn_safetensors_writer *writer, mlxn_bytes *to) 
     mlxn_bytes_text(to, "{");
     for (uint64_t i = 0; i < writer->n_metadata; i++) {
         add_member(to, &first, writer->metadata[i].key);
-        add_string(to, writer->metadata[i].value);
+        mlxn_bytes_json_string(to, writer->metadata[i].value);
     }
     mlxn_bytes_text(to, "}");
 }
@@ -255,7 +240,7 @@ static mlxn_status write_header(mlxn_safetensors_writer *writer, uint32_t shard,
         if (t->shard != shard) continue;
         add_member(&head, &first, t->name.data);
         mlxn_bytes_text(&head, "{\"dtype\":");
-        add_string(&head, mlxn_st_dtype_name(t->dtype));
+        mlxn_bytes_json_string(&head, mlxn_st_dtype_name(t->dtype));
         mlxn_bytes_text(&head, ",\"shape\":[");
         for (uint32_t d = 0; d < t->rank; d++) {
             if (d) mlxn_bytes_text(&head, ",");
@@ -289,7 +274,7 @@ static mlxn_status write_index(const mlxn_safetensors_writer *writer, mlxn_error
     for (uint64_t i = 0; i < writer->n_tensors; i++) {
         add_member(&text, &first, writer->tensors[i].name.data);
         const char *path = writer->shards[writer->tensors[i].shard].path;
-        add_string(&text, strrchr(path, '/') + 1);
+        mlxn_bytes_json_string(&text, strrchr(path, '/') + 1);
     }
     mlxn_bytes_text(&text, "}}\n");
     mlxn_out_file file = {0};

@@ -1,0 +1,340 @@
+/* convert_folder.c: a model folder into one of another number format: weights. The other files: folder_files.c. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "convert/encode_rows.h"
+#include "convert/folder_files.h"
+
+enum { SLAB_BYTES = 16 << 20 };
+
+/* What becomes of a tensor. */
+typedef enum fate { DROPPED, COPIED, CAST, QUANTIZED } fate;
+
+typedef struct job {
+    const mlxn_convert_options *options;
+    const char *source_path;
+    bool quantize, tied;
+    mlxn_format format; /* of quantized matrices */
+    mlxn_group_info groups;
+    bool has_dtype;
+    mlxn_st_dtype dtype;
+    mlxn_config *config;
+    mlxn_safetensors *source;
+    mlxn_safetensors_writer *writer;
+    uint8_t *slab;
+    uint64_t slab_bytes, done, total;
+    mlxn_quantize_result result;
+} job;
+
+/* ---- options ---- */
+
+static mlxn_status read_type(job *j, mlxn_error *error) {
+    static const struct {
+        const char *name;
+        mlxn_quant_mode mode;
+        uint32_t bits, group_size;
+    } modes[] = {
+        {"mxfp4", MLXN_QUANT_MXFP4, 4, 32}, {"mxfp8", MLXN_QUANT_MXFP8, 8, 32}, {"nvfp4", MLXN_QUANT_NVFP4, 4, 16}};
+    const char *name = j->options->quantize;
+    unsigned bits = 0, size = 0;
+    int used = 0;
+    mlxn_status status = MLXN_ERR_ARGUMENT;
+    if (!name) return MLXN_OK;
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++)
+        if (!strcmp(name, modes[i].name))
+            status = mlxn_format_of_groups(modes[i].mode, modes[i].bits, modes[i].group_size, &j->format, error);
+    if (sscanf(name, "affine%1ug%3u%n", &bits, &size, &used) == 2 && !name[used])
+        status = mlxn_format_of_groups(MLXN_QUANT_AFFINE, bits, size, &j->format, NULL);
+    if (status)
+        return mlxn_fail(
+            error, MLXN_ERR_ARGUMENT,
+            "convert: quantization is \"%.60s\", want affineBgS (2, 3, 4, 5, 6 or 8 bits, groups of 32, 64 or "
+            "128), mxfp4, mxfp8 or nvfp4",
+            name);
+    j->quantize = mlxn_format_get_groups(j->format, &j->groups);
+    return MLXN_OK;
+}
+
+static bool dtype_named(const char *name, mlxn_st_dtype *out) {
+    static const struct {
+        const char *name;
+        mlxn_st_dtype dtype;
+    } rows[] = {{"f32", MLXN_ST_F32},     {"f16", MLXN_ST_F16},     {"bf16", MLXN_ST_BF16},
+                {"float32", MLXN_ST_F32}, {"float16", MLXN_ST_F16}, {"bfloat16", MLXN_ST_BF16}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (strcmp(name, rows[i].name) != 0) continue;
+        *out = rows[i].dtype;
+        return true;
+    }
+    return false;
+}
+
+static mlxn_status read_dtype(job *j, mlxn_error *error) {
+    static const char *const keys[] = {"torch_dtype", "dtype", "text_config.torch_dtype", "text_config.dtype"};
+    mlxn_config_value value;
+    if (j->options->dtype) {
+        j->has_dtype = dtype_named(j->options->dtype, &j->dtype);
+        if (!j->has_dtype)
+            return mlxn_fail(error, MLXN_ERR_ARGUMENT, "convert: dtype is \"%.60s\", want f32, f16 or bf16",
+                             j->options->dtype);
+    }
+    for (size_t i = 0; !j->has_dtype && i < sizeof keys / sizeof keys[0]; i++)
+        if (mlxn_config_find(j->config, keys[i], &value) && value.type == MLXN_CONFIG_STRING)
+            j->has_dtype = dtype_named(value.v.s.data, &j->dtype);
+    return MLXN_OK;
+}
+
+static mlxn_status read_config(job *j, mlxn_error *error) {
+    mlxn_config_value value;
+    if (mlxn_config_find(j->config, "quantization", &value) ||
+        mlxn_config_find(j->config, "quantization_config", &value))
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "%s: config.json: the model is quantized already", j->source_path);
+    j->tied =
+        mlxn_config_find(j->config, "tie_word_embeddings", &value) && value.type == MLXN_CONFIG_BOOL && value.v.b;
+    return read_dtype(j, error);
+}
+
+/* ---- fates ---- */
+
+static bool ends(mlxn_string name, const char *end) {
+    size_t n = strlen(end);
+    return name.size >= n && !memcmp(name.data + name.size - n, end, n);
+}
+
+static mlxn_format plain_format(mlxn_st_dtype dtype) {
+    return dtype == MLXN_ST_F32    ? MLXN_FORMAT_F32
+           : dtype == MLXN_ST_F16  ? MLXN_FORMAT_F16
+           : dtype == MLXN_ST_BF16 ? MLXN_FORMAT_BF16
+                                   : (mlxn_format)-1;
+}
+
+static fate fate_of(const job *j, const mlxn_safetensors_tensor *t) {
+    /* Tables that older files carry and that follow from config.json; the output matrix where it is the embeddings.
+     */
+    if (ends(t->name, "rotary_emb.inv_freq")) return DROPPED;
+    if (j->tied && !strcmp(t->name.data, "lm_head.weight")) return DROPPED;
+    if ((int)plain_format(t->dtype) < 0) return COPIED;
+    if (j->quantize && t->rank == 2 && t->name.size < 480 && ends(t->name, ".weight") && t->elements &&
+        t->dims[1] % j->groups.group_size == 0)
+        return QUANTIZED;
+    return j->has_dtype && t->dtype != j->dtype && t->elements ? CAST : COPIED;
+}
+
+/* The dtype of scales, and of what is not quantized. */
+static mlxn_st_dtype dtype_of(const job *j, const mlxn_safetensors_tensor *t) {
+    return j->has_dtype ? j->dtype : t->dtype;
+}
+
+static uint64_t code_bytes(const job *j, uint64_t cols) { return cols / 8 * j->groups.bits; }
+
+/* ---- records ---- */
+
+static mlxn_status declare_quantized(job *j, const mlxn_safetensors_tensor *t, mlxn_error *error) {
+    char base[512], name[544];
+    bool affine = j->groups.mode == MLXN_QUANT_AFFINE;
+    snprintf(base, sizeof base, "%.*s", (int)mlxn_min_u64(t->name.size - strlen(".weight"), sizeof base - 1),
+             t->name.data);
+    mlxn_st_dtype scales = affine ? dtype_of(j, t) : MLXN_ST_U8;
+    uint64_t codes[] = {t->dims[0], code_bytes(j, t->dims[1]) / 4},
+             groups[] = {t->dims[0], t->dims[1] / j->groups.group_size};
+    mlxn_status status = mlxn_safetensors_writer_add(j->writer, t->name.data, MLXN_ST_U32, 2, codes, error);
+    snprintf(name, sizeof name, "%s.scales", base);
+    if (!status) status = mlxn_safetensors_writer_add(j->writer, name, scales, 2, groups, error);
+    snprintf(name, sizeof name, "%s.biases", base);
+    if (!status && affine) status = mlxn_safetensors_writer_add(j->writer, name, scales, 2, groups, error);
+    j->result.bytes +=
+        4 * codes[0] * codes[1] + (affine ? 2 : 1) * groups[0] * groups[1] * (mlxn_st_dtype_bits(scales) / 8);
+    j->result.quantized++;
+    return status;
+}
+
+static mlxn_status declare_tensors(job *j, mlxn_error *error) {
+    mlxn_status status = mlxn_safetensors_writer_metadata(j->writer, "format", j->quantize ? "mlx" : "pt", error);
+    mlxn_safetensors_tensor t;
+    for (uint64_t i = 0; !status && mlxn_safetensors_tensor_at(j->source, i, &t); i++) {
+        fate f = fate_of(j, &t);
+        j->total += t.bytes;
+        j->result.source_bytes += t.bytes;
+        j->result.tensors++;
+        if (f == QUANTIZED) {
+            status = declare_quantized(j, &t, error);
+        } else if (f != DROPPED) {
+            mlxn_st_dtype dtype = f == CAST ? j->dtype : t.dtype;
+            status = mlxn_safetensors_writer_add(j->writer, t.name.data, dtype, t.rank, t.dims, error);
+            j->result.bytes += f == CAST ? t.elements * (mlxn_st_dtype_bits(dtype) / 8) : t.bytes;
+        }
+    }
+    return status;
+}
+
+/* ---- data ---- */
+
+static mlxn_status step(job *j, uint64_t bytes, mlxn_error *error) {
+    const mlxn_convert_options *o = j->options;
+    j->done += bytes;
+    if (!o->progress || o->progress(o->progress_user, j->done, j->total)) return MLXN_OK;
+    return mlxn_fail(error, MLXN_ERR_CANCELLED, "convert: cancelled");
+}
+
+static mlxn_status reserve(job *j, uint64_t bytes, mlxn_error *error) {
+    if (bytes <= j->slab_bytes) return MLXN_OK;
+    uint8_t *grown = bytes > SIZE_MAX / 2 ? NULL : mlxn_alloc((size_t)bytes);
+    if (!grown) return mlxn_fail(error, MLXN_ERR_MEMORY, "convert: out of memory for %" PRIu64 " bytes", bytes);
+    mlxn_free(j->slab);
+    j->slab = grown;
+    j->slab_bytes = bytes;
+    return MLXN_OK;
+}
+
+/* Rows of a matrix to be quantized: codes in `codes`, scales and biases of all rows in `scales` and `biases`. */
+typedef struct group_rows {
+    mlxn_format from, to;
+    mlxn_dtype from_dtype, scale_dtype;
+    const uint8_t *src;
+    uint64_t src_row_bytes, cols, code_bytes, scale_bytes; /* of a row */
+    uint8_t *codes, *scales, *biases;
+} group_rows;
+
+/* Weights are rounded to the dtype that the model would have had before they are encoded, as MLX does. */
+static void round_values(mlxn_dtype dtype, uint64_t n, float *values) {
+    for (uint64_t i = 0; i < n; i++)
+        values[i] = dtype == MLXN_F16    ? mlxn_f16_to_f32(mlxn_f32_to_f16(values[i]))
+                    : dtype == MLXN_BF16 ? mlxn_bf16_to_f32(mlxn_f32_to_bf16(values[i]))
+                                         : values[i];
+}
+
+static mlxn_status encode_groups(const void *argument, uint64_t row, float *values, mlxn_error *error) {
+    const group_rows *g = argument;
+    mlxn_status status = mlxn_dequantize_row(g->from, g->src + row * g->src_row_bytes, g->cols, values, error);
+    const mlxn_group_row to = {.codes = g->codes + row * g->code_bytes,
+                               .scales = g->scales + row * g->scale_bytes,
+                               .biases = g->biases ? g->biases + row * g->scale_bytes : NULL,
+                               .scale_dtype = g->scale_dtype,
+                               .mlx_cpu = true}; /* the form in which no element saturates */
+    if (status) return status;
+    round_values(g->from_dtype, g->cols, values);
+    return mlxn_quantize_groups(g->to, values, g->cols, &to, error);
+}
+
+static mlxn_status quantize_tensor(job *j, const mlxn_safetensors_tensor *t, mlxn_error *error) {
+    uint64_t rows = t->dims[0], cols = t->dims[1], count = 0;
+    bool affine = j->groups.mode == MLXN_QUANT_AFFINE;
+    mlxn_st_dtype dtype = dtype_of(j, t);
+    uint64_t scale_bytes = cols / j->groups.group_size * (affine ? mlxn_st_dtype_bits(dtype) / 8 : 1);
+    group_rows g = {.from = plain_format(t->dtype),
+                    .to = j->format,
+                    .scale_dtype = MLXN_U8,
+                    .src_row_bytes = t->bytes / rows,
+                    .cols = cols,
+                    .code_bytes = code_bytes(j, cols),
+                    .scale_bytes = scale_bytes};
+    mlxn_st_dtype_to_dtype(dtype, &g.from_dtype);
+    if (affine) g.scale_dtype = g.from_dtype;
+    uint64_t at_once = mlxn_min_u64(rows, mlxn_max_u64(1, SLAB_BYTES / g.code_bytes));
+    uint64_t scales = rows * scale_bytes * (affine ? 2 : 1); /* no overflow: far below the tensor's bytes */
+    mlxn_status status = reserve(j, scales + at_once * g.code_bytes, error);
+    for (uint64_t row = 0; !status && row < rows; row += count) {
+        count = mlxn_min_u64(at_once, rows - row);
+        g.src = t->data + row * g.src_row_bytes;
+        g.codes = j->slab + scales;
+        g.scales = j->slab + row * scale_bytes;
+        g.biases = affine ? j->slab + (rows + row) * scale_bytes : NULL;
+        status = mlxn_each_row(encode_groups, &g, count, cols, j->options->threads, error);
+        if (!status) status = mlxn_safetensors_writer_write(j->writer, g.codes, count * g.code_bytes, error);
+        if (!status) status = step(j, count * g.src_row_bytes, error);
+    }
+    uint64_t each = rows * scale_bytes;
+    if (!status) status = mlxn_safetensors_writer_write(j->writer, j->slab, each, error);
+    if (!status && affine) status = mlxn_safetensors_writer_write(j->writer, j->slab + each, each, error);
+    return status;
+}
+
+/* Rows mean nothing to a change of dtype: pieces of at most 64 K elements. */
+static mlxn_status cast_tensor(job *j, const mlxn_safetensors_tensor *t, mlxn_error *error) {
+    enum { PIECE = 1 << 16 };
+    mlxn_rows_job rows = {.from = plain_format(t->dtype), .to = plain_format(j->dtype)};
+    uint64_t size = mlxn_st_dtype_bits(t->dtype) / 8, new_size = mlxn_st_dtype_bits(j->dtype) / 8, n = 0, count = 0;
+    mlxn_status status = reserve(j, SLAB_BYTES, error);
+    for (uint64_t at = 0; !status && at < t->elements; at += n) {
+        rows.cols = mlxn_min_u64(PIECE, t->elements - at);
+        count = mlxn_max_u64(1, mlxn_min_u64(SLAB_BYTES / (new_size * PIECE), (t->elements - at) / PIECE));
+        n = count * rows.cols;
+        rows.src = t->data + at * size;
+        rows.src_row_bytes = rows.cols * size;
+        rows.dst = j->slab;
+        rows.dst_row_bytes = rows.cols * new_size;
+        status = mlxn_each_row(mlxn_encode_row, &rows, count, rows.cols, j->options->threads, error);
+        if (!status) status = mlxn_safetensors_writer_write(j->writer, j->slab, n * new_size, error);
+        if (!status) status = step(j, n * size, error);
+    }
+    return status;
+}
+
+static mlxn_status copy_tensor(job *j, const mlxn_safetensors_tensor *t, mlxn_error *error) {
+    mlxn_status status = MLXN_OK;
+    for (uint64_t at = 0; !status && at < t->bytes; at += SLAB_BYTES) {
+        uint64_t bytes = mlxn_min_u64(SLAB_BYTES, t->bytes - at);
+        status = mlxn_safetensors_writer_write(j->writer, t->data + at, bytes, error);
+        if (!status) status = step(j, bytes, error);
+    }
+    return status;
+}
+
+static mlxn_status write_data(job *j, mlxn_error *error) {
+    mlxn_status status = MLXN_OK;
+    mlxn_safetensors_tensor t;
+    for (uint64_t i = 0; !status && mlxn_safetensors_tensor_at(j->source, i, &t); i++) {
+        fate f = fate_of(j, &t);
+        status = f == QUANTIZED ? quantize_tensor(j, &t, error)
+                 : f == CAST    ? cast_tensor(j, &t, error)
+                 : f == COPIED  ? copy_tensor(j, &t, error)
+                                : step(j, t.bytes, error);
+        if (status == MLXN_ERR_ARGUMENT) mlxn_error_prefix(error, "tensor \"%.100s\"", t.name.data);
+        mlxn_safetensors_release_pages(j->source, &t);
+    }
+    return status;
+}
+
+static mlxn_status convert(job *j, const char *path, mlxn_error *error) {
+    mlxn_status status = read_type(j, error);
+    if (!status) status = mlxn_folder_config(j->source_path, &j->config, error);
+    if (!status) status = read_config(j, error);
+    if (!status) status = mlxn_safetensors_open(j->source_path, &j->source, error);
+    if (!status) status = mlxn_folder_make(j->source_path, path, error);
+    if (!status)
+        status =
+            mlxn_safetensors_writer_create(path, j->options->shard_bytes, j->options->overwrite, &j->writer, error);
+    if (!status) status = declare_tensors(j, error);
+    if (!status) status = write_data(j, error);
+    const mlxn_folder_change change = {.quantized = j->quantize,
+                                       .groups = j->groups,
+                                       .dtype = j->options->dtype ? mlxn_st_dtype_name(j->dtype) : NULL};
+    if (!status) status = mlxn_folder_copy(j->source_path, path, j->config, &change, j->options->overwrite, error);
+    if (!status) status = mlxn_safetensors_writer_finish(&j->writer, error);
+    return status;
+}
+
+mlxn_status mlxn_convert_folder(const char *source, const char *path, const mlxn_convert_options *given,
+                                mlxn_quantize_result *result, mlxn_error *error) {
+    mlxn_convert_options options = {0};
+    mlxn_error failure = {0};
+    if (result) *result = (mlxn_quantize_result){0};
+    if (given && !given->struct_size)
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "convert: options: struct_size is 0");
+    if (given) memcpy(&options, given, mlxn_min_u64(given->struct_size, sizeof options));
+    if (!source || !source[0] || !path || !path[0])
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "convert: the path of the %s is empty",
+                         source && source[0] ? "result" : "source");
+    job j = {.options = &options, .source_path = source};
+    mlxn_status status = convert(&j, path, &failure);
+    mlxn_safetensors_writer_destroy(j.writer);
+    mlxn_safetensors_close(j.source);
+    mlxn_config_destroy(j.config);
+    mlxn_free(j.slab);
+    if (status) {
+        if (error) *error = failure;
+        return status;
+    }
+    if (result) *result = j.result;
+    return mlxn_succeed(error);
+}
