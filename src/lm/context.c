@@ -4,7 +4,7 @@
 enum { DEFAULT_CTX = 4096, DEFAULT_BATCH = 512, MAX_SEQUENCES = 1 << 16 };
 
 /* Every buffer that a context has from the start, beside its caches. */
-enum { WORK_BUFFERS = 12 };
+enum { WORK_BUFFERS = 18 };
 typedef struct work_buffer {
     mlxn_buffer **buffer;
     uint64_t rows, width; /* of four bytes */
@@ -14,7 +14,8 @@ typedef struct work_buffer {
 static void list_work(mlxn_context *c, work_buffer list[WORK_BUFFERS]) {
     const mlxn_lm_shape *s = &c->model->shape;
     mlxn_lm_work *w = &c->work;
-    uint64_t q = mlxn_lm_dim_value(s, MLXN_LM_Q), kv = mlxn_lm_dim_value(s, MLXN_LM_KV), n = c->n_batch;
+    uint64_t q = mlxn_lm_dim_value(s, MLXN_LM_Q), kv = mlxn_lm_dim_value(s, MLXN_LM_KV), n = c->n_batch,
+             used = s->n_experts_used;
     work_buffer all[WORK_BUFFERS] = {
         {&w->x, n, s->n_embd, "x"},
         {&w->h, n, s->n_embd, "h"},
@@ -26,6 +27,12 @@ static void list_work(mlxn_context *c, work_buffer list[WORK_BUFFERS]) {
         {&w->up, n, s->n_ff, "up"},
         {&w->out_x, n, s->n_embd, "out_x"},
         {&w->out_q, n, q, "out_q"},
+        {&w->router, n, s->n_experts, "router"}, /* of mixtures of experts: width 0 in other models */
+        {&w->expert_ids, n, used, "expert_ids"},
+        {&w->expert_weights, n, used, "expert_weights"},
+        {&w->expert_gate, n * used, s->n_ff_expert, "expert_gate"},
+        {&w->expert_up, n * used, s->n_ff_expert, "expert_up"},
+        {&w->expert_out, n * used, used ? s->n_embd : 0, "expert_out"},
         {&c->graph_logits, c->graph_rows, s->n_vocab, "logits"},
         {&c->graph_inputs, c->graph_rows, 3, "inputs"},
     };
@@ -44,7 +51,7 @@ static mlxn_status make_work(mlxn_context *c, mlxn_error *error) {
     for (int i = 0; i < WORK_BUFFERS; i++) {
         uint64_t bytes = 0;
         mlxn_status status = bytes_of(&list[i], &bytes, error);
-        if (status == MLXN_OK) status = mlxn_buffer_create(c->device, bytes, list[i].buffer, error);
+        if (status == MLXN_OK && bytes > 0) status = mlxn_buffer_create(c->device, bytes, list[i].buffer, error);
         if (status != MLXN_OK) {
             mlxn_error_prefix(error, "context: work buffer %s of %llu rows", list[i].name,
                               (unsigned long long)list[i].rows);
@@ -148,9 +155,26 @@ void mlxn_context_destroy(mlxn_context *context) {
     if (!context) return;
     mlxn_context *c = context;
     mlxn_lm_work *w = &c->work;
-    mlxn_buffer **buffers[] = {
-        &w->x,  &w->h,     &w->q,     &w->k,      &w->v,      &w->att,          &w->gate,
-        &w->up, &w->out_x, &w->out_q, &c->inputs, &c->logits, &c->graph_inputs, &c->graph_logits};
+    mlxn_buffer **buffers[] = {&w->x,
+                               &w->h,
+                               &w->q,
+                               &w->k,
+                               &w->v,
+                               &w->att,
+                               &w->gate,
+                               &w->up,
+                               &w->out_x,
+                               &w->out_q,
+                               &w->router,
+                               &w->expert_ids,
+                               &w->expert_weights,
+                               &w->expert_gate,
+                               &w->expert_up,
+                               &w->expert_out,
+                               &c->inputs,
+                               &c->logits,
+                               &c->graph_inputs,
+                               &c->graph_logits};
     mlxn_session_destroy(c->session);
     mlxn_executor_destroy(c->executor);
     for (uint32_t i = 0; i < MLXN_LM_GRAPH_ROWS; i++) {

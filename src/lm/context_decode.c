@@ -95,6 +95,7 @@ static void record(mlxn_context *c, mlxn_encoder *encoder, uint32_t n, uint32_t 
     mlxn_lm_forward f = {.encoder = encoder,
                          .model = c->model,
                          .kv = &c->kv,
+                         .work = &c->work,
                          .n = n,
                          .n_out = n_out,
                          .long_context = c->n_ctx > s->rope_long_from};

@@ -20,8 +20,10 @@
 
 typedef struct mlxn_lm_shape {
     uint32_t n_layers, n_embd, n_ff, n_heads, n_kv_heads, head_dim, n_vocab, n_ctx_train;
-    uint32_t rope_dims, rope_pairing; /* mlxn_rope_pairing */
-    uint32_t window;                  /* of the sliding layers; 0 = every layer is global */
+    uint32_t n_experts, n_experts_used, n_ff_expert; /* 0: no mixture of experts */
+    bool normalize_experts;                          /* the weights of the chosen ones add up to 1 */
+    uint32_t rope_dims, rope_pairing;                /* mlxn_rope_pairing */
+    uint32_t window;                                 /* of the sliding layers; 0 = every layer is global */
     float norm_eps;
     float rope_base;
     float rope_freq_scale;   /* 1 / the linear scaling factor */
@@ -39,6 +41,7 @@ typedef struct mlxn_lm_layer {
     mlxn_tensor attn_norm, q_norm, k_norm, post_attn_norm, ffn_norm, post_ffn_norm;
     mlxn_tensor q_bias, k_bias, v_bias, o_bias, gate_bias, up_bias, down_bias;
     mlxn_weight *q, *k, *v, *o, *gate, *up, *down;
+    mlxn_weight *router, *gate_experts, *up_experts, *down_experts; /* a mixture of experts has these instead */
 } mlxn_lm_layer;
 
 /* A dimension of a tensor, in terms of the shape. */
@@ -51,31 +54,45 @@ typedef enum mlxn_lm_dim {
     MLXN_LM_KV,   /* n_kv_heads x head_dim */
     MLXN_LM_VOCAB,
     MLXN_LM_ROPE_PAIRS,
+    MLXN_LM_EXPERTS,
+    MLXN_LM_FF_EXPERT,
     MLXN_LM_FF_TWICE,
     MLXN_LM_Q_KV,   /* queries and keys */
     MLXN_LM_Q_KV_KV /* and values */
 } mlxn_lm_dim;
 
 /* One tensor: it goes to the member at `member` of mlxn_lm_layer, or of mlxn_model for those of no layer. cols ==
- * NONE: a vector. Where `whole` is not NONE, the tensor has that many rows and the member gets those from row `begin`
- * on. */
+ * NONE: a vector. */
 typedef struct mlxn_lm_tensor_spec {
     mlxn_lm_names names; /* both NULL end a list */
     size_t member;
     mlxn_lm_dim rows, cols;
     bool optional;
-    mlxn_lm_dim whole, begin;
+    mlxn_lm_dim whole,
+        begin;           /* not NONE: the tensor has `whole` rows, and the member gets those from row `begin` on */
+    mlxn_lm_dim experts; /* not NONE: a stack of matrices, */
+    const char *each;    /* which folders may also keep one by one, with %u for the number */
 } mlxn_lm_tensor_spec;
-#define MLXN_LM_MATRIX(gguf, folder, member, rows, cols) \
-    { {gguf, folder}, offsetof(mlxn_lm_layer, member), rows, cols, false, MLXN_LM_NONE, MLXN_LM_NONE }
-#define MLXN_LM_SLICE(gguf, folder, member, rows, cols, whole, begin) \
-    { {gguf, folder}, offsetof(mlxn_lm_layer, member), rows, cols, false, whole, begin }
-#define MLXN_LM_VECTOR(gguf, folder, member, dim) \
-    { {gguf, folder}, offsetof(mlxn_lm_layer, member), dim, MLXN_LM_NONE, false, MLXN_LM_NONE, MLXN_LM_NONE }
-#define MLXN_LM_OPTIONAL_VECTOR(gguf, folder, member, dim) \
-    { {gguf, folder}, offsetof(mlxn_lm_layer, member), dim, MLXN_LM_NONE, true, MLXN_LM_NONE, MLXN_LM_NONE }
-#define MLXN_LM_END \
-    { {NULL, NULL}, 0, MLXN_LM_NONE, MLXN_LM_NONE, false, MLXN_LM_NONE, MLXN_LM_NONE }
+#define MLXN_LM_MATRIX(gguf, folder, at, rows_, cols_) \
+    { .names = {gguf, folder}, .member = offsetof(mlxn_lm_layer, at), .rows = rows_, .cols = cols_ }
+#define MLXN_LM_SLICE(gguf, folder, at, rows_, cols_, whole_, begin_)                                 \
+    {                                                                                                 \
+        .names = {gguf, folder}, .member = offsetof(mlxn_lm_layer, at), .rows = rows_, .cols = cols_, \
+        .whole = whole_, .begin = begin_                                                              \
+    }
+#define MLXN_LM_STACK(gguf, folder, each_, at, rows_, cols_)                                          \
+    {                                                                                                 \
+        .names = {gguf, folder}, .member = offsetof(mlxn_lm_layer, at), .rows = rows_, .cols = cols_, \
+        .experts = MLXN_LM_EXPERTS, .each = each_                                                     \
+    }
+#define MLXN_LM_VECTOR(gguf, folder, at, dim) \
+    { .names = {gguf, folder}, .member = offsetof(mlxn_lm_layer, at), .rows = dim }
+#define MLXN_LM_OPTIONAL_VECTOR(gguf, folder, at, dim) \
+    { .names = {gguf, folder}, .member = offsetof(mlxn_lm_layer, at), .rows = dim, .optional = true }
+#define MLXN_LM_END             \
+    {                           \
+        .names = { NULL, NULL } \
+    }
 static inline bool mlxn_lm_spec_ends(const mlxn_lm_tensor_spec *spec) {
     return !spec->names.gguf && !spec->names.folder;
 }
@@ -98,6 +115,7 @@ typedef struct mlxn_lm_arch {
     float folder_vector_shift; /* added to every vector of a folder: 1 where norms are stored as w - 1 */
     bool tied;                 /* the head is the embedding unless config.json says otherwise */
     bool yarn_is_long;         /* old folders call LongRoPE "yarn" */
+    bool experts;              /* the feed-forward part is a mixture of experts */
     /* After the common keys are in model->shape: the architecture's own ones, and which layers slide. May be NULL. */
     mlxn_status (*configure)(mlxn_model *model, mlxn_error *error);
     const mlxn_lm_tensor_spec *layer_tensors;
@@ -163,6 +181,8 @@ mlxn_status mlxn_lm_key_fail(const mlxn_model *model, mlxn_status status, mlxn_l
 mlxn_status mlxn_lm_prepare_folder(mlxn_model *model, const char *path, mlxn_error *error);
 /* Reads and checks every key that all architectures share, then calls the row's configure. */
 mlxn_status mlxn_lm_read_shape(mlxn_model *model, mlxn_error *error);
+/* How many experts, how many of them for a token, and how wide. */
+mlxn_status mlxn_lm_read_experts(mlxn_model *model, mlxn_error *error);
 /* The part of it that concerns rope. */
 mlxn_status mlxn_lm_read_rope(mlxn_model *model, mlxn_error *error);
 /* Sliding windows: their width, and which layers have one, where the source does not say it layer by layer. A folder
@@ -227,6 +247,9 @@ bool mlxn_lm_kv_holds(const mlxn_lm_kv *kv, const mlxn_model *model, uint32_t le
 typedef struct mlxn_lm_work {
     mlxn_buffer *x, *h, *q, *k, *v, *att, *gate, *up;
     mlxn_buffer *out_x, *out_q; /* the rows whose logits are wanted, in the last layer */
+    /* Of mixtures of experts: [n_batch, experts] scores, [n_batch, used] numbers (u32) and weights, [n_batch x used,
+     * ...] */
+    mlxn_buffer *router, *expert_ids, *expert_weights, *expert_gate, *expert_up, *expert_out;
 } mlxn_lm_work;
 
 /* What architectures see of one step of n rows, n_out of which want logits. */
@@ -234,6 +257,7 @@ struct mlxn_lm_forward {
     mlxn_encoder *encoder;
     const mlxn_model *model;
     const mlxn_lm_kv *kv;
+    const mlxn_lm_work *work;
     uint32_t n, n_out;
     bool long_context;                                      /* the second set of rope factors holds */
     mlxn_tensor tokens, positions, sequences;               /* [n] u32 */
@@ -254,6 +278,8 @@ void mlxn_lm_attend(const mlxn_lm_forward *f, uint32_t layer, const mlxn_attenti
 /* Called in the last layer once keys and values are stored: goes on with the rows that want logits alone, in f->x and
  * f->q. false if there are none: then the pass is complete. */
 bool mlxn_lm_keep_outputs(mlxn_lm_forward *f);
+/* Adds a mixture of experts of f->h to f->x. */
+void mlxn_lm_experts(const mlxn_lm_forward *f, const mlxn_lm_layer *layer);
 /* Of llama.c: tensors and pass, for architectures whose layers have the same form; absent biases and norms are left
  * out. */
 extern const mlxn_lm_tensor_spec mlxn_lm_llama_tensors[];

@@ -205,9 +205,13 @@ mlxn_status mlxn_lm_read_shape(mlxn_model *model, mlxn_error *error) {
 
     const mlxn_lm_names key_experts = {"expert_count", NULL};
     mlxn_lm_value experts;
-    if (mlxn_lm_find(model, key_experts, &experts) && experts.type == MLXN_LM_INTEGER && experts.v.i != 0) {
+    if (model->arch->experts) {
+        status = mlxn_lm_read_experts(model, error);
+        if (status != MLXN_OK) return status;
+    } else if (mlxn_lm_find(model, key_experts, &experts) && experts.type == MLXN_LM_INTEGER && experts.v.i != 0) {
         return mlxn_lm_key_fail(model, MLXN_ERR_UNSUPPORTED, key_experts, error,
-                                "is %lld, want 0: mixtures of experts are not supported", (long long)experts.v.i);
+                                "is %lld, want 0: this architecture has no mixtures of experts",
+                                (long long)experts.v.i);
     }
     if (s->n_layers > model->source->tensor_count && !model->vocab_only) {
         return mlxn_lm_key_fail(model, MLXN_ERR_FORMAT, key_layers, error, "is %u, but there are only %llu tensors",

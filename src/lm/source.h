@@ -61,6 +61,7 @@ typedef struct mlxn_lm_tensor {
     mlxn_lm_range data;           /* of MLX formats: the codes */
     mlxn_lm_range scales, biases; /* MLX formats; bytes == 0 if there are none */
     mlxn_dtype scale_dtype;
+    bool apart; /* see mlxn_lm_find_tensor */
 } mlxn_lm_tensor;
 
 typedef struct mlxn_lm_source mlxn_lm_source;

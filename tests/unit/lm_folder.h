@@ -18,7 +18,7 @@
 typedef struct fm_tensor {
     const char *name, *dtype;
     uint32_t rank;
-    uint64_t dims[2], elements;
+    uint64_t dims[3], elements;
     double mean, spread;
 } fm_tensor;
 
@@ -26,7 +26,7 @@ typedef struct fm_tensor {
 typedef struct fm {
     const char *name;
     json_t *root, *config; /* the config may be edited */
-    fm_tensor tensors[160];
+    fm_tensor tensors[200];
     size_t n_tensors;
     mlxn_token ids[64];
     size_t n_ids;
@@ -103,24 +103,27 @@ typedef struct fm_coded {
     uint64_t row_bytes, groups, scale_bytes;
 } fm_coded;
 
+static inline uint64_t fm_cols(const fm_tensor *t) { return t->dims[t->rank - 1]; }
+static inline uint64_t fm_rows(const fm_tensor *t) { return t->elements / fm_cols(t); }
+
 static inline fm_coded fm_encode(const fm_tensor *t, const fm_quant *q, float *values) {
     mlxn_format format = 0;
-    fm_coded c = {.groups = t->dims[1] / q->group, .scale_bytes = mlxn_dtype_size(q->scale_dtype)};
+    fm_coded c = {.groups = fm_cols(t) / q->group, .scale_bytes = mlxn_dtype_size(q->scale_dtype)};
     CHECK(mlxn_format_of_groups(q->mode, q->bits, q->group, &format, NULL) == MLXN_OK &&
-              mlxn_format_row_bytes(format, t->dims[1], &c.row_bytes, NULL) == MLXN_OK,
+              mlxn_format_row_bytes(format, fm_cols(t), &c.row_bytes, NULL) == MLXN_OK,
           "%s: %u bits in groups of %u", t->name, q->bits, q->group);
     uint64_t row_scales = c.groups * c.scale_bytes;
-    c.codes = calloc(t->dims[0], c.row_bytes + 2 * row_scales);
-    c.scales = c.codes + t->dims[0] * c.row_bytes;
-    c.biases = c.scales + t->dims[0] * row_scales;
-    for (uint64_t r = 0; r < t->dims[0]; r++) {
+    c.codes = calloc(fm_rows(t), c.row_bytes + 2 * row_scales);
+    c.scales = c.codes + fm_rows(t) * c.row_bytes;
+    c.biases = c.scales + fm_rows(t) * row_scales;
+    for (uint64_t r = 0; r < fm_rows(t); r++) {
         mlxn_group_row row = {.codes = c.codes + r * c.row_bytes,
                               .scales = c.scales + r * row_scales,
                               .biases = q->mode == MLXN_QUANT_AFFINE ? c.biases + r * row_scales : NULL,
                               .scale_dtype = q->scale_dtype};
-        float *x = values + r * t->dims[1];
-        CHECK(mlxn_quantize_groups(format, x, t->dims[1], &row, NULL) == MLXN_OK, "%s: encode", t->name);
-        CHECK(mlxn_dequantize_groups(format, &row, t->dims[1], x, NULL) == MLXN_OK, "%s: decode", t->name);
+        float *x = values + r * fm_cols(t);
+        CHECK(mlxn_quantize_groups(format, x, fm_cols(t), &row, NULL) == MLXN_OK, "%s: encode", t->name);
+        CHECK(mlxn_dequantize_groups(format, &row, fm_cols(t), x, NULL) == MLXN_OK, "%s: decode", t->name);
     }
     return c;
 }
@@ -141,7 +144,7 @@ static inline mlxn_st_dtype fm_st_dtype(mlxn_dtype dtype) {
 
 /* What holds for one tensor; NULL: it is not quantized. `user` is the caller's. */
 typedef const fm_quant *(*fm_rule)(const fm_tensor *t, const void *user);
-static inline const fm_quant *fm_all(const fm_tensor *t, const void *user) { return t->rank == 2 ? user : NULL; }
+static inline const fm_quant *fm_all(const fm_tensor *t, const void *user) { return t->rank >= 2 ? user : NULL; }
 
 static inline void fm_declare(mlxn_safetensors_writer *w, const fm_tensor *t, const fm_quant *q) {
     mlxn_error error = {0};
@@ -153,12 +156,16 @@ static inline void fm_declare(mlxn_safetensors_writer *w, const fm_tensor *t, co
         CHECK(!mlxn_safetensors_writer_add(w, t->name, dtype, t->rank, t->dims, &error), "%s", error.message);
         return;
     }
-    uint64_t words[2] = {t->dims[0], t->dims[1] * q->bits / 32}, groups[2] = {t->dims[0], t->dims[1] / q->group};
+    uint64_t words[3], groups[3];
+    memcpy(words, t->dims, sizeof words);
+    memcpy(groups, t->dims, sizeof groups);
+    words[t->rank - 1] = fm_cols(t) * q->bits / 32;
+    groups[t->rank - 1] = fm_cols(t) / q->group;
     mlxn_st_dtype scale = fm_st_dtype(q->scale_dtype);
-    CHECK(!mlxn_safetensors_writer_add(w, t->name, MLXN_ST_U32, 2, words, &error) &&
-              !mlxn_safetensors_writer_add(w, fm_part_name(t, ".scales"), scale, 2, groups, &error) &&
+    CHECK(!mlxn_safetensors_writer_add(w, t->name, MLXN_ST_U32, t->rank, words, &error) &&
+              !mlxn_safetensors_writer_add(w, fm_part_name(t, ".scales"), scale, t->rank, groups, &error) &&
               (q->mode != MLXN_QUANT_AFFINE ||
-               !mlxn_safetensors_writer_add(w, fm_part_name(t, ".biases"), scale, 2, groups, &error)),
+               !mlxn_safetensors_writer_add(w, fm_part_name(t, ".biases"), scale, t->rank, groups, &error)),
           "%s", error.message);
 }
 
@@ -169,8 +176,8 @@ static inline void fm_store(mlxn_safetensors_writer *w, const fm_tensor *t, cons
     fm_coded c = {0};
     if (q) c = fm_encode(t, q, values);
     if (q && !q->dequantized) {
-        uint64_t scales = t->dims[0] * c.groups * c.scale_bytes;
-        status = mlxn_safetensors_writer_write(w, c.codes, t->dims[0] * c.row_bytes, &error);
+        uint64_t scales = fm_rows(t) * c.groups * c.scale_bytes;
+        status = mlxn_safetensors_writer_write(w, c.codes, fm_rows(t) * c.row_bytes, &error);
         if (!status) status = mlxn_safetensors_writer_write(w, c.scales, scales, &error);
         if (!status && q->mode == MLXN_QUANT_AFFINE)
             status = mlxn_safetensors_writer_write(w, c.biases, scales, &error);
@@ -239,10 +246,11 @@ static inline mlxn_model *fm_load(mlxn_device *device, const char *path) {
 }
 
 /* Logits of all positions: `first` ids at once in steps of n_batch rows, then one by one. free() them. */
-static inline float *fm_run(mlxn_model *model, const fm *m, size_t first, uint32_t n_batch) {
+static inline float *fm_run_as(mlxn_model *model, const fm *m, size_t first, uint32_t n_batch, uint32_t graph_flags) {
     mlxn_model_info info = {.struct_size = sizeof info};
     mlxn_model_get_info(model, &info);
-    mlxn_context_desc desc = {.struct_size = sizeof desc, .n_ctx = 256, .n_batch = n_batch};
+    mlxn_context_desc desc = {
+        .struct_size = sizeof desc, .n_ctx = 256, .n_batch = n_batch, .graph_flags = graph_flags};
     mlxn_context *context = NULL;
     mlxn_error error = {0};
     mlxn_batch_row rows[64];
@@ -260,6 +268,9 @@ static inline float *fm_run(mlxn_model *model, const fm *m, size_t first, uint32
     }
     mlxn_context_destroy(context);
     return out;
+}
+static inline float *fm_run(mlxn_model *model, const fm *m, size_t first, uint32_t n_batch) {
+    return fm_run_as(model, m, first, n_batch, 0);
 }
 
 #endif

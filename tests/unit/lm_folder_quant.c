@@ -61,8 +61,9 @@ static void test_formats(void) {
     compare(&m, (fm_quant){MLXN_QUANT_MXFP8, 8, 32, MLXN_U8, false}, "mxfp8");
     compare(&m, (fm_quant){MLXN_QUANT_NVFP4, 4, 16, MLXN_U8, false}, "nvfp4");
     fm_close(&m);
-    static const char *const others[] = {"phi3", "gemma3-old", "llama3"}; /* slices; a prefix; a tied head */
-    for (int i = 0; i < 3; i++) {
+    /* slices; a prefix; a tied head; stacks of experts */
+    static const char *const others[] = {"phi3", "gemma3-old", "llama3", "qwen3_moe-mlx"};
+    for (int i = 0; i < 4; i++) {
         if (!fm_open(&m, others[i])) return;
         compare(&m, (fm_quant){MLXN_QUANT_AFFINE, 4, 32, MLXN_BF16, false}, "affine 4 bits by 32");
         fm_close(&m);

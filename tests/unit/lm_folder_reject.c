@@ -87,6 +87,12 @@ static const edit edits[] = {
      "{\"type\":\"longrope\",\"short_factor\":[1,1,1,-2],\"long_factor\":[1,1,1,1]}",
      MLXN_ERR_FORMAT,
      {"short_factor", "element 3"}},
+    {"qwen3_moe", "num_experts_per_tok", "9", MLXN_ERR_FORMAT, {"num_experts_per_tok", "is 9", "num_experts 8"}},
+    {"qwen3_moe", "num_experts", "2147483647", MLXN_ERR_FORMAT, {"mlp.gate.weight", "8", "2147483647 (num_experts)"}},
+    {"qwen3_moe", "moe_intermediate_size", "33", MLXN_ERR_FORMAT, {"experts.0.gate_proj", "32", "33"}},
+    {"qwen3_moe", "mlp_only_layers", "[1]", MLXN_ERR_UNSUPPORTED, {"mlp_only_layers"}},
+    {"qwen3_moe", "decoder_sparse_step", "2", MLXN_ERR_UNSUPPORTED, {"decoder_sparse_step", "is 2"}},
+    {"qwen3_moe-mlx", "num_local_experts", NULL, MLXN_ERR_NOT_FOUND, {"num_experts"}},
     {"gemma3", "layer_types", "[\"sliding_attention\"]", MLXN_ERR_FORMAT, {"layer_types", "1", "7"}},
     {"gemma3",
      "layer_types",
@@ -156,6 +162,21 @@ static void test_tensors(void) {
     expect_tensors_refused(&m, "scales, but no config of them", MLXN_ERR_FORMAT, t->name, "quantization", NULL);
     json_object_set_new(m.config, "quantization", json_pack("{s:i,s:i}", "bits", 4, "group_size", 64));
     expect_tensors_refused(&m, "scales of a plain weight", MLXN_ERR_FORMAT, old.name, "F32", "U32");
+    fm_close(&m);
+}
+
+static void test_experts(void) {
+    fm m;
+    if (!fm_open(&m, "qwen3_moe")) return;
+    fm_tensor *t = named(&m, "model.layers.1.mlp.experts.5.up_proj.weight"), old = *t;
+    t->name = "model.layers.1.mlp.experts.50.up_proj.weight";
+    expect_tensors_refused(&m, "a missing expert", MLXN_ERR_NOT_FOUND, old.name, "missing", NULL);
+    *t = old;
+    t->dtype = "F32";
+    expect_tensors_refused(&m, "an expert of another dtype", MLXN_ERR_UNSUPPORTED, old.name, "F32", "BF16");
+    *t = old;
+    t->dims[0] = 64, t->dims[1] = 32;
+    expect_tensors_refused(&m, "an expert of another shape", MLXN_ERR_FORMAT, old.name, "64", "32");
     fm_close(&m);
 }
 
@@ -248,6 +269,7 @@ int main(void) {
     CHECK(mlxn_device_create(&desc, &device, &error) == MLXN_OK, "%s", error.message);
     test_configs();
     test_tensors();
+    test_experts();
     test_files();
     mlxn_device_release(&device);
     return TEST_DONE();

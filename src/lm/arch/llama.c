@@ -2,7 +2,7 @@
  *
  * Pre-norm blocks, grouped-query attention, SwiGLU. GGUF stores q and k with their rows permuted so that rotary pairs
  * are neighbours. Llama 3 files carry "rope_freqs.weight", which divides the frequency of each pair. The pass also
- * serves the architectures that differ by biases, norms of heads or how rotary pairs lie. */
+ * serves the architectures that differ by biases, norms of heads, mixtures of experts or how rotary pairs lie. */
 #include "lm/lm_internal.h"
 
 const mlxn_lm_tensor_spec mlxn_lm_llama_tensors[] = {
@@ -53,6 +53,10 @@ void mlxn_lm_forward_llama(mlxn_lm_forward *f) {
         mlxn_matmul(e, f->att, l->o, l->o_bias, f->x, f->x);
 
         mlxn_rms_norm(e, f->x, l->ffn_norm, f->h, &norm);
+        if (l->router) {
+            mlxn_lm_experts(f, l);
+            continue;
+        }
         mlxn_matmul(e, f->h, l->gate, l->gate_bias, none, f->gate);
         mlxn_matmul(e, f->h, l->up, l->up_bias, none, f->up);
         mlxn_silu_mul(e, f->gate, f->up, f->gate);

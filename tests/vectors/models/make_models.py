@@ -72,10 +72,18 @@ LONG = {
     "short_factor": [1.0, 1.25, 1.5, 1.75],
     "long_factor": [1.0, 2.5, 4.0, 8.5],
 }
+MOE = {
+    "model_type": "qwen3_moe",
+    "head_dim": 32,
+    "num_experts_per_tok": 3,
+    "moe_intermediate_size": 32,
+    "decoder_sparse_step": 1,
+    "mlp_only_layers": [],
+}
 GEMMA = {"head_dim": 32, "rms_norm_eps": 1e-6, "hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 24}
 
-# name: config, and what is special: dtype of the stored weights, a prefix of tensor names, tensors with the name of the
-# output head left out although the config does not tie it
+# name: config, and what is special: dtype of the stored weights, a prefix of tensor names, experts stacked in one tensor
+# as MLX has them
 MODELS = {
     "llama": (
         base(
@@ -161,6 +169,8 @@ MODELS = {
         },
         {"prefix": "language_model."},
     ),
+    "qwen3_moe": (base(num_experts=8, norm_topk_prob=False, **MOE), {"dtype": "BF16"}),
+    "qwen3_moe-mlx": (base(num_local_experts=8, norm_topk_prob=True, **MOE), {"stacked": True}),
     "phi3": (
         base(
             model_type="phi3",
@@ -218,14 +228,30 @@ def make(name):
     gemma = "gemma" in config["model_type"]
     tensors, state = [], model.state_dict()
     tied = model.config.tie_word_embeddings
+
+    def tensor(key, dims):
+        mean, spread = distribution(key, dims, gemma)
+        values = mean + spread * gauss(prefix + key, int(numpy.prod(dims)))
+        tensors.append([prefix + key, dims, dtype, mean, spread])
+        return rounded(torch.from_numpy(values.astype(numpy.float32)).reshape(dims), dtype)
+
+    def experts(key, name, dims):
+        """A stack of matrices, which folders of Hugging Face keep one by one."""
+        if special.get("stacked"):
+            return tensor("%s.switch_mlp.%s.weight" % (key, name), dims)
+        return torch.stack([tensor("%s.experts.%d.%s.weight" % (key, e, name), dims[1:]) for e in range(dims[0])])
+
     for key, old in state.items():
+        dims, layer = list(old.shape), key.split(".experts.")[0]
         if tied and key == "lm_head.weight":
             continue
-        dims = list(old.shape)
-        mean, spread = distribution(key, dims, gemma)
-        values = mean + spread * gauss(prefix + key, old.numel())
-        state[key] = rounded(torch.from_numpy(values.astype(numpy.float32)).reshape(dims), dtype)
-        tensors.append([prefix + key, dims, dtype, mean, spread])
+        if key.endswith(".experts.gate_up_proj"):
+            half = [dims[0], dims[1] // 2, dims[2]]
+            state[key] = torch.cat([experts(layer, "gate_proj", half), experts(layer, "up_proj", half)], dim=1)
+        elif key.endswith(".experts.down_proj"):
+            state[key] = experts(layer, "down_proj", dims)
+        else:
+            state[key] = tensor(key, dims)
     if tied:
         state["lm_head.weight"] = state["model.embed_tokens.weight"]
     model.load_state_dict(state)

@@ -1,0 +1,250 @@
+/* model_find.c: the tensors that an architecture names, in the source: found, and checked against the shape. */
+#include <stdio.h>
+
+#include "lm/load.h"
+
+uint64_t mlxn_lm_dim_value(const mlxn_lm_shape *shape, mlxn_lm_dim dim) {
+    switch (dim) {
+        case MLXN_LM_NONE:
+            return 0;
+        case MLXN_LM_EMBD:
+            return shape->n_embd;
+        case MLXN_LM_FF:
+            return shape->n_ff;
+        case MLXN_LM_HEAD:
+            return shape->head_dim;
+        case MLXN_LM_Q:
+            return (uint64_t)shape->n_heads * shape->head_dim;
+        case MLXN_LM_KV:
+            return (uint64_t)shape->n_kv_heads * shape->head_dim;
+        case MLXN_LM_VOCAB:
+            return shape->n_vocab;
+        case MLXN_LM_ROPE_PAIRS:
+            return shape->rope_dims / 2;
+        case MLXN_LM_EXPERTS:
+            return shape->n_experts;
+        case MLXN_LM_FF_EXPERT:
+            return shape->n_ff_expert;
+        case MLXN_LM_FF_TWICE:
+            return 2 * (uint64_t)shape->n_ff;
+        case MLXN_LM_Q_KV:
+            return ((uint64_t)shape->n_heads + shape->n_kv_heads) * shape->head_dim;
+        case MLXN_LM_Q_KV_KV:
+            return ((uint64_t)shape->n_heads + 2 * (uint64_t)shape->n_kv_heads) * shape->head_dim;
+    }
+    return 0;
+}
+
+static const char *dim_text(const mlxn_model *model, mlxn_lm_dim dim) {
+    bool folder = mlxn_lm_source_is_folder(model->source);
+    switch (dim) {
+        case MLXN_LM_NONE:
+            return "";
+        case MLXN_LM_EMBD:
+            return folder ? "hidden_size" : "embedding_length";
+        case MLXN_LM_FF:
+            return folder ? "intermediate_size" : "feed_forward_length";
+        case MLXN_LM_HEAD:
+            return "length of a head";
+        case MLXN_LM_Q:
+            return "heads x their length";
+        case MLXN_LM_KV:
+            return "KV heads x their length";
+        case MLXN_LM_VOCAB:
+            return folder ? "vocab_size" : "tokens of the tokenizer";
+        case MLXN_LM_ROPE_PAIRS:
+            return "half of rope.dimension_count";
+        case MLXN_LM_EXPERTS:
+            return folder ? "num_experts" : "expert_count";
+        case MLXN_LM_FF_EXPERT:
+            return folder ? "moe_intermediate_size" : "expert_feed_forward_length";
+        case MLXN_LM_FF_TWICE:
+            return folder ? "2 x intermediate_size" : "2 x feed_forward_length";
+        case MLXN_LM_Q_KV:
+        case MLXN_LM_Q_KV_KV:
+            return "(heads + 2 x KV heads) x their length";
+    }
+    return "";
+}
+
+/* Tensors of no layer. */
+#define GLOBAL(gguf, folder, at, rows_, cols_, may_lack)                                           \
+    {                                                                                              \
+        .names = {gguf, folder}, .member = offsetof(mlxn_model, at), .rows = rows_, .cols = cols_, \
+        .optional = may_lack                                                                       \
+    }
+static const mlxn_lm_tensor_spec globals[] = {
+    GLOBAL("token_embd.weight", "model.embed_tokens.weight", token_embd, MLXN_LM_VOCAB, MLXN_LM_EMBD, false),
+    GLOBAL("output.weight", "lm_head.weight", head, MLXN_LM_VOCAB, MLXN_LM_EMBD, true),
+    GLOBAL("output_norm.weight", "model.norm.weight", output_norm, MLXN_LM_EMBD, MLXN_LM_NONE, false),
+    GLOBAL("rope_freqs.weight", NULL, rope_factors[0], MLXN_LM_ROPE_PAIRS, MLXN_LM_NONE, true),
+    GLOBAL("rope_factors_short.weight", NULL, rope_factors[0], MLXN_LM_ROPE_PAIRS, MLXN_LM_NONE, true),
+    GLOBAL("rope_factors_long.weight", NULL, rope_factors[1], MLXN_LM_ROPE_PAIRS, MLXN_LM_NONE, true),
+    MLXN_LM_END,
+};
+
+/* Is `name` the pattern, in which %u stands for any number? */
+static bool matches(const char *pattern, const char *name) {
+    const char *number = pattern ? strstr(pattern, "%u") : NULL;
+    if (!number) return pattern && strcmp(pattern, name) == 0;
+    size_t front = (size_t)(number - pattern);
+    if (strncmp(pattern, name, front) != 0) return false;
+    size_t digits = strspn(name + front, "0123456789");
+    return digits > 0 && strcmp(number + 2, name + front + digits) == 0;
+}
+
+/* Is the tensor of a folder's layer the spec's, or one of the parts of the spec's quantized matrix? */
+static bool covers(const mlxn_lm_tensor_spec *spec, const char *name) {
+    static const char *const suffixes[] = {".scales", ".biases"};
+    char weight[160];
+    if (matches(spec->names.folder, name) || matches(spec->each, name)) return true;
+    size_t length = strlen(name), end = strlen(suffixes[0]);
+    for (int i = 0; i < 2; i++) {
+        if (length <= end || length >= sizeof weight || strcmp(name + length - end, suffixes[i]) != 0) continue;
+        snprintf(weight, sizeof weight, "%.*s.weight", (int)(length - end), name);
+        return matches(spec->names.folder, weight);
+    }
+    return false;
+}
+
+mlxn_status mlxn_lm_walk(mlxn_lm_loader *ld, mlxn_lm_spec_fn each) {
+    mlxn_status status = MLXN_OK;
+    for (const mlxn_lm_tensor_spec *s = globals; status == MLXN_OK && !mlxn_lm_spec_ends(s); s++)
+        status = each(ld, s, -1);
+    for (int64_t i = 0; status == MLXN_OK && i < ld->model->shape.n_layers; i++) {
+        for (const mlxn_lm_tensor_spec *s = ld->model->arch->layer_tensors;
+             status == MLXN_OK && !mlxn_lm_spec_ends(s); s++)
+            status = each(ld, s, i);
+    }
+    return status;
+}
+
+mlxn_status mlxn_lm_tensor_fail(mlxn_lm_loader *ld, mlxn_status status, const mlxn_lm_tensor *t, const char *format,
+                                ...) {
+    char text[300];
+    va_list args;
+    va_start(args, format);
+    if (vsnprintf(text, sizeof text, format, args) < 0) text[0] = 0;
+    va_end(args);
+    return mlxn_fail(ld->error, status, "%s%s%s: tensor \"%.*s\": %s", ld->model->path_name, t->file ? ": " : "",
+                     t->file ? t->file : "", (int)mlxn_min_u64(t->name.size, 128), t->name.data, text);
+}
+
+void mlxn_lm_tensor_prefix(mlxn_lm_loader *ld, const mlxn_lm_tensor *t) {
+    mlxn_error_prefix(ld->error, "%s%s%s: tensor \"%.*s\"", ld->model->path_name, t->file ? ": " : "",
+                      t->file ? t->file : "", (int)mlxn_min_u64(t->name.size, 128), t->name.data);
+}
+
+/* The tensor of a spec by one of its names, whatever its dims. */
+static mlxn_status look_up(mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *spec, mlxn_lm_names names, int64_t layer,
+                           bool optional, mlxn_lm_tensor *out, bool *found) {
+    const mlxn_model *m = ld->model;
+    char name[160];
+    *found = false;
+    if (m->tied && layer < 0 && spec->member == offsetof(mlxn_model, head)) return MLXN_OK;
+    if (!m->source->c->tensor_name(m->source, names, layer, name, sizeof name)) return MLXN_OK;
+    mlxn_status status = m->source->c->tensor(m->source, name, out, found, ld->error);
+    if (status != MLXN_OK) mlxn_error_prefix(ld->error, "%s", m->path_name);
+    if (status != MLXN_OK || *found || optional) return status;
+    return mlxn_fail(ld->error, MLXN_ERR_NOT_FOUND, "%s: tensor \"%s\" is missing", m->path_name, name);
+}
+
+static uint64_t dim(const mlxn_lm_loader *ld, mlxn_lm_dim which) {
+    return mlxn_lm_dim_value(&ld->model->shape, which);
+}
+
+/* The rows of a spec's slice alone. All parts of a tensor have as many rows. */
+static void take_rows(mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *spec, mlxn_lm_tensor *t) {
+    mlxn_lm_range *ranges[] = {&t->data, &t->scales, &t->biases};
+    uint64_t begin = dim(ld, spec->begin), rows = dim(ld, spec->rows), whole = t->dims[0];
+    for (int i = 0; i < 3; i++) {
+        if (!ranges[i]->bytes) continue;
+        uint64_t row = ranges[i]->bytes / whole; /* whole rows: the readers have checked it */
+        ranges[i]->offset += begin * row;
+        ranges[i]->data += begin * row;
+        ranges[i]->bytes = rows * row;
+    }
+    t->elements = t->elements / whole * rows;
+    t->dims[0] = rows;
+}
+
+/* `stacked`: with the dim of experts before the others, where the spec has one. */
+static mlxn_status check(mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *spec, bool stacked, const mlxn_lm_tensor *t) {
+    mlxn_lm_dim want[3];
+    uint32_t rank = 0;
+    if (spec->experts && stacked) want[rank++] = spec->experts;
+    want[rank++] = spec->whole ? spec->whole : spec->rows;
+    if (spec->cols) want[rank++] = spec->cols;
+    if (t->rank != rank) return mlxn_lm_tensor_fail(ld, MLXN_ERR_FORMAT, t, "rank is %u, want %u", t->rank, rank);
+    for (uint32_t i = 0; i < rank; i++) {
+        uint64_t n = dim(ld, want[i]);
+        if (t->dims[i] == n) continue;
+        return mlxn_lm_tensor_fail(ld, MLXN_ERR_FORMAT, t, "dim[%u] is %llu, want %llu (%s)", i,
+                                   (unsigned long long)t->dims[i], (unsigned long long)n,
+                                   dim_text(ld->model, want[i]));
+    }
+    if (t->known) return MLXN_OK;
+    if (t->file)
+        return mlxn_lm_tensor_fail(ld, MLXN_ERR_UNSUPPORTED, t, "dtype is %s, want F32, F16 or BF16", t->type_name);
+    return mlxn_lm_tensor_fail(ld, MLXN_ERR_UNSUPPORTED, t, "type %u (%s) cannot be decoded", (unsigned)t->format,
+                               t->type_name);
+}
+
+mlxn_status mlxn_lm_find_expert(mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *spec, int64_t layer, uint64_t expert,
+                                const mlxn_lm_tensor *first, mlxn_lm_tensor *out) {
+    char name[128];
+    bool found;
+    const char *number = strstr(spec->each, "%u");
+    snprintf(name, sizeof name, "%.*s%llu%s", (int)(number - spec->each), spec->each, (unsigned long long)expert,
+             number + 2);
+    mlxn_status status = look_up(ld, spec, MLXN_LM_KEY(NULL, name), layer, false, out, &found);
+    if (status == MLXN_OK) status = check(ld, spec, false, out);
+    if (status != MLXN_OK || !first) return status;
+    if (out->scales.bytes || out->format != first->format) {
+        return mlxn_lm_tensor_fail(ld, MLXN_ERR_UNSUPPORTED, out,
+                                   "is %s, want %s as in the first expert, not quantized", out->type_name,
+                                   first->type_name);
+    }
+    return MLXN_OK;
+}
+
+mlxn_status mlxn_lm_find_tensor(mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *spec, int64_t layer,
+                                mlxn_lm_tensor *out, bool *found) {
+    bool apart = spec->each && mlxn_lm_source_is_folder(ld->model->source);
+    mlxn_status status = look_up(ld, spec, spec->names, layer, spec->optional || apart, out, found);
+    if (status != MLXN_OK) return status;
+    if (*found) {
+        status = check(ld, spec, true, out);
+        if (status == MLXN_OK && spec->whole) take_rows(ld, spec, out);
+        return status;
+    }
+    if (!apart) return MLXN_OK;
+    status = mlxn_lm_find_expert(ld, spec, layer, 0, NULL, out);
+    if (status != MLXN_OK) return status;
+    uint64_t experts = dim(ld, spec->experts);
+    out->apart = *found = true;
+    out->rank = 3;
+    out->dims[2] = out->dims[1];
+    out->dims[1] = out->dims[0];
+    out->dims[0] = experts;
+    if (mlxn_mul_u64(out->elements, experts, &out->elements)) return MLXN_OK;
+    return mlxn_lm_tensor_fail(ld, MLXN_ERR_FORMAT, out, "%llu experts do not fit 64 bits",
+                               (unsigned long long)experts);
+}
+
+mlxn_status mlxn_lm_refuse_unused(mlxn_lm_loader *ld) {
+    static const char inv_freq[] = "self_attn.rotary_emb.inv_freq"; /* old files keep what follows from the config */
+    const mlxn_model *m = ld->model;
+    uint64_t layer;
+    mlxn_string rest;
+    for (uint64_t i = 0; mlxn_lm_source_is_folder(m->source) && i < m->source->tensor_count; i++) {
+        if (!mlxn_lm_folder_layer_tensor(m->source, i, &layer, &rest) || layer >= m->shape.n_layers) continue;
+        const mlxn_lm_tensor_spec *s = m->arch->layer_tensors;
+        while (!mlxn_lm_spec_ends(s) && !covers(s, rest.data)) s++;
+        if (!mlxn_lm_spec_ends(s) || strcmp(rest.data, inv_freq) == 0) continue;
+        return mlxn_fail(ld->error, MLXN_ERR_UNSUPPORTED,
+                         "%s: tensor \"%.*s\" of layer %llu is none that architecture %s has", m->path_name,
+                         (int)mlxn_min_u64(rest.size, 128), rest.data, (unsigned long long)layer, m->arch->name);
+    }
+    return MLXN_OK;
+}
