@@ -5,10 +5,12 @@
  * round is what the operation moved at least, per second, over the best of those rates. Medians over the rounds are
  * printed, with the largest less the smallest over the median as the spread.
  *
- * Usage: ops [--json] [--threads N] [--megabytes N] [--rounds N] [--only TEXT] [--dtype NAME] [--serve]
+ * Usage: ops [--json] [--threads N] [--megabytes N] [--rounds N] [--only TEXT] [--dtype NAME] [--serve | --list |
+ * --about]
  *
  * --serve reads lines `name dtype` and answers each with a round as a line of JSON, so that another program can
- * measure something else in turn. */
+ * measure something else in turn; --list prints the table: name, family, dtypes; --about
+ * the version and the compiler. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +22,7 @@
 enum { MAX_ROUNDS = 64, MAX_RUNS = 256, LEAST_RUNS = 3, ROUND_NS = 60000000 };
 
 typedef struct options {
-    bool json, serve;
+    bool json, serve, list, about;
     uint32_t threads, rounds;
     uint64_t bytes;
     const char *only, *dtype;
@@ -151,6 +153,23 @@ static void measure_all(const options *o, uint32_t threads) {
     if (o->json) printf("\n]}\n");
 }
 
+#if defined(__clang__)
+#define COMPILER __VERSION__ /* begins with its name */
+#else
+#define COMPILER "gcc " __VERSION__
+#endif
+static int print_about(void) {
+    printf("mlxn %s, %s\n", mlxn_version(), COMPILER);
+    return 0;
+}
+
+static int list_cases(void) {
+    for (uint32_t i = 0; i < bench_case_count; i++)
+        printf("%s\t%s\t%s\n", bench_cases[i].name, bench_cases[i].family,
+               bench_cases[i].dtypes ? bench_cases[i].dtypes : "f32 f16 bf16");
+    return 0;
+}
+
 /* Answers until the input ends; the case in hand stays in memory. */
 static void serve(const options *o) {
     char line[128], name[64], dtype_name[16];
@@ -192,6 +211,10 @@ static bool parse(int argc, char **argv, options *o) {
             o->json = true;
         else if (!strcmp(argv[i], "--serve"))
             o->serve = true;
+        else if (!strcmp(argv[i], "--list"))
+            o->list = true;
+        else if (!strcmp(argv[i], "--about"))
+            o->about = true;
         else if (i + 1 == argc)
             return false;
         else if (!strcmp(argv[i], "--only"))
@@ -215,10 +238,12 @@ int main(int argc, char **argv) {
     if (!parse(argc, argv, &o)) {
         fprintf(stderr,
                 "usage: ops [--json] [--threads N] [--megabytes N] [--rounds 1..%d] [--only TEXT] "
-                "[--dtype NAME] [--serve]\n",
+                "[--dtype NAME] [--serve | --list | --about]\n",
                 MAX_ROUNDS);
         return 2;
     }
+    if (o.list) return list_cases();
+    if (o.about) return print_about();
     const mlxn_device_desc desc = {.struct_size = sizeof desc, .threads = o.threads};
     must(mlxn_device_create(&desc, &device, &error), "device");
     mlxn_device_info info = {.struct_size = sizeof info};
