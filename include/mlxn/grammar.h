@@ -19,6 +19,14 @@ typedef struct mlxn_grammar mlxn_grammar;
 /* From rules in GBNF notation (UTF-8), beginning at the rule "root". Errors: FORMAT (with line and column: syntax, a
  * rule that is not defined, is defined twice, is left-recursive, or can never end), LIMIT (too large), MEMORY. */
 MLXN_API mlxn_status mlxn_grammar_from_gbnf(const char *text, size_t bytes, mlxn_grammar **out, mlxn_error *error);
+/* From a JSON schema (2020-12, as far as docs/CONSTRAINED.md says): every text of the grammar is a JSON document that
+ * the schema allows. Errors: FORMAT (no JSON, or a keyword of the wrong type), UNSUPPORTED (a keyword that cannot be
+ * obeyed), ARGUMENT (nothing satisfies the schema), LIMIT, MEMORY; messages name the JSON pointer and the keyword. */
+MLXN_API mlxn_status mlxn_grammar_from_schema(const char *json, size_t bytes, mlxn_grammar **out, mlxn_error *error);
+/* The rules that mlxn_grammar_from_schema compiles, in GBNF notation. *text is zero-terminated and allocated, free it
+ * with mlxn_free_memory; `text_bytes` may be NULL. Errors as above. */
+MLXN_API mlxn_status mlxn_schema_to_gbnf(const char *json, size_t bytes, char **text, size_t *text_bytes,
+                                         mlxn_error *error);
 MLXN_API mlxn_grammar *mlxn_grammar_retain(mlxn_grammar *grammar);
 MLXN_API void mlxn_grammar_release(mlxn_grammar **grammar);
 
