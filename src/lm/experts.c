@@ -15,16 +15,18 @@ mlxn_status mlxn_lm_read_experts(mlxn_model *model, mlxn_error *error) {
                                 s->n_experts_used, mlxn_lm_key_name(model, key).s, s->n_experts);
     }
     if (status != MLXN_OK) return status;
-    return mlxn_lm_key_u32(model, MLXN_LM_KEY("expert_feed_forward_length", "moe_intermediate_size"), &s->n_ff_expert,
-                           error);
+    return mlxn_lm_key_u32_or(model, MLXN_LM_KEY("expert_feed_forward_length", "moe_intermediate_size"), s->n_ff,
+                              &s->n_ff_expert, error);
 }
 
 void mlxn_lm_experts(const mlxn_lm_forward *f, const mlxn_lm_layer *layer) {
     const mlxn_lm_shape *s = &f->model->shape;
     const mlxn_lm_work *w = f->work;
     const mlxn_tensor none = {0};
-    const mlxn_moe_route_params route = {.score = MLXN_ROUTE_SOFTMAX,
-                                         .normalize = s->normalize_experts ? MLXN_ROUTE_NORMALIZE : MLXN_ROUTE_AS_IS};
+    const mlxn_moe_route_params route = {
+        .score = s->route_selected ? MLXN_ROUTE_SELECTED_SOFTMAX : MLXN_ROUTE_SOFTMAX,
+        .normalize = s->normalize_experts ? MLXN_ROUTE_NORMALIZE : MLXN_ROUTE_AS_IS};
+    const mlxn_glu_params glu = {.fn = MLXN_GLU_SILU_CLAMPED, .alpha = s->glu_alpha, .limit = s->glu_limit};
     uint64_t n = f->n, used = s->n_experts_used;
     mlxn_tensor router = mlxn_tensor_2d(w->router, 0, MLXN_F32, n, s->n_experts);
     mlxn_tensor ids = mlxn_tensor_2d(w->expert_ids, 0, MLXN_U32, n, used);
@@ -34,11 +36,14 @@ void mlxn_lm_experts(const mlxn_lm_forward *f, const mlxn_lm_layer *layer) {
     mlxn_tensor out = mlxn_tensor_2d(w->expert_out, 0, MLXN_F32, n * used, s->n_embd);
     mlxn_encoder *e = f->encoder;
 
-    mlxn_matmul(e, f->h, layer->router, none, none, router);
+    mlxn_matmul(e, f->h, layer->router, layer->router_bias, none, router);
     mlxn_moe_route(e, router, none, none, ids, weights, &route);
-    mlxn_matmul_id(e, f->h, layer->gate_experts, ids, none, gate);
-    mlxn_matmul_id(e, f->h, layer->up_experts, ids, none, up);
-    mlxn_silu_mul(e, gate, up, gate);
-    mlxn_matmul_id(e, gate, layer->down_experts, ids, none, out);
+    mlxn_matmul_id(e, f->h, layer->gate_experts, ids, layer->gate_experts_bias, gate);
+    mlxn_matmul_id(e, f->h, layer->up_experts, ids, layer->up_experts_bias, up);
+    if (s->glu_limit > 0)
+        mlxn_glu(e, gate, up, gate, &glu);
+    else
+        mlxn_silu_mul(e, gate, up, gate);
+    mlxn_matmul_id(e, gate, layer->down_experts, ids, layer->down_experts_bias, out);
     mlxn_moe_sum(e, mlxn_tensor_3d(w->expert_out, 0, MLXN_F32, n, used, s->n_embd), weights, none, none, f->x, f->x);
 }

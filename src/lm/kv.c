@@ -122,7 +122,7 @@ void mlxn_lm_attend(const mlxn_lm_forward *f, uint32_t layer, const mlxn_attenti
     p.window = f->model->layers[layer].sliding ? f->model->shape.window : 0;
     uint32_t heads = f->model->shape.n_heads;
     mlxn_attention(f->encoder, mlxn_lm_heads(f, f->q, heads), keys_of(f, layer), values_of(f, layer), f->sequences,
-                   f->positions, none, none, mlxn_lm_heads(f, f->att, heads), &p);
+                   f->positions, f->model->layers[layer].sinks, none, mlxn_lm_heads(f, f->att, heads), &p);
 }
 
 bool mlxn_lm_kv_holds(const mlxn_lm_kv *kv, const mlxn_model *model, uint32_t length, uint32_t first,

@@ -22,6 +22,8 @@ typedef struct mlxn_lm_shape {
     uint32_t n_layers, n_embd, n_ff, n_heads, n_kv_heads, head_dim, n_vocab, n_ctx_train;
     uint32_t n_experts, n_experts_used, n_ff_expert; /* 0: no mixture of experts */
     bool normalize_experts;                          /* the weights of the chosen ones add up to 1 */
+    bool route_selected;                             /* they are a softmax over the chosen ones alone */
+    float glu_alpha, glu_limit;                      /* of the experts' clamped SwiGLU; 0: the usual one */
     uint32_t rope_dims, rope_pairing;                /* mlxn_rope_pairing */
     uint32_t window;                                 /* of the sliding layers; 0 = every layer is global */
     float norm_eps;
@@ -41,7 +43,10 @@ typedef struct mlxn_lm_layer {
     mlxn_tensor attn_norm, q_norm, k_norm, post_attn_norm, ffn_norm, post_ffn_norm;
     mlxn_tensor q_bias, k_bias, v_bias, o_bias, gate_bias, up_bias, down_bias;
     mlxn_weight *q, *k, *v, *o, *gate, *up, *down;
-    mlxn_weight *router, *gate_experts, *up_experts, *down_experts; /* a mixture of experts has these instead */
+    /* A mixture of experts has these instead; the biases are optional, [experts] and [experts, width]. */
+    mlxn_weight *router, *gate_experts, *up_experts, *down_experts;
+    mlxn_tensor router_bias, gate_experts_bias, up_experts_bias, down_experts_bias;
+    mlxn_tensor sinks; /* optional, [n_heads]: one more score in the sum that each head's weights are divided by */
 } mlxn_lm_layer;
 
 /* A dimension of a tensor, in terms of the shape. */
@@ -54,6 +59,7 @@ typedef enum mlxn_lm_dim {
     MLXN_LM_KV,   /* n_kv_heads x head_dim */
     MLXN_LM_VOCAB,
     MLXN_LM_ROPE_PAIRS,
+    MLXN_LM_HEADS,
     MLXN_LM_EXPERTS,
     MLXN_LM_FF_EXPERT,
     MLXN_LM_FF_TWICE,
@@ -89,6 +95,9 @@ typedef struct mlxn_lm_tensor_spec {
     { .names = {gguf, folder}, .member = offsetof(mlxn_lm_layer, at), .rows = dim }
 #define MLXN_LM_OPTIONAL_VECTOR(gguf, folder, at, dim) \
     { .names = {gguf, folder}, .member = offsetof(mlxn_lm_layer, at), .rows = dim, .optional = true }
+/* A vector for each expert. */
+#define MLXN_LM_VECTORS(gguf, folder, at, dim) \
+    { .names = {gguf, folder}, .member = offsetof(mlxn_lm_layer, at), .rows = dim, .experts = MLXN_LM_EXPERTS }
 #define MLXN_LM_END             \
     {                           \
         .names = { NULL, NULL } \
@@ -115,6 +124,7 @@ typedef struct mlxn_lm_arch {
     float folder_vector_shift; /* added to every vector of a folder: 1 where norms are stored as w - 1 */
     bool tied;                 /* the head is the embedding unless config.json says otherwise */
     bool yarn_is_long;         /* old folders call LongRoPE "yarn" */
+    bool yarn_fractions;       /* YaRN's ramp lies between fractions of pairs where a file does not say */
     bool experts;              /* the feed-forward part is a mixture of experts */
     /* After the common keys are in model->shape: the architecture's own ones, and which layers slide. May be NULL. */
     mlxn_status (*configure)(mlxn_model *model, mlxn_error *error);

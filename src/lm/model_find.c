@@ -21,6 +21,8 @@ uint64_t mlxn_lm_dim_value(const mlxn_lm_shape *shape, mlxn_lm_dim dim) {
             return shape->n_vocab;
         case MLXN_LM_ROPE_PAIRS:
             return shape->rope_dims / 2;
+        case MLXN_LM_HEADS:
+            return shape->n_heads;
         case MLXN_LM_EXPERTS:
             return shape->n_experts;
         case MLXN_LM_FF_EXPERT:
@@ -54,6 +56,8 @@ static const char *dim_text(const mlxn_model *model, mlxn_lm_dim dim) {
             return folder ? "vocab_size" : "tokens of the tokenizer";
         case MLXN_LM_ROPE_PAIRS:
             return "half of rope.dimension_count";
+        case MLXN_LM_HEADS:
+            return folder ? "num_attention_heads" : "attention.head_count";
         case MLXN_LM_EXPERTS:
             return folder ? "num_experts" : "expert_count";
         case MLXN_LM_FF_EXPERT:

@@ -90,7 +90,8 @@ static mlxn_status yarn_factors(mlxn_model *model, const scaling *sc, mlxn_error
     if (status == MLXN_OK)
         status = mlxn_lm_key_f32_or(model, named(&key, sc->object, "mscale_all_dim", NULL), 0, &m_all, error);
     if (status == MLXN_OK)
-        status = mlxn_lm_key_bool_or(model, named(&key, sc->object, "truncate", NULL), true, &whole, error);
+        status = mlxn_lm_key_bool_or(model, named(&key, sc->object, "truncate", NULL), !model->arch->yarn_fractions,
+                                     &whole, error);
     if (status == MLXN_OK)
         status = mlxn_lm_key_f32_or(model, named(&key, sc->object, "attention_factor", NULL), 0, &attention, error);
     if (status != MLXN_OK) return status;

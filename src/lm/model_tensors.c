@@ -49,8 +49,9 @@ static void release_all(mlxn_lm_loader *ld, const mlxn_lm_tensor *t) {
     source->c->release_pages(source, &t->biases);
 }
 
-/* The weight of a tensor; `data` instead of where it lies, if not NULL. */
-static mlxn_status make_weight(mlxn_lm_loader *ld, const mlxn_lm_tensor *t, mlxn_buffer *data, mlxn_weight **out) {
+/* The weight of a tensor; `data` and `scales` instead of where they lie, if not NULL. */
+static mlxn_status make_weight(mlxn_lm_loader *ld, const mlxn_lm_tensor *t, mlxn_buffer *data, mlxn_buffer *scales,
+                               mlxn_weight **out) {
     mlxn_model *m = ld->model;
     bool stack = t->rank == 3;
     release_state state = {.source = m->source, .left = t->data, .row_bytes = t->data.bytes / t->dims[0]};
@@ -66,8 +67,8 @@ static mlxn_status make_weight(mlxn_lm_loader *ld, const mlxn_lm_tensor *t, mlxn
         desc.packed_user = &state;
     }
     if (t->scales.bytes) {
-        desc.scales = m->parts[t->scales.part];
-        desc.scales_offset = t->scales.offset;
+        desc.scales = scales ? scales : m->parts[t->scales.part];
+        desc.scales_offset = scales ? 0 : t->scales.offset;
         desc.scale_dtype = t->scale_dtype;
     }
     if (t->biases.bytes) {
@@ -96,15 +97,46 @@ static mlxn_status gather_experts(mlxn_lm_loader *ld, const mlxn_lm_tensor_spec 
         if (status == MLXN_OK) status = mlxn_buffer_write(buffer, e * bytes, t.data.data, bytes, ld->error);
         if (status == MLXN_OK) release_all(ld, &t);
     }
-    if (status == MLXN_OK) status = make_weight(ld, first, buffer, out);
+    if (status == MLXN_OK) status = make_weight(ld, first, buffer, NULL, out);
     mlxn_buffer_release(&buffer);
+    return status;
+}
+
+/* Rows that lie apart, one behind the other. */
+static void copy_rows(const mlxn_lm_range *from, uint64_t rows, uint32_t step, uint8_t *to) {
+    uint64_t row = from->bytes / rows;
+    for (uint64_t r = 0; r < rows; r++) memcpy(to + r * row, from->data + r * step * row, row);
+}
+
+static mlxn_status stage_rows(mlxn_lm_loader *ld, const mlxn_lm_range *from, uint64_t rows, uint32_t step,
+                              mlxn_buffer **out) {
+    uint8_t *bytes = mlxn_alloc_array(from->bytes, 1);
+    if (!bytes)
+        return mlxn_fail(ld->error, MLXN_ERR_MEMORY, "%s: no memory for %llu bytes", ld->model->path_name,
+                         (unsigned long long)from->bytes);
+    copy_rows(from, rows, step, bytes);
+    mlxn_status status = mlxn_buffer_create(ld->model->device, from->bytes, out, ld->error);
+    if (status == MLXN_OK) status = mlxn_buffer_write(*out, 0, bytes, from->bytes, ld->error);
+    mlxn_free(bytes);
+    return status;
+}
+
+static mlxn_status gather_rows(mlxn_lm_loader *ld, const mlxn_lm_tensor *t, mlxn_weight **out) {
+    mlxn_buffer *data = NULL, *scales = NULL;
+    uint64_t rows = t->dims[0] * t->dims[1]; /* of a stack: see source_folder.c */
+    mlxn_status status = stage_rows(ld, &t->data, rows, t->row_step, &data);
+    if (status == MLXN_OK) status = stage_rows(ld, &t->scales, rows, t->row_step, &scales);
+    if (status == MLXN_OK) status = make_weight(ld, t, data, scales, out);
+    mlxn_buffer_release(&data);
+    mlxn_buffer_release(&scales);
     return status;
 }
 
 static mlxn_status load_matrix(mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *spec, int64_t layer,
                                const mlxn_lm_tensor *t, mlxn_weight **out) {
     if (t->apart) return gather_experts(ld, spec, layer, t, out);
-    mlxn_status status = make_weight(ld, t, NULL, out);
+    if (t->row_step) return gather_rows(ld, t, out);
+    mlxn_status status = make_weight(ld, t, NULL, NULL, out);
     if (status == MLXN_OK) release_all(ld, t);
     return status;
 }
@@ -115,7 +147,7 @@ static float shift_of(const mlxn_lm_loader *ld) {
 }
 
 static bool is_view(const mlxn_lm_loader *ld, const mlxn_lm_tensor *t) {
-    return t->format == MLXN_FORMAT_F32 && t->data.offset % sizeof(float) == 0 && shift_of(ld) == 0;
+    return t->format == MLXN_FORMAT_F32 && t->data.offset % sizeof(float) == 0 && shift_of(ld) == 0 && !t->row_step;
 }
 
 static mlxn_status add_vector(mlxn_lm_loader *ld, uint64_t elements) {
@@ -134,34 +166,56 @@ static mlxn_status add_vector_bytes(mlxn_lm_loader *ld, const mlxn_lm_tensor_spe
     return status != MLXN_OK || !found || is_view(ld, &t) ? status : add_vector(ld, t.elements);
 }
 
-/* Writes a vector to the model's own buffer. */
-static mlxn_status store_vector(mlxn_lm_loader *ld, const float *values, uint64_t n, mlxn_tensor *out) {
+/* A vector, or one for each expert, at `offset` of `buffer`. */
+static mlxn_tensor view_of(mlxn_buffer *buffer, uint64_t offset, uint32_t rank, const uint64_t *dims) {
+    return rank == 2 ? mlxn_tensor_2d(buffer, offset, MLXN_F32, dims[0], dims[1])
+                     : mlxn_tensor_1d(buffer, offset, MLXN_F32, dims[0]);
+}
+
+/* Writes values to the model's own buffer. */
+static mlxn_status store_vector(mlxn_lm_loader *ld, const float *values, uint64_t n, uint64_t *offset) {
     mlxn_model *m = ld->model;
-    uint64_t offset = m->vectors_used;
-    mlxn_status status = mlxn_buffer_write(m->vectors, offset, values, n * sizeof *values, ld->error);
-    if (status != MLXN_OK) return status;
-    m->vectors_used += (n * sizeof *values + 63) & ~(uint64_t)63;
-    *out = mlxn_tensor_1d(m->vectors, offset, MLXN_F32, n);
-    return MLXN_OK;
+    *offset = m->vectors_used;
+    mlxn_status status = mlxn_buffer_write(m->vectors, *offset, values, n * sizeof *values, ld->error);
+    if (status == MLXN_OK) m->vectors_used += (n * sizeof *values + 63) & ~(uint64_t)63;
+    return status;
+}
+
+static mlxn_status decode_vector(mlxn_lm_loader *ld, const mlxn_lm_tensor *t, float *out) {
+    const uint8_t *data = t->data.data;
+    uint8_t *close = NULL;
+    if (t->row_step) {
+        close = mlxn_alloc_array(t->data.bytes, 1);
+        if (!close)
+            return mlxn_fail(ld->error, MLXN_ERR_MEMORY, "no memory for %llu bytes",
+                             (unsigned long long)t->data.bytes);
+        copy_rows(&t->data, t->elements, t->row_step, close);
+        data = close;
+    }
+    mlxn_status status = mlxn_dequantize_row(t->format, data, t->elements, out, ld->error);
+    mlxn_free(close);
+    for (uint64_t i = 0; status == MLXN_OK && i < t->elements; i++) out[i] += shift_of(ld);
+    return status;
 }
 
 static mlxn_status load_vector(mlxn_lm_loader *ld, const mlxn_lm_tensor *t, mlxn_tensor *out) {
     mlxn_model *m = ld->model;
     m->bytes_per_token += t->elements * sizeof(float);
     if (is_view(ld, t)) {
-        *out = mlxn_tensor_1d(m->parts[t->data.part], t->data.offset, MLXN_F32, t->elements);
+        *out = view_of(m->parts[t->data.part], t->data.offset, t->rank, t->dims);
         return MLXN_OK;
     }
+    uint64_t offset = 0;
     float *decoded = mlxn_alloc_array(t->elements, sizeof *decoded);
-    if (!decoded) {
-        return mlxn_lm_tensor_fail(ld, MLXN_ERR_MEMORY, t, "no memory for %llu floats",
-                                   (unsigned long long)t->elements);
-    }
-    mlxn_status status = mlxn_dequantize_row(t->format, t->data.data, t->elements, decoded, ld->error);
-    for (uint64_t i = 0; status == MLXN_OK && i < t->elements; i++) decoded[i] += shift_of(ld);
-    if (status == MLXN_OK) status = store_vector(ld, decoded, t->elements, out);
+    mlxn_status status =
+        decoded ? decode_vector(ld, t, decoded)
+                : mlxn_fail(ld->error, MLXN_ERR_MEMORY, "no memory for %llu floats", (unsigned long long)t->elements);
+    if (status == MLXN_OK) status = store_vector(ld, decoded, t->elements, &offset);
     mlxn_free(decoded);
-    if (status != MLXN_OK) mlxn_lm_tensor_prefix(ld, t);
+    if (status != MLXN_OK)
+        mlxn_lm_tensor_prefix(ld, t);
+    else
+        *out = view_of(m->vectors, offset, t->rank, t->dims);
     return status;
 }
 
@@ -171,7 +225,9 @@ static mlxn_status load_computed(mlxn_lm_loader *ld) {
     mlxn_status status = MLXN_OK;
     for (int i = 0; status == MLXN_OK && i < 2; i++) {
         if (!m->rope_values[i]) continue;
-        status = store_vector(ld, m->rope_values[i], m->shape.rope_dims / 2, &m->rope_factors[i]);
+        uint64_t pairs = m->shape.rope_dims / 2, offset = 0;
+        status = store_vector(ld, m->rope_values[i], pairs, &offset);
+        if (status == MLXN_OK) m->rope_factors[i] = view_of(m->vectors, offset, 1, &pairs);
         mlxn_free(m->rope_values[i]);
         m->rope_values[i] = NULL;
     }
@@ -204,7 +260,7 @@ static mlxn_status add_matrix_bytes(mlxn_lm_loader *ld, const mlxn_lm_tensor_spe
     if (spec->cols == MLXN_LM_NONE) return MLXN_OK;
     mlxn_status status = mlxn_lm_find_tensor(ld, spec, layer, &t, &found);
     if (status != MLXN_OK || !found) return status;
-    uint64_t experts = t.rank == 3 ? t.dims[0] : 1, staging = t.apart ? bytes_of(&t) : 0;
+    uint64_t experts = t.rank == 3 ? t.dims[0] : 1, staging = t.apart || t.row_step ? bytes_of(&t) : 0;
     status = mlxn_weight_device_bytes(ld->model->device, t.format, t.dims[t.rank - 2], t.dims[t.rank - 1], &bytes,
                                       ld->error);
     if (status != MLXN_OK) {

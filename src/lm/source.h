@@ -62,6 +62,9 @@ typedef struct mlxn_lm_tensor {
     mlxn_lm_range scales, biases; /* MLX formats; bytes == 0 if there are none */
     mlxn_dtype scale_dtype;
     bool apart; /* see mlxn_lm_find_tensor */
+    /* Not 0: the ranges begin at the tensor's first row and have the bytes of its rows, but these lie so many rows
+     * apart: between them lie those of another tensor. Of vectors, a row is one element. */
+    uint32_t row_step;
 } mlxn_lm_tensor;
 
 typedef struct mlxn_lm_source mlxn_lm_source;

@@ -14,6 +14,7 @@ typedef struct folder_source {
     mlxn_safetensors *file;
     mlxn_config *config;
     mlxn_quant_config *quant; /* NULL: nothing is quantized */
+    bool blocks;              /* experts are kept as blocks of mxfp4, gates and ups in turns: see block_parts */
     const char *body, *head;  /* what stands for "model." and before "lm_head." */
 } folder_source;
 
@@ -165,6 +166,87 @@ static mlxn_status find_quantized(const folder_source *f, const char *name, mlxn
     return fail(f, MLXN_ERR_FORMAT, &scales, error, "there are scales, but config.json has no \"quantization\"");
 }
 
+/* gpt-oss as it was published: the experts' matrices are tensors of u8, <stored>_blocks [experts, rows, groups, 16]
+ * and <stored>_scales [experts, rows, groups], which have MLX's mxfp4 codes and scales; rows of gates and ups
+ * alternate. */
+static const struct block_part {
+    const char *name, *stored;
+    uint32_t first, step;
+    bool matrix;
+} block_parts[] = {
+    {"gate_proj.weight", "gate_up_proj", 0, 2, true},   {"up_proj.weight", "gate_up_proj", 1, 2, true},
+    {"down_proj.weight", "down_proj", 0, 1, true},      {"gate_proj.bias", "gate_up_proj_bias", 0, 2, false},
+    {"up_proj.bias", "gate_up_proj_bias", 1, 2, false}, {"down_proj.bias", "down_proj_bias", 0, 1, false},
+};
+static const char experts_prefix[] = "mlp.experts.";
+
+/* Every step-th row from `first` on; `rows` are those of the whole. */
+static void take_every(mlxn_lm_range *range, uint64_t rows, const struct block_part *part) {
+    uint64_t row = range->bytes / rows;
+    range->offset += part->first * row;
+    range->data += part->first * row;
+    range->bytes = rows / part->step * row;
+}
+
+static mlxn_status set_blocks(const folder_source *f, const struct block_part *part, const char *stored,
+                              const mlxn_safetensors_tensor *t, mlxn_lm_tensor *out, mlxn_error *error) {
+    char name[256];
+    mlxn_safetensors_tensor scales;
+    snprintf(name, sizeof name, "%s_scales", stored);
+    if (!mlxn_safetensors_find_tensor(f->file, name, &scales))
+        return fail(f, MLXN_ERR_FORMAT, t, error, "there are no scales for it");
+    bool fits = t->dtype == MLXN_ST_U8 && scales.dtype == MLXN_ST_U8 && t->rank == 4 && scales.rank == 3 &&
+                t->dims[3] == 16 && t->elements > 0 && t->dims[1] % part->step == 0;
+    for (uint32_t i = 0; fits && i < 3; i++) fits = t->dims[i] == scales.dims[i];
+    if (!fits)
+        return fail(f, MLXN_ERR_FORMAT, t, error,
+                    "want U8 [experts, rows, groups, 16], and scales of U8 [experts, rows, groups]");
+    out->known = true;
+    out->format = MLXN_FORMAT_MLX_MXFP4;
+    out->rank = 3;
+    out->dims[0] = t->dims[0];
+    out->dims[1] = t->dims[1] / part->step;
+    out->dims[2] = t->dims[2] * 32; /* at most 2 values in a byte that is there */
+    out->elements = 2 * t->elements / part->step;
+    out->data = range_of(t);
+    out->scales = range_of(&scales);
+    out->scale_dtype = MLXN_U8;
+    take_every(&out->data, t->dims[0] * t->dims[1], part);
+    take_every(&out->scales, t->dims[0] * t->dims[1], part);
+    out->row_step = part->step > 1 ? part->step : 0;
+    return MLXN_OK;
+}
+
+/* A tensor of an expert that is kept so. *found is false if `name` is none. */
+static mlxn_status find_blocks(const folder_source *f, const char *name, mlxn_lm_tensor *out, bool *found,
+                               mlxn_error *error) {
+    char stored[220], full[256];
+    const char *at = strstr(name, experts_prefix);
+    mlxn_safetensors_tensor t;
+    *found = false;
+    for (size_t i = 0; at && i < sizeof block_parts / sizeof *block_parts; i++) {
+        const struct block_part *part = &block_parts[i];
+        if (strcmp(at + sizeof experts_prefix - 1, part->name) != 0) continue;
+        int front = (int)(at - name + (int)sizeof experts_prefix - 1);
+        snprintf(stored, sizeof stored, "%.*s%s", front, name, part->stored);
+        snprintf(full, sizeof full, "%s%s", stored, part->matrix ? "_blocks" : "");
+        *found = mlxn_safetensors_find_tensor(f->file, full, &t);
+        if (!*found) return MLXN_OK;
+        *out = (mlxn_lm_tensor){
+            .name = t.name, .file = mlxn_safetensors_shard_name(f->file, t.shard), .type_name = t.dtype_name};
+        if (part->matrix) return set_blocks(f, part, stored, &t, out, error);
+        set_plain(out, &t);
+        if (t.rank != 2 || t.elements == 0 || t.dims[1] % part->step != 0)
+            return fail(f, MLXN_ERR_FORMAT, &t, error, "want biases [experts, rows]");
+        out->dims[1] /= part->step;
+        out->elements /= part->step;
+        take_every(&out->data, t.elements, part);
+        out->row_step = part->step > 1 ? part->step : 0;
+        return MLXN_OK;
+    }
+    return MLXN_OK;
+}
+
 static mlxn_status tensor(const mlxn_lm_source *source, const char *name, mlxn_lm_tensor *out, bool *found,
                           mlxn_error *error) {
     const folder_source *f = (const folder_source *)source;
@@ -172,7 +254,7 @@ static mlxn_status tensor(const mlxn_lm_source *source, const char *name, mlxn_l
     mlxn_quant_tensors q;
     bool quantized = false;
     *found = mlxn_safetensors_find_tensor(f->file, name, &t);
-    if (!*found) return MLXN_OK;
+    if (!*found) return f->blocks ? find_blocks(f, name, out, found, error) : MLXN_OK;
     *out = (mlxn_lm_tensor){
         .name = t.name, .file = mlxn_safetensors_shard_name(f->file, t.shard), .type_name = t.dtype_name};
     mlxn_status status = find_quantized(f, name, &q, &quantized, error);
@@ -208,6 +290,15 @@ bool mlxn_lm_folder_layer_tensor(const mlxn_lm_source *source, uint64_t i, uint6
     *layer = strtoull(name.data + at, NULL, 10);
     at += digits + 1;
     *rest = (mlxn_string){name.data + at, name.size - at};
+    if (f->blocks && strncmp(rest->data, experts_prefix, sizeof experts_prefix - 1) == 0) {
+        const char *stored = rest->data + sizeof experts_prefix - 1;
+        for (size_t k = 0; k < sizeof block_parts / sizeof *block_parts; k++) {
+            const char *end = stored + strlen(block_parts[k].stored);
+            if (strncmp(stored, block_parts[k].stored, (size_t)(end - stored)) == 0 &&
+                (block_parts[k].matrix ? strcmp(end, "_blocks") == 0 || strcmp(end, "_scales") == 0 : !*end))
+                return false; /* used, under other names */
+        }
+    }
     return true;
 }
 
@@ -237,6 +328,10 @@ static mlxn_status open_files(folder_source *f, const char *path, mlxn_error *er
     mlxn_free(name);
     if (status == MLXN_OK) status = mlxn_safetensors_open(path, &f->file, error);
     if (status != MLXN_OK) return status;
+    mlxn_config_value method;
+    f->blocks = mlxn_config_find(f->config, "quantization_config.quant_method", &method) &&
+                method.type == MLXN_CONFIG_STRING && strcmp(method.v.s.data, "mxfp4") == 0;
+    if (f->blocks) return MLXN_OK; /* everything but the blocks is plain */
     mlxn_error none;
     status = mlxn_quant_config_from_folder(path, &f->quant, &none);
     if (status == MLXN_OK || status == MLXN_ERR_NOT_FOUND) return MLXN_OK;

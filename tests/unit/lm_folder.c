@@ -9,9 +9,9 @@
 
 static mlxn_device *device;
 
-static const char *const names[] = {"llama",   "llama3", "llama3-old", "llama-linear", "llama-yarn",
-                                    "mistral", "qwen2",  "qwen3",      "qwen3_moe",    "qwen3_moe-mlx",
-                                    "gemma2",  "gemma3", "gemma3-old", "phi3",         "phi3-short"};
+static const char *const names[] = {"llama",      "llama3", "llama3-old", "llama-linear",  "llama-yarn", "mistral",
+                                    "qwen2",      "qwen3",  "qwen3_moe",  "qwen3_moe-mlx", "gemma2",     "gemma3",
+                                    "gemma3-old", "phi3",   "phi3-short", "gpt_oss"};
 
 /* The largest difference from the stored rows, over the largest logit. */
 static double distance(const fm *m, const float *logits) {

@@ -144,7 +144,9 @@ static inline mlxn_st_dtype fm_st_dtype(mlxn_dtype dtype) {
 
 /* What holds for one tensor; NULL: it is not quantized. `user` is the caller's. */
 typedef const fm_quant *(*fm_rule)(const fm_tensor *t, const void *user);
-static inline const fm_quant *fm_all(const fm_tensor *t, const void *user) { return t->rank >= 2 ? user : NULL; }
+static inline const fm_quant *fm_all(const fm_tensor *t, const void *user) {
+    return t->rank >= 2 && strstr(t->name, ".weight") ? user : NULL;
+}
 
 static inline void fm_declare(mlxn_safetensors_writer *w, const fm_tensor *t, const fm_quant *q) {
     mlxn_error error = {0};

@@ -165,6 +165,17 @@ static void test_tensors(void) {
     fm_close(&m);
 }
 
+/* A key taken away, or given a value, for one load. */
+static void expect_edit_refused(fm *m, const char *key, json_t *value, mlxn_status want, const char *word) {
+    json_t *old = json_incref(json_object_get(m->config, key));
+    if (value)
+        json_object_set_new(m->config, key, value);
+    else
+        json_object_del(m->config, key);
+    expect_tensors_refused(m, key, want, word, NULL, NULL);
+    json_object_set_new(m->config, key, old);
+}
+
 static void test_experts(void) {
     fm m;
     if (!fm_open(&m, "qwen3_moe")) return;
@@ -177,6 +188,17 @@ static void test_experts(void) {
     *t = old;
     t->dims[0] = 64, t->dims[1] = 32;
     expect_tensors_refused(&m, "an expert of another shape", MLXN_ERR_FORMAT, old.name, "64", "32");
+    fm_close(&m);
+    if (!fm_open(&m, "gpt_oss")) return;
+    expect_edit_refused(&m, "rope_parameters", NULL, MLXN_ERR_NOT_FOUND, "rope_parameters");
+    json_object_set_new(m.config, "quantization_config", json_pack("{s:s}", "quant_method", "mxfp4"));
+    t = named(&m, "model.layers.2.mlp.experts.down_proj.weight");
+    t->name = "model.layers.2.mlp.experts.down_proj_blocks";
+    expect_tensors_refused(&m, "blocks without scales", MLXN_ERR_FORMAT, t->name, "scales", NULL);
+    fm_tensor scales = *t;
+    scales.name = "model.layers.2.mlp.experts.down_proj_scales";
+    m.tensors[m.n_tensors++] = scales;
+    expect_tensors_refused(&m, "blocks of another shape", MLXN_ERR_FORMAT, t->name, "groups, 16", NULL);
     fm_close(&m);
 }
 

@@ -128,6 +128,25 @@ MODELS = {
         {"dtype": "BF16"},
     ),
     "qwen3": (base(model_type="qwen3", head_dim=32, rope_parameters={"rope_type": "default", "rope_theta": 1000000}), {}),
+    "gpt_oss": (
+        base(
+            model_type="gpt_oss",
+            head_dim=32,
+            num_local_experts=6,
+            num_experts_per_tok=2,
+            sliding_window=8,
+            rope_parameters={
+                "rope_type": "yarn",
+                "rope_theta": 150000.0,
+                "factor": 8.0,
+                "beta_fast": 32.0,
+                "beta_slow": 1.0,
+                "truncate": False,
+                "original_max_position_embeddings": 32,
+            },
+        ),
+        {},
+    ),
     "gemma2": (
         base(
             model_type="gemma2",
@@ -200,10 +219,14 @@ MODELS = {
 
 def distribution(name, dims, gemma):
     """Mean and spread of a tensor's elements: what keeps activations near 1."""
+    if name.endswith("bias"):
+        return 0.0, 0.25
     if len(dims) == 1:
-        return (0.0, 0.25) if name.endswith("bias") else (0.0 if gemma else 1.0, 0.125)
+        return 0.0 if gemma else 1.0, 0.125
     if "embed_tokens" in name:
         return 0.0, 0.125 if gemma else 1.0
+    if "mlp.experts.gate_proj" in name or "mlp.experts.up_proj" in name:  # so that gpt-oss's limits are met
+        return 0.0, 10.0 / dims[-1] ** 0.5
     return 0.0, 2.5 / dims[-1] ** 0.5
 
 
@@ -241,11 +264,25 @@ def make(name):
             return tensor("%s.switch_mlp.%s.weight" % (key, name), dims)
         return torch.stack([tensor("%s.experts.%d.%s.weight" % (key, e, name), dims[1:]) for e in range(dims[0])])
 
+    def gpt_oss_expert(prefix, name, dims):
+        """transformers has these transposed, with gates and ups in turns; MLX not."""
+        kind = "bias" if name.endswith("_bias") else "weight"
+        turned = dims if kind == "bias" else [dims[0], dims[2], dims[1]]
+        if name.startswith("down"):
+            value = tensor("%s.down_proj.%s" % (prefix, kind), turned)
+        else:
+            turned[1] //= 2
+            parts = [tensor("%s.%s_proj.%s" % (prefix, part, kind), turned) for part in ("gate", "up")]
+            value = torch.stack(parts, dim=2).flatten(1, 2)
+        return value if kind == "bias" else value.transpose(1, 2)
+
     for key, old in state.items():
         dims, layer = list(old.shape), key.split(".experts.")[0]
         if tied and key == "lm_head.weight":
             continue
-        if key.endswith(".experts.gate_up_proj"):
+        if "gpt_oss" in config["model_type"] and ".experts." in key:
+            state[key] = gpt_oss_expert(layer + ".experts", key.split(".experts.")[1], dims)
+        elif key.endswith(".experts.gate_up_proj"):
             half = [dims[0], dims[1] // 2, dims[2]]
             state[key] = torch.cat([experts(layer, "gate_proj", half), experts(layer, "up_proj", half)], dim=1)
         elif key.endswith(".experts.down_proj"):
