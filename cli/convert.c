@@ -1,17 +1,10 @@
-/* convert.c: `mlxn convert`: a model folder into one of another number format. */
-#include <string.h>
-#include <sys/stat.h>
-
+/* convert.c: `mlxn convert`: a model, file or folder, into a folder of another number format. */
 #include "cli.h"
 
 int cmd_convert(const cli_options *options) {
     if (options->n_rest < 2)
         return cli_fail(EXIT_USAGE, "convert: got %d arguments, want 2; write mlxn convert SOURCE RESULT",
                         options->n_rest);
-    struct stat info;
-    if (!stat(options->rest[0], &info) && !S_ISDIR(info.st_mode))
-        return cli_fail(EXIT_USAGE, "convert: %s is no folder; for a GGUF file there is mlxn quantize",
-                        options->rest[0]);
     cli_progress progress;
     mlxn_error error = {0};
     mlxn_quantize_result result;

@@ -56,10 +56,12 @@ typedef struct mlxn_convert_options {
     void *progress_user;
 } mlxn_convert_options;
 
-/* A folder of config.json and safetensors into another, as MLX and Hugging Face's libraries read it: weights,
- * config.json, and the files of the tokenizer as they are. `path` is made if it is not there. Errors: ARGUMENT
- * (options; a source that is quantized already; the same folder), FORMAT, UNSUPPORTED (a dtype without meaning here),
- * IO, MEMORY, LIMIT, CANCELLED. */
+/* A model into a folder of config.json and safetensors, as MLX's and Hugging Face's libraries read it. From such a
+ * folder: weights, config.json, and the files of the tokenizer as they are. From a GGUF file of an architecture that
+ * the library runs: weights under the names, in the row order and with the norms of folders (f32 without `dtype`),
+ * and config.json, tokenizer.json and tokenizer_config.json made of its keys. `path` is made if it is not there.
+ * Errors: ARGUMENT (options; a folder that is quantized already; the source's own folder), FORMAT, UNSUPPORTED (what
+ * folders have no form for), IO, MEMORY, LIMIT, CANCELLED. */
 MLXN_API mlxn_status mlxn_convert_folder(const char *source, const char *path, const mlxn_convert_options *options,
                                          mlxn_quantize_result *result, mlxn_error *error);
 

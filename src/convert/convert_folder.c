@@ -1,28 +1,29 @@
-/* convert_folder.c: a model folder into one of another number format: weights. The other files: folder_files.c. */
+/* convert_folder.c: a model into a folder of another number format: weights. The other files: folder_files.c. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "convert/encode_rows.h"
 #include "convert/folder_files.h"
+#include "convert/source.h"
 
 enum { SLAB_BYTES = 16 << 20 };
 
 /* What becomes of a tensor. */
-typedef enum fate { DROPPED, COPIED, CAST, QUANTIZED } fate;
+typedef enum fate { COPIED, CAST, QUANTIZED } fate;
 
 typedef struct job {
     const mlxn_convert_options *options;
     const char *source_path;
-    bool quantize, tied;
+    bool quantize;
     mlxn_format format; /* of quantized matrices */
     mlxn_group_info groups;
     bool has_dtype;
     mlxn_st_dtype dtype;
-    mlxn_config *config;
-    mlxn_safetensors *source;
+    mlxn_cv_source source;
     mlxn_safetensors_writer *writer;
     uint8_t *slab;
-    uint64_t slab_bytes, done, total;
+    uint64_t slab_bytes, done;
     mlxn_quantize_result result;
 } job;
 
@@ -79,65 +80,46 @@ static mlxn_status read_dtype(job *j, mlxn_error *error) {
                              j->options->dtype);
     }
     for (size_t i = 0; !j->has_dtype && i < sizeof keys / sizeof keys[0]; i++)
-        if (mlxn_config_find(j->config, keys[i], &value) && value.type == MLXN_CONFIG_STRING)
+        if (mlxn_config_find(j->source.config, keys[i], &value) && value.type == MLXN_CONFIG_STRING)
             j->has_dtype = dtype_named(value.v.s.data, &j->dtype);
     return MLXN_OK;
 }
 
-static mlxn_status read_config(job *j, mlxn_error *error) {
-    mlxn_config_value value;
-    if (mlxn_config_find(j->config, "quantization", &value) ||
-        mlxn_config_find(j->config, "quantization_config", &value))
-        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "%s: config.json: the model is quantized already", j->source_path);
-    j->tied =
-        mlxn_config_find(j->config, "tie_word_embeddings", &value) && value.type == MLXN_CONFIG_BOOL && value.v.b;
-    return read_dtype(j, error);
-}
-
 /* ---- fates ---- */
 
-static bool ends(mlxn_string name, const char *end) {
-    size_t n = strlen(end);
-    return name.size >= n && !memcmp(name.data + name.size - n, end, n);
-}
-
-static mlxn_format plain_format(mlxn_st_dtype dtype) {
-    return dtype == MLXN_ST_F32    ? MLXN_FORMAT_F32
-           : dtype == MLXN_ST_F16  ? MLXN_FORMAT_F16
-           : dtype == MLXN_ST_BF16 ? MLXN_FORMAT_BF16
-                                   : (mlxn_format)-1;
-}
-
-static fate fate_of(const job *j, const mlxn_safetensors_tensor *t) {
-    /* Tables that older files carry and that follow from config.json; the output matrix where it is the embeddings.
-     */
-    if (ends(t->name, "rotary_emb.inv_freq")) return DROPPED;
-    if (j->tied && !strcmp(t->name.data, "lm_head.weight")) return DROPPED;
-    if ((int)plain_format(t->dtype) < 0) return COPIED;
-    if (j->quantize && t->rank == 2 && t->name.size < 480 && ends(t->name, ".weight") && t->elements &&
-        t->dims[1] % j->groups.group_size == 0)
-        return QUANTIZED;
-    return j->has_dtype && t->dtype != j->dtype && t->elements ? CAST : COPIED;
+static bool is_matrix(const char *name) {
+    static const char end[] = ".weight";
+    size_t n = strlen(name), m = sizeof end - 1;
+    return n > m && n < 480 && !strcmp(name + n - m, end);
 }
 
 /* The dtype of scales, and of what is not quantized. */
-static mlxn_st_dtype dtype_of(const job *j, const mlxn_safetensors_tensor *t) {
-    return j->has_dtype ? j->dtype : t->dtype;
+static mlxn_st_dtype dtype_of(const job *j, const mlxn_cv_tensor *t) {
+    return j->has_dtype ? j->dtype : t->dtype != MLXN_ST_UNKNOWN ? t->dtype : MLXN_ST_F32;
+}
+
+static fate fate_of(const job *j, const mlxn_cv_tensor *t) {
+    if ((int)t->format < 0) return COPIED;
+    if (j->quantize && t->rank == 2 && is_matrix(t->name) && t->cols % j->groups.group_size == 0) return QUANTIZED;
+    return mlxn_cv_is_plain(t) && t->dtype == dtype_of(j, t) ? COPIED : CAST;
+}
+
+static mlxn_format plain_format(mlxn_st_dtype dtype) {
+    return dtype == MLXN_ST_F16 ? MLXN_FORMAT_F16 : dtype == MLXN_ST_BF16 ? MLXN_FORMAT_BF16 : MLXN_FORMAT_F32;
 }
 
 static uint64_t code_bytes(const job *j, uint64_t cols) { return cols / 8 * j->groups.bits; }
 
 /* ---- records ---- */
 
-static mlxn_status declare_quantized(job *j, const mlxn_safetensors_tensor *t, mlxn_error *error) {
+static mlxn_status declare_quantized(job *j, const mlxn_cv_tensor *t, mlxn_error *error) {
     char base[512], name[544];
     bool affine = j->groups.mode == MLXN_QUANT_AFFINE;
-    snprintf(base, sizeof base, "%.*s", (int)mlxn_min_u64(t->name.size - strlen(".weight"), sizeof base - 1),
-             t->name.data);
+    snprintf(base, sizeof base, "%.*s", (int)(strlen(t->name) - strlen(".weight")), t->name);
     mlxn_st_dtype scales = affine ? dtype_of(j, t) : MLXN_ST_U8;
     uint64_t codes[] = {t->dims[0], code_bytes(j, t->dims[1]) / 4},
              groups[] = {t->dims[0], t->dims[1] / j->groups.group_size};
-    mlxn_status status = mlxn_safetensors_writer_add(j->writer, t->name.data, MLXN_ST_U32, 2, codes, error);
+    mlxn_status status = mlxn_safetensors_writer_add(j->writer, t->name, MLXN_ST_U32, 2, codes, error);
     snprintf(name, sizeof name, "%s.scales", base);
     if (!status) status = mlxn_safetensors_writer_add(j->writer, name, scales, 2, groups, error);
     snprintf(name, sizeof name, "%s.biases", base);
@@ -150,19 +132,18 @@ static mlxn_status declare_quantized(job *j, const mlxn_safetensors_tensor *t, m
 
 static mlxn_status declare_tensors(job *j, mlxn_error *error) {
     mlxn_status status = mlxn_safetensors_writer_metadata(j->writer, "format", j->quantize ? "mlx" : "pt", error);
-    mlxn_safetensors_tensor t;
-    for (uint64_t i = 0; !status && mlxn_safetensors_tensor_at(j->source, i, &t); i++) {
-        fate f = fate_of(j, &t);
-        j->total += t.bytes;
-        j->result.source_bytes += t.bytes;
-        j->result.tensors++;
+    j->result.tensors = j->source.n;
+    j->result.source_bytes = j->source.bytes;
+    for (uint64_t i = 0; !status && i < j->source.n; i++) {
+        const mlxn_cv_tensor *t = &j->source.tensors[i];
+        fate f = fate_of(j, t);
         if (f == QUANTIZED) {
-            status = declare_quantized(j, &t, error);
-        } else if (f != DROPPED) {
-            mlxn_st_dtype dtype = f == CAST ? j->dtype : t.dtype;
-            status = mlxn_safetensors_writer_add(j->writer, t.name.data, dtype, t.rank, t.dims, error);
-            j->result.bytes += f == CAST ? t.elements * (mlxn_st_dtype_bits(dtype) / 8) : t.bytes;
+            status = declare_quantized(j, t, error);
+            continue;
         }
+        mlxn_st_dtype dtype = f == CAST ? dtype_of(j, t) : t->dtype;
+        status = mlxn_safetensors_writer_add(j->writer, t->name, dtype, t->rank, t->dims, error);
+        j->result.bytes += f == CAST ? t->rows * t->cols * (mlxn_st_dtype_bits(dtype) / 8) : t->bytes;
     }
     return status;
 }
@@ -172,7 +153,7 @@ static mlxn_status declare_tensors(job *j, mlxn_error *error) {
 static mlxn_status step(job *j, uint64_t bytes, mlxn_error *error) {
     const mlxn_convert_options *o = j->options;
     j->done += bytes;
-    if (!o->progress || o->progress(o->progress_user, j->done, j->total)) return MLXN_OK;
+    if (!o->progress || o->progress(o->progress_user, j->done, j->source.bytes)) return MLXN_OK;
     return mlxn_fail(error, MLXN_ERR_CANCELLED, "convert: cancelled");
 }
 
@@ -186,14 +167,16 @@ static mlxn_status reserve(job *j, uint64_t bytes, mlxn_error *error) {
     return MLXN_OK;
 }
 
-/* Rows of a matrix to be quantized: codes in `codes`, scales and biases of all rows in `scales` and `biases`. */
-typedef struct group_rows {
-    mlxn_format from, to;
+/* Rows [first, …) of a tensor to be encoded: codes or elements in `out`; scales and biases of quantized ones apart.
+ */
+typedef struct rows_job {
+    const mlxn_cv_tensor *t;
+    uint64_t first;
+    mlxn_format to;
     mlxn_dtype from_dtype, scale_dtype;
-    const uint8_t *src;
-    uint64_t src_row_bytes, cols, code_bytes, scale_bytes; /* of a row */
-    uint8_t *codes, *scales, *biases;
-} group_rows;
+    uint64_t out_bytes, scale_bytes; /* of a row */
+    uint8_t *out, *scales, *biases;
+} rows_job;
 
 /* Weights are rounded to the dtype that the model would have had before they are encoded, as MLX does. */
 static void round_values(mlxn_dtype dtype, uint64_t n, float *values) {
@@ -204,73 +187,74 @@ static void round_values(mlxn_dtype dtype, uint64_t n, float *values) {
 }
 
 static mlxn_status encode_groups(const void *argument, uint64_t row, float *values, mlxn_error *error) {
-    const group_rows *g = argument;
-    mlxn_status status = mlxn_dequantize_row(g->from, g->src + row * g->src_row_bytes, g->cols, values, error);
-    const mlxn_group_row to = {.codes = g->codes + row * g->code_bytes,
+    const rows_job *g = argument;
+    mlxn_status status = mlxn_cv_row(g->t, g->first + row, values, error);
+    const mlxn_group_row to = {.codes = g->out + row * g->out_bytes,
                                .scales = g->scales + row * g->scale_bytes,
                                .biases = g->biases ? g->biases + row * g->scale_bytes : NULL,
                                .scale_dtype = g->scale_dtype,
                                .mlx_cpu = true}; /* the form in which no element saturates */
     if (status) return status;
-    round_values(g->from_dtype, g->cols, values);
-    return mlxn_quantize_groups(g->to, values, g->cols, &to, error);
+    round_values(g->from_dtype, g->t->cols, values);
+    return mlxn_quantize_groups(g->to, values, g->t->cols, &to, error);
 }
 
-static mlxn_status quantize_tensor(job *j, const mlxn_safetensors_tensor *t, mlxn_error *error) {
-    uint64_t rows = t->dims[0], cols = t->dims[1], count = 0;
+static mlxn_status encode_plain(const void *argument, uint64_t row, float *values, mlxn_error *error) {
+    const rows_job *g = argument;
+    mlxn_status status = mlxn_cv_row(g->t, g->first + row, values, error);
+    return status ? status : mlxn_quantize_row(g->to, values, g->t->cols, g->out + row * g->out_bytes, error);
+}
+
+/* All rows through `fn`, a slab at a time. `apart`: bytes of the slab that are not for `out`. */
+static mlxn_status encode_rows(job *j, rows_job *g, mlxn_row_fn fn, uint64_t apart, mlxn_error *error) {
+    const mlxn_cv_tensor *t = g->t;
+    uint8_t *scales = g->scales, *biases = g->biases;
+    uint64_t at_once = mlxn_min_u64(t->rows, mlxn_max_u64(1, SLAB_BYTES / g->out_bytes)), count = 0;
+    mlxn_status status = MLXN_OK;
+    g->out = j->slab + apart;
+    for (uint64_t row = 0; !status && row < t->rows; row += count) {
+        count = mlxn_min_u64(at_once, t->rows - row);
+        g->first = row;
+        g->scales = scales ? scales + row * g->scale_bytes : NULL;
+        g->biases = biases ? biases + row * g->scale_bytes : NULL;
+        status = mlxn_each_row(fn, g, count, t->cols, j->options->threads, error);
+        if (!status) status = mlxn_safetensors_writer_write(j->writer, g->out, count * g->out_bytes, error);
+        if (!status) status = step(j, count * (t->bytes / t->rows), error);
+    }
+    return status;
+}
+
+/* Bytes of rows of `out_bytes` that are held at a time. */
+static uint64_t slab_for(const mlxn_cv_tensor *t, uint64_t out_bytes) {
+    return mlxn_min_u64(t->rows, mlxn_max_u64(1, SLAB_BYTES / out_bytes)) * out_bytes;
+}
+
+static mlxn_status quantize_tensor(job *j, const mlxn_cv_tensor *t, mlxn_error *error) {
     bool affine = j->groups.mode == MLXN_QUANT_AFFINE;
     mlxn_st_dtype dtype = dtype_of(j, t);
-    uint64_t scale_bytes = cols / j->groups.group_size * (affine ? mlxn_st_dtype_bits(dtype) / 8 : 1);
-    group_rows g = {.from = plain_format(t->dtype),
-                    .to = j->format,
-                    .scale_dtype = MLXN_U8,
-                    .src_row_bytes = t->bytes / rows,
-                    .cols = cols,
-                    .code_bytes = code_bytes(j, cols),
-                    .scale_bytes = scale_bytes};
+    rows_job g = {.t = t, .to = j->format, .scale_dtype = MLXN_U8, .out_bytes = code_bytes(j, t->cols)};
+    g.scale_bytes = t->cols / j->groups.group_size * (affine ? mlxn_st_dtype_bits(dtype) / 8 : 1);
     mlxn_st_dtype_to_dtype(dtype, &g.from_dtype);
     if (affine) g.scale_dtype = g.from_dtype;
-    uint64_t at_once = mlxn_min_u64(rows, mlxn_max_u64(1, SLAB_BYTES / g.code_bytes));
-    uint64_t scales = rows * scale_bytes * (affine ? 2 : 1); /* no overflow: far below the tensor's bytes */
-    mlxn_status status = reserve(j, scales + at_once * g.code_bytes, error);
-    for (uint64_t row = 0; !status && row < rows; row += count) {
-        count = mlxn_min_u64(at_once, rows - row);
-        g.src = t->data + row * g.src_row_bytes;
-        g.codes = j->slab + scales;
-        g.scales = j->slab + row * scale_bytes;
-        g.biases = affine ? j->slab + (rows + row) * scale_bytes : NULL;
-        status = mlxn_each_row(encode_groups, &g, count, cols, j->options->threads, error);
-        if (!status) status = mlxn_safetensors_writer_write(j->writer, g.codes, count * g.code_bytes, error);
-        if (!status) status = step(j, count * g.src_row_bytes, error);
-    }
-    uint64_t each = rows * scale_bytes;
+    uint64_t each = t->rows * g.scale_bytes, apart = each * (affine ? 2 : 1); /* far below the tensor's own bytes */
+    mlxn_status status = reserve(j, apart + slab_for(t, g.out_bytes), error);
+    if (status) return status;
+    g.scales = j->slab;
+    if (affine) g.biases = j->slab + each;
+    status = encode_rows(j, &g, encode_groups, apart, error);
     if (!status) status = mlxn_safetensors_writer_write(j->writer, j->slab, each, error);
     if (!status && affine) status = mlxn_safetensors_writer_write(j->writer, j->slab + each, each, error);
     return status;
 }
 
-/* Rows mean nothing to a change of dtype: pieces of at most 64 K elements. */
-static mlxn_status cast_tensor(job *j, const mlxn_safetensors_tensor *t, mlxn_error *error) {
-    enum { PIECE = 1 << 16 };
-    mlxn_rows_job rows = {.from = plain_format(t->dtype), .to = plain_format(j->dtype)};
-    uint64_t size = mlxn_st_dtype_bits(t->dtype) / 8, new_size = mlxn_st_dtype_bits(j->dtype) / 8, n = 0, count = 0;
-    mlxn_status status = reserve(j, SLAB_BYTES, error);
-    for (uint64_t at = 0; !status && at < t->elements; at += n) {
-        rows.cols = mlxn_min_u64(PIECE, t->elements - at);
-        count = mlxn_max_u64(1, mlxn_min_u64(SLAB_BYTES / (new_size * PIECE), (t->elements - at) / PIECE));
-        n = count * rows.cols;
-        rows.src = t->data + at * size;
-        rows.src_row_bytes = rows.cols * size;
-        rows.dst = j->slab;
-        rows.dst_row_bytes = rows.cols * new_size;
-        status = mlxn_each_row(mlxn_encode_row, &rows, count, rows.cols, j->options->threads, error);
-        if (!status) status = mlxn_safetensors_writer_write(j->writer, j->slab, n * new_size, error);
-        if (!status) status = step(j, n * size, error);
-    }
-    return status;
+static mlxn_status cast_tensor(job *j, const mlxn_cv_tensor *t, mlxn_error *error) {
+    mlxn_st_dtype dtype = dtype_of(j, t);
+    rows_job g = {.t = t, .to = plain_format(dtype), .out_bytes = t->cols * (mlxn_st_dtype_bits(dtype) / 8)};
+    mlxn_status status = reserve(j, slab_for(t, g.out_bytes), error);
+    return status ? status : encode_rows(j, &g, encode_plain, 0, error);
 }
 
-static mlxn_status copy_tensor(job *j, const mlxn_safetensors_tensor *t, mlxn_error *error) {
+static mlxn_status copy_tensor(job *j, const mlxn_cv_tensor *t, mlxn_error *error) {
     mlxn_status status = MLXN_OK;
     for (uint64_t at = 0; !status && at < t->bytes; at += SLAB_BYTES) {
         uint64_t bytes = mlxn_min_u64(SLAB_BYTES, t->bytes - at);
@@ -282,34 +266,44 @@ static mlxn_status copy_tensor(job *j, const mlxn_safetensors_tensor *t, mlxn_er
 
 static mlxn_status write_data(job *j, mlxn_error *error) {
     mlxn_status status = MLXN_OK;
-    mlxn_safetensors_tensor t;
-    for (uint64_t i = 0; !status && mlxn_safetensors_tensor_at(j->source, i, &t); i++) {
-        fate f = fate_of(j, &t);
-        status = f == QUANTIZED ? quantize_tensor(j, &t, error)
-                 : f == CAST    ? cast_tensor(j, &t, error)
-                 : f == COPIED  ? copy_tensor(j, &t, error)
-                                : step(j, t.bytes, error);
-        if (status == MLXN_ERR_ARGUMENT) mlxn_error_prefix(error, "tensor \"%.100s\"", t.name.data);
-        mlxn_safetensors_release_pages(j->source, &t);
+    for (uint64_t i = 0; !status && i < j->source.n; i++) {
+        const mlxn_cv_tensor *t = &j->source.tensors[i];
+        fate f = fate_of(j, t);
+        status = f == QUANTIZED ? quantize_tensor(j, t, error)
+                 : f == CAST    ? cast_tensor(j, t, error)
+                                : copy_tensor(j, t, error);
+        if (status == MLXN_ERR_ARGUMENT) mlxn_error_prefix(error, "tensor \"%.100s\"", t->name);
+        mlxn_cv_release_pages(&j->source, t);
     }
     return status;
 }
 
+/* config.json and what belongs to the tokenizer. */
+static mlxn_status write_rest(job *j, const char *path, mlxn_error *error) {
+    bool overwrite = j->options->overwrite;
+    const char *dtype = j->options->dtype ? mlxn_st_dtype_name(j->dtype) : NULL;
+    const mlxn_folder_change change = {.quantized = j->quantize, .groups = j->groups, .dtype = dtype};
+    mlxn_status status = mlxn_folder_write_config(path, j->source.config, &change, overwrite, error);
+    if (status) return status;
+    return j->source.gguf ? mlxn_gguf_write_tokenizer(j->source.gguf, path, overwrite, error)
+                          : mlxn_folder_copy(j->source_path, path, overwrite, error);
+}
+
 static mlxn_status convert(job *j, const char *path, mlxn_error *error) {
+    struct stat info;
     mlxn_status status = read_type(j, error);
-    if (!status) status = mlxn_folder_config(j->source_path, &j->config, error);
-    if (!status) status = read_config(j, error);
-    if (!status) status = mlxn_safetensors_open(j->source_path, &j->source, error);
+    if (status) return status;
+    bool folder = !stat(j->source_path, &info) && S_ISDIR(info.st_mode);
+    status = folder ? mlxn_cv_open_folder(j->source_path, &j->source, error)
+                    : mlxn_cv_open_gguf(j->source_path, &j->source, error);
+    if (!status) status = read_dtype(j, error);
     if (!status) status = mlxn_folder_make(j->source_path, path, error);
     if (!status)
         status =
             mlxn_safetensors_writer_create(path, j->options->shard_bytes, j->options->overwrite, &j->writer, error);
     if (!status) status = declare_tensors(j, error);
     if (!status) status = write_data(j, error);
-    const mlxn_folder_change change = {.quantized = j->quantize,
-                                       .groups = j->groups,
-                                       .dtype = j->options->dtype ? mlxn_st_dtype_name(j->dtype) : NULL};
-    if (!status) status = mlxn_folder_copy(j->source_path, path, j->config, &change, j->options->overwrite, error);
+    if (!status) status = write_rest(j, path, error);
     if (!status) status = mlxn_safetensors_writer_finish(&j->writer, error);
     return status;
 }
@@ -328,8 +322,7 @@ mlxn_status mlxn_convert_folder(const char *source, const char *path, const mlxn
     job j = {.options = &options, .source_path = source};
     mlxn_status status = convert(&j, path, &failure);
     mlxn_safetensors_writer_destroy(j.writer);
-    mlxn_safetensors_close(j.source);
-    mlxn_config_destroy(j.config);
+    mlxn_cv_close(&j.source);
     mlxn_free(j.slab);
     if (status) {
         if (error) *error = failure;

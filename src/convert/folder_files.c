@@ -42,7 +42,7 @@ mlxn_status mlxn_folder_make(const char *source, const char *path, mlxn_error *e
     return MLXN_OK;
 }
 
-static mlxn_status write_file(const char *folder, const char *name, const void *data, uint64_t bytes, bool overwrite,
+mlxn_status mlxn_folder_write(const char *folder, const char *name, const void *data, uint64_t bytes, bool overwrite,
                               mlxn_error *error) {
     mlxn_out_file file = {0};
     char *path = path_in(folder, name);
@@ -59,8 +59,8 @@ static mlxn_status write_file(const char *folder, const char *name, const void *
 
 /* ---- config.json ---- */
 
-static mlxn_status write_config(const char *path, const mlxn_config *config, const mlxn_folder_change *change,
-                                bool overwrite, mlxn_error *error) {
+mlxn_status mlxn_folder_write_config(const char *path, const mlxn_config *config, const mlxn_folder_change *change,
+                                     bool overwrite, mlxn_error *error) {
     char quantization[160], dtype[24];
     mlxn_config_value value;
     mlxn_json_member changes[5];
@@ -83,7 +83,7 @@ static mlxn_status write_config(const char *path, const mlxn_config *config, con
     mlxn_bytes text = {0};
     mlxn_json_write(&text, config, changes, n);
     mlxn_status status = text.failed ? mlxn_fail(error, MLXN_ERR_MEMORY, "convert: out of memory for config.json")
-                                     : write_file(path, "config.json", text.data, text.size, overwrite, error);
+                                     : mlxn_folder_write(path, "config.json", text.data, text.size, overwrite, error);
     mlxn_bytes_free(&text);
     return status;
 }
@@ -113,18 +113,16 @@ static mlxn_status copy_file(const char *source, const char *path, const char *n
         return MLXN_OK;
     }
     if (info.st_size) status = mlxn_map_file(from, &map, error);
-    if (!status) status = write_file(path, name, map.data, map.size, overwrite, error);
+    if (!status) status = mlxn_folder_write(path, name, map.data, map.size, overwrite, error);
     mlxn_unmap_file(&map);
     mlxn_free(from);
     return status;
 }
 
-mlxn_status mlxn_folder_copy(const char *source, const char *path, const mlxn_config *config,
-                             const mlxn_folder_change *change, bool overwrite, mlxn_error *error) {
-    mlxn_status status = write_config(path, config, change, overwrite, error);
-    if (status) return status;
+mlxn_status mlxn_folder_copy(const char *source, const char *path, bool overwrite, mlxn_error *error) {
     DIR *dir = opendir(source);
     if (!dir) return mlxn_fail_errno(error, source, "cannot open the folder");
+    mlxn_status status = MLXN_OK;
     for (struct dirent *e; !status && (e = readdir(dir));)
         if (is_copied(e->d_name)) status = copy_file(source, path, e->d_name, overwrite, error);
     closedir(dir);

@@ -17,9 +17,17 @@ typedef struct mlxn_folder_change {
     mlxn_group_info groups;
     const char *dtype; /* "F16", as safetensors files have it; NULL: as before */
 } mlxn_folder_change;
-/* Writes config.json with the change, and copies the files of the tokenizer, of chat templates and of generation
- * defaults: .json, .jinja, .txt and .model, at most 1 GB each. Errors: IO, MEMORY. */
-mlxn_status mlxn_folder_copy(const char *source, const char *path, const mlxn_config *config,
-                             const mlxn_folder_change *change, bool overwrite, mlxn_error *error);
+/* Writes config.json with the change. Errors: IO, MEMORY. */
+mlxn_status mlxn_folder_write_config(const char *path, const mlxn_config *config, const mlxn_folder_change *change,
+                                     bool overwrite, mlxn_error *error);
+/* Copies the files of the tokenizer, of chat templates and of generation defaults: .json, .jinja, .txt and .model, at
+ * most 1 GB each. Errors: IO, MEMORY. */
+mlxn_status mlxn_folder_copy(const char *source, const char *path, bool overwrite, mlxn_error *error);
+/* A file of its own. */
+mlxn_status mlxn_folder_write(const char *folder, const char *name, const void *data, uint64_t bytes, bool overwrite,
+                              mlxn_error *error);
+/* gguf_tokenizer.c: tokenizer.json, tokenizer_config.json and chat_template.jinja of a GGUF model. Errors:
+ * UNSUPPORTED (a tokenizer that has no form there), FORMAT, IO, MEMORY. */
+mlxn_status mlxn_gguf_write_tokenizer(const mlxn_gguf *file, const char *path, bool overwrite, mlxn_error *error);
 
 #endif

@@ -1,0 +1,221 @@
+/* gguf_config.c: config.json of a GGUF model: keys of the one in words of the other. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+
+#include "convert/source.h"
+#include "io/out_file.h"
+#include "lm/lm_internal.h"
+
+/* One key. `arch` NULL: of every architecture. A key that the file lacks is left out. */
+static const struct {
+    const char *arch, *gguf, *folder;
+} keys[] = {
+    {NULL, "block_count", "num_hidden_layers"},
+    {NULL, "embedding_length", "hidden_size"},
+    {NULL, "feed_forward_length", "intermediate_size"},
+    {NULL, "context_length", "max_position_embeddings"},
+    {NULL, "attention.head_count", "num_attention_heads"},
+    {NULL, "attention.head_count_kv", "num_key_value_heads"},
+    {NULL, "attention.key_length", "head_dim"},
+    {NULL, "attention.layer_norm_rms_epsilon", "rms_norm_eps"},
+    {NULL, "rope.freq_base", "rope_theta"},
+    {"gemma2", "attention.sliding_window", "sliding_window"},
+    {"gemma2", "attn_logit_softcapping", "attn_logit_softcapping"},
+    {"gemma2", "final_logit_softcapping", "final_logit_softcapping"},
+    {"gemma3", "attention.sliding_window", "sliding_window"},
+    {"gemma3", "rope.freq_base_swa", "rope_local_base_freq"},
+    {"phi3", "attention.sliding_window", "sliding_window"},
+};
+
+/* What an architecture's config has beside keys: JSON members, and its class in Hugging Face's library. */
+static const struct {
+    const char *arch, *class, *members;
+} rest[] = {
+    {"llama", "LlamaForCausalLM", "\"hidden_act\":\"silu\",\"attention_bias\":false,\"mlp_bias\":false"},
+    {"qwen2", "Qwen2ForCausalLM", "\"hidden_act\":\"silu\",\"use_sliding_window\":false"},
+    {"qwen3", "Qwen3ForCausalLM", "\"hidden_act\":\"silu\",\"attention_bias\":false,\"use_sliding_window\":false"},
+    {"gemma2", "Gemma2ForCausalLM",
+     "\"hidden_act\":\"gelu_pytorch_tanh\",\"hidden_activation\":\"gelu_pytorch_tanh\",\"attention_bias\":false"},
+    {"gemma3", "Gemma3ForCausalLM",
+     "\"hidden_activation\":\"gelu_pytorch_tanh\",\"attention_bias\":false,\"sliding_window_pattern\":6"},
+    {"phi3", "Phi3ForCausalLM", "\"hidden_act\":\"silu\""},
+};
+
+static void member(mlxn_bytes *to, const char *name) {
+    mlxn_bytes_text(to, to->size > 1 ? "," : "");
+    mlxn_bytes_json_string(to, name);
+    mlxn_bytes_text(to, ":");
+}
+
+static void add_u64(mlxn_bytes *to, const char *name, uint64_t value) {
+    char text[24];
+    snprintf(text, sizeof text, "%" PRIu64, value);
+    member(to, name);
+    mlxn_bytes_text(to, text);
+}
+
+/* With the fewest digits that give the same binary32: files hold 1e-05 as 9.99999975e-06. */
+static void add_f32(mlxn_bytes *to, const char *name, double value) {
+    char text[40];
+    for (int digits = 1; digits <= 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, value);
+        if ((float)strtod(text, NULL) == (float)value) break;
+    }
+    member(to, name);
+    mlxn_bytes_text(to, text);
+    if (!strpbrk(text, ".e")) mlxn_bytes_text(to, ".0");
+}
+
+static mlxn_string key_of(const mlxn_lm_arch *arch, const char *name, char out[160]) {
+    int n = snprintf(out, 160, "%s.%s", arch->gguf, name);
+    return (mlxn_string){out, (uint64_t)(n > 0 ? n : 0)};
+}
+
+static void add_keys(mlxn_bytes *to, const mlxn_gguf *file, const mlxn_lm_arch *arch) {
+    char key[160];
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        mlxn_gguf_value value;
+        uint64_t u;
+        double f;
+        if ((keys[i].arch && strcmp(keys[i].arch, arch->gguf) != 0) ||
+            !mlxn_gguf_find(file, key_of(arch, keys[i].gguf, key).data, &value))
+            continue;
+        bool real = value.type == MLXN_GGUF_F32 || value.type == MLXN_GGUF_F64;
+        if (real && !mlxn_gguf_get_f64(file, key, &f, NULL) && isfinite(f)) add_f32(to, keys[i].folder, f);
+        if (!real && !mlxn_gguf_get_u64(file, key, &u, NULL)) add_u64(to, keys[i].folder, u);
+    }
+}
+
+/* Linear and YaRN scaling have keys. */
+static mlxn_status add_scaling(mlxn_bytes *to, const mlxn_gguf *file, const mlxn_lm_arch *arch, mlxn_error *error) {
+    char key[160], text[160];
+    mlxn_string type;
+    double factor = 1;
+    uint64_t context = 0;
+    key_of(arch, "rope.scaling.type", key);
+    if (mlxn_gguf_get_string(file, key, &type, NULL) || (type.size == 4 && !memcmp(type.data, "none", 4)))
+        return MLXN_OK;
+    bool linear = type.size == 6 && !memcmp(type.data, "linear", 6),
+         yarn = type.size == 4 && !memcmp(type.data, "yarn", 4);
+    if (!linear && !yarn)
+        return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "convert: key \"%s\" is \"%.*s\", want linear or yarn", key,
+                         (int)mlxn_min_u64(type.size, 40), type.data);
+    mlxn_status status = mlxn_gguf_get_f64(file, key_of(arch, "rope.scaling.factor", key).data, &factor, error);
+    if (status) return status;
+    member(to, "rope_scaling");
+    snprintf(text, sizeof text, "{\"rope_type\":\"%s\",\"type\":\"%s\",\"factor\":%.9g", linear ? "linear" : "yarn",
+             linear ? "linear" : "yarn", factor);
+    mlxn_bytes_text(to, text);
+    key_of(arch, "rope.scaling.original_context_length", key);
+    if (!mlxn_gguf_get_u64(file, key, &context, NULL)) {
+        snprintf(text, sizeof text, ",\"original_max_position_embeddings\":%" PRIu64, context);
+        mlxn_bytes_text(to, text);
+    }
+    mlxn_bytes_text(to, "}");
+    return MLXN_OK;
+}
+
+/* Llama 3's scaling is a tensor of factors in GGUF, made of four numbers of which three are the same in all its
+ * models. The fourth is the largest factor; that they give the tensor is checked. */
+static mlxn_status add_llama3(mlxn_bytes *to, const mlxn_gguf *file, const mlxn_lm_arch *arch, mlxn_error *error) {
+    enum { MOST = 512 };
+    const double low = 1, high = 4, context = 8192, pi = 3.14159265358979323846;
+    mlxn_gguf_tensor t;
+    float factors[MOST], most = 1;
+    double base = 10000;
+    char key[160], text[200];
+    if (!mlxn_gguf_find_tensor(file, "rope_freqs.weight", &t)) return MLXN_OK;
+    if (t.rank != 1 || t.elements > MOST ||
+        mlxn_dequantize_row((mlxn_format)t.type, t.data, t.elements, factors, NULL))
+        return mlxn_fail(error, MLXN_ERR_UNSUPPORTED,
+                         "convert: tensor \"rope_freqs.weight\" is no vector of up to %d", MOST);
+    mlxn_gguf_get_f64(file, key_of(arch, "rope.freq_base", key).data, &base, NULL);
+    for (uint64_t i = 0; i < t.elements; i++) most = factors[i] > most ? factors[i] : most;
+    for (uint64_t i = 0; i < t.elements; i++) {
+        double turns = context * pow(base, -(double)i / (double)t.elements) / (2 * pi);
+        double mix = fmin(fmax((turns - low) / (high - low), 0), 1), want = 1 / ((1 - mix) / (double)most + mix);
+        if (fabs((double)factors[i] - want) > 1e-4 * want)
+            return mlxn_fail(error, MLXN_ERR_UNSUPPORTED,
+                             "convert: tensor \"rope_freqs.weight\": element %" PRIu64
+                             " is %g, want %g as in Llama 3",
+                             i, (double)factors[i], want);
+    }
+    member(to, "rope_scaling");
+    snprintf(text, sizeof text,
+             "{\"rope_type\":\"llama3\",\"factor\":%.9g,\"low_freq_factor\":%.1f,\"high_freq_factor\":%.1f,"
+             "\"original_max_position_embeddings\":%.0f}",
+             (double)most, low, high, context);
+    mlxn_bytes_text(to, text);
+    return MLXN_OK;
+}
+
+/* Gemma 3 scales queries by the head, but for the 27B model, which is known by its depth. */
+static void add_gemma(mlxn_bytes *to, const mlxn_gguf *file, const mlxn_lm_arch *arch) {
+    char key[160];
+    uint64_t layers = 0, width = 0, heads = 1, head = 0, deep = !strcmp(arch->gguf, "gemma3") ? 62 : 46;
+    if (strcmp(arch->gguf, "gemma3") != 0 && strcmp(arch->gguf, "gemma2") != 0) return;
+    mlxn_gguf_get_u64(file, key_of(arch, "block_count", key).data, &layers, NULL);
+    mlxn_gguf_get_u64(file, key_of(arch, "embedding_length", key).data, &width, NULL);
+    mlxn_gguf_get_u64(file, key_of(arch, "attention.head_count", key).data, &heads, NULL);
+    mlxn_gguf_get_u64(file, key_of(arch, "attention.key_length", key).data, &head, NULL);
+    if (layers == deep && heads) head = width / heads;
+    if (head) add_u64(to, "query_pre_attn_scalar", head);
+    mlxn_gguf_value value;
+    if (!strcmp(arch->gguf, "gemma3") && !mlxn_gguf_find(file, key_of(arch, "rope.freq_base_swa", key).data, &value))
+        add_f32(to, "rope_local_base_freq", 10000);
+}
+
+/* What a file leaves out because it is GGUF's default, and folders have another. */
+static void add_defaults(mlxn_bytes *to, const mlxn_gguf *file, const mlxn_lm_arch *arch) {
+    mlxn_gguf_value value;
+    char key[160];
+    if (!mlxn_gguf_find(file, key_of(arch, "rope.freq_base", key).data, &value)) add_f32(to, "rope_theta", 10000);
+}
+
+static void add_tokens(mlxn_bytes *to, const mlxn_gguf *file) {
+    static const char *const names[][2] = {{"tokenizer.ggml.bos_token_id", "bos_token_id"},
+                                           {"tokenizer.ggml.eos_token_id", "eos_token_id"},
+                                           {"tokenizer.ggml.padding_token_id", "pad_token_id"}};
+    uint64_t id;
+    for (size_t i = 0; i < 3; i++)
+        if (!mlxn_gguf_get_u64(file, names[i][0], &id, NULL)) add_u64(to, names[i][1], id);
+}
+
+mlxn_status mlxn_cv_gguf_config(const mlxn_gguf *file, uint64_t vocab, bool tied, mlxn_config **out,
+                                mlxn_error *error) {
+    mlxn_string name;
+    mlxn_status status = mlxn_gguf_get_string(file, "general.architecture", &name, error);
+    if (status) return status;
+    const mlxn_lm_arch *arch = mlxn_lm_arch_find(name, false); /* there is one: the tensors had names */
+    char type[64];
+    snprintf(type, sizeof type, "%.*s", (int)strcspn(arch->folder, " "), arch->folder);
+    mlxn_bytes text = {0};
+    mlxn_bytes_text(&text, "{");
+    member(&text, "model_type");
+    mlxn_bytes_json_string(&text, type);
+    for (size_t i = 0; i < sizeof rest / sizeof rest[0]; i++) {
+        if (strcmp(rest[i].arch, arch->gguf) != 0) continue;
+        member(&text, "architectures");
+        mlxn_bytes_text(&text, "[");
+        mlxn_bytes_json_string(&text, rest[i].class);
+        mlxn_bytes_text(&text, "],");
+        mlxn_bytes_text(&text, rest[i].members);
+    }
+    add_keys(&text, file, arch);
+    add_defaults(&text, file, arch);
+    add_gemma(&text, file, arch);
+    add_tokens(&text, file);
+    add_u64(&text, "vocab_size", vocab);
+    member(&text, "tie_word_embeddings");
+    mlxn_bytes_text(&text, tied ? "true" : "false");
+    member(&text, "torch_dtype");
+    mlxn_bytes_text(&text, "\"float32\"");
+    status = add_scaling(&text, file, arch, error);
+    if (!status) status = add_llama3(&text, file, arch, error);
+    mlxn_bytes_text(&text, "}");
+    if (!status && text.failed) status = mlxn_fail(error, MLXN_ERR_MEMORY, "convert: out of memory for config.json");
+    if (!status) status = mlxn_config_from_json((const char *)text.data, text.size, "config.json", out, error);
+    mlxn_bytes_free(&text);
+    return status;
+}

@@ -1,0 +1,56 @@
+/* source.h: the tensors of a model under their names in folders, wherever they come from. */
+#ifndef MLXN_SRC_CONVERT_SOURCE_H
+#define MLXN_SRC_CONVERT_SOURCE_H
+
+#include <mlxn/config.h>
+#include <mlxn/io.h>
+
+#include "base/base.h"
+
+enum { MLXN_CV_MAX_RANK = 8 };
+
+typedef struct mlxn_cv_tensor {
+    char *name;
+    mlxn_st_dtype dtype; /* as a folder has it; UNKNOWN: in a format of GGUF */
+    mlxn_format format;  /* of its rows; -1: no floats, or a scalar: it can only be copied */
+    uint32_t rank;
+    uint64_t dims[MLXN_CV_MAX_RANK];
+    uint64_t rows, cols, bytes; /* rows * cols elements */
+    const uint8_t *data;
+    /* What is different in folders. Of each `head` rows (of a vector: elements) those that belong together are
+     * neighbours here, and half a head apart there; 0: nothing. */
+    uint32_t head;
+    float shift;    /* added to every element */
+    uint64_t index; /* in its file */
+} mlxn_cv_tensor;
+
+typedef struct mlxn_cv_source {
+    mlxn_gguf *gguf; /* one of these two */
+    mlxn_safetensors *folder;
+    mlxn_config *config; /* what config.json says, or would say */
+    mlxn_cv_tensor *tensors;
+    uint64_t n, room, bytes;
+} mlxn_cv_source;
+
+/* Errors: IO, FORMAT, UNSUPPORTED (an architecture, tensor or tokenizer that folders have no name for), MEMORY,
+ * LIMIT. mlxn_cv_close in any case. */
+mlxn_status mlxn_cv_open_folder(const char *path, mlxn_cv_source *out, mlxn_error *error);
+mlxn_status mlxn_cv_open_gguf(const char *path, mlxn_cv_source *out, mlxn_error *error);
+void mlxn_cv_close(mlxn_cv_source *source);
+
+/* Appends; takes `t->name` over, also without memory (false). */
+bool mlxn_cv_add(mlxn_cv_source *source, const mlxn_cv_tensor *t);
+/* Row `row` as the folder has it: cols floats. */
+mlxn_status mlxn_cv_row(const mlxn_cv_tensor *t, uint64_t row, float *values, mlxn_error *error);
+/* The bytes can be copied as they are. */
+static inline bool mlxn_cv_is_plain(const mlxn_cv_tensor *t) {
+    return t->dtype != MLXN_ST_UNKNOWN && !t->head && t->shift == 0;
+}
+void mlxn_cv_release_pages(mlxn_cv_source *source, const mlxn_cv_tensor *t);
+
+/* gguf_config.c: what config.json would say of a GGUF model. `vocab` rows of the embeddings; `tied`: they are the
+ * output matrix too. */
+mlxn_status mlxn_cv_gguf_config(const mlxn_gguf *file, uint64_t vocab, bool tied, mlxn_config **out,
+                                mlxn_error *error);
+
+#endif
