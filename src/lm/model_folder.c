@@ -4,11 +4,17 @@
 
 #include "lm/lm_internal.h"
 
+enum { MAX_ENDS = 1000 }; /* of one file */
+
 /* Adds a token id, or each of a list of them. */
 static mlxn_status add_ends(mlxn_model *m, const mlxn_config *config, const char *file,
                             const mlxn_config_value *value, mlxn_error *error) {
     mlxn_config_value one = *value;
     uint64_t n = value->type == MLXN_CONFIG_ARRAY ? value->v.count : 1;
+    if (n > MAX_ENDS) {
+        return mlxn_fail(error, MLXN_ERR_FORMAT, "%s: %s: key \"eos_token_id\" has %llu ids, want at most %d",
+                         m->path_name, file, (unsigned long long)n, MAX_ENDS);
+    }
     for (uint64_t i = 0; i < n; i++) {
         if (value->type == MLXN_CONFIG_ARRAY) (void)mlxn_config_element(config, value, i, &one);
         if (one.type != MLXN_CONFIG_INTEGER || one.v.i < 0 || one.v.i > INT32_MAX) {

@@ -33,8 +33,10 @@ static mlxn_status take_fingerprint(const mlxn_model *m, fingerprint *out, mlxn_
     const uint32_t numbers[] = {s->n_layers, s->n_embd,  s->n_ff,      s->n_heads, s->n_kv_heads,
                                 s->head_dim, s->n_vocab, s->rope_dims, s->window,  (uint32_t)s->rope_pairing};
     const float reals[] = {s->norm_eps,         s->rope_base,       s->rope_freq_scale,
-                           s->rope_base_window, s->embedding_scale, s->attention_scale};
-    uint64_t widest = mlxn_max_u64(mlxn_max_u64(s->n_embd, s->n_ff), mlxn_lm_dim_value(s, MLXN_LM_Q));
+                           s->rope_base_window, s->embedding_scale, s->attention_scale,
+                           s->rope_attn_factor, s->logit_softcap,   s->attention_softcap};
+    uint64_t widest =
+        mlxn_max_u64(mlxn_max_u64(s->n_embd, mlxn_max_u64(s->n_ff, s->n_ff_expert)), mlxn_lm_dim_value(s, MLXN_LM_Q));
     uint8_t sum[32] = {0}, *room = mlxn_alloc_array(widest + 64, sizeof(float));
     float *row = mlxn_alloc_array(widest, sizeof *row);
     mlxn_status status = MLXN_OK;
@@ -45,9 +47,17 @@ static mlxn_status take_fingerprint(const mlxn_model *m, fingerprint *out, mlxn_
         mix(sum, reals, sizeof reals, room);
         status = mix_row(sum, m->token_embd, room, row, error);
     }
+    for (int i = 0; !status && i < 2; i++) { /* at most half a head of them */
+        const mlxn_tensor *factors = &m->rope_factors[i];
+        if (!factors->buffer) continue;
+        uint64_t bytes = factors->dims[0] * sizeof *row;
+        status = mlxn_buffer_read(factors->buffer, factors->offset, row, bytes, error);
+        if (!status) mix(sum, row, bytes, room);
+    }
     for (uint32_t i = 0; !status && i < s->n_layers; i++) {
         status = mix_row(sum, m->layers[i].k, room, row, error);
         if (!status) status = mix_row(sum, m->layers[i].down, room, row, error);
+        if (!status) status = mix_row(sum, m->layers[i].down_experts, room, row, error);
     }
     for (int i = 0; i < 32; i++) snprintf(out->hex + 2 * i, 3, "%02x", sum[i]);
     mlxn_free(room);

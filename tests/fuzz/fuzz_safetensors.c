@@ -1,6 +1,6 @@
-/* Promise: whatever bytes are opened as a safetensors file, as its index or as a quantisation config, the result is
- * an error with a text or an object of which everything can be touched. Entry point for libFuzzer and for
- * fuzz_driver.c. */
+/* Promise: whatever bytes are opened as a safetensors file, as its index, as a config.json or as a quantisation
+ * config, the result is an error with a text or an object of which everything can be touched. Entry point for
+ * libFuzzer and for fuzz_driver.c. */
 #include "io/safetensors.h"
 
 #include "io/safetensors_walk.h"
@@ -37,6 +37,37 @@ static void try_config(const uint8_t *data, size_t size, bool model) {
     mlxn_quant_config_destroy(config);
 }
 
+/* Everything below `value`, and that each name is found again. */
+static void walk_values(const mlxn_config *config, const mlxn_config_value *value) {
+    mlxn_config_value one;
+    mlxn_string name;
+    if (value->type == MLXN_CONFIG_STRING) sink += walk_bytes(value->v.s.data, value->v.s.size);
+    for (uint64_t i = 0; mlxn_config_element(config, value, i, &one); i++) walk_values(config, &one);
+    for (uint64_t i = 0; mlxn_config_member(config, value, i, &name, &one); i++) {
+        sink += walk_bytes(name.data, name.size);
+        walk_values(config, &one);
+    }
+}
+
+static void try_values(const uint8_t *data, size_t size) {
+    mlxn_config *config = NULL;
+    mlxn_error error;
+    mlxn_status status = mlxn_config_from_json((const char *)data, size, "fuzz", &config, &error);
+    if (status) {
+        check_error(config, status, &error);
+        return;
+    }
+    mlxn_config_value whole, one, found;
+    mlxn_string name;
+    if (!mlxn_config_find(config, "", &whole)) abort();
+    walk_values(config, &whole);
+    for (uint64_t i = 0; mlxn_config_member(config, &whole, i, &name, &one); i++) {
+        if (name.size == 0 || strlen(name.data) != name.size || strchr(name.data, '.')) continue;
+        if (!mlxn_config_find(config, name.data, &found) || found.node != one.node) abort();
+    }
+    mlxn_config_destroy(config);
+}
+
 static void try_map(const uint8_t *data, size_t size) {
     mlxn_st_map map = {0};
     mlxn_error error;
@@ -65,6 +96,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (size_t skip = 0; skip <= 8 && skip < size; skip += 8) {
         try_config(data + skip, size - skip, false);
         try_config(data + skip, size - skip, true);
+        try_values(data + skip, size - skip);
         try_map(data + skip, size - skip);
     }
     return 0;

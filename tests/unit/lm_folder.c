@@ -1,8 +1,7 @@
 /* Promise: a folder of config.json and safetensors, of each architecture and in each spelling of its config, gives
  * the logits that Hugging Face transformers computed in float32 (tests/vectors/models), at once and token by token,
  * with prompts longer than the sliding window; however it is cut into shards, and loaded from GGUF, it gives the
- * same.
- */
+ * same, and the same bits however a pass reaches the device. */
 #include "lm_folder.h"
 
 #include "lm/lm_internal.h"
@@ -90,6 +89,36 @@ static void test_shards(void) {
     CHECK(memcmp(logits[0], logits[1], m.n_ids * 128 * sizeof **logits) == 0, "shards change logits");
     free(logits[0]);
     free(logits[1]);
+    fm_close(&m);
+}
+
+/* A saved sequence of one model is refused by another that differs in its rope scaling alone. */
+static void test_state(void) {
+    fm m;
+    char saved[320];
+    mlxn_error error = {0};
+    if (!fm_open(&m, "llama3")) return;
+    for (int i = 0; i < 2; i++) {
+        if (i) json_object_set_new(json_object_get(m.config, "rope_parameters"), "factor", json_real(4));
+        const char *folder = fm_write(&m, 0, NULL, NULL);
+        mlxn_model *model = fm_load(device, folder);
+        mlxn_context *context = NULL;
+        mlxn_batch_row row = {5, 0, true};
+        if (!i) snprintf(saved, sizeof saved, "%s.safetensors", folder);
+        CHECK(mlxn_context_create(model, NULL, &context, &error) == MLXN_OK, "%s", error.message);
+        if (!i) {
+            CHECK(mlxn_context_decode(context, &row, 1, NULL, NULL, NULL, &error) == MLXN_OK &&
+                      mlxn_context_save(context, 0, saved, &error) == MLXN_OK &&
+                      mlxn_context_restore(context, 0, saved, &error) == MLXN_OK,
+                  "%s", error.message);
+        } else {
+            CHECK(mlxn_context_restore(context, 0, saved, &error) != MLXN_OK, "a sequence of another rope is taken");
+        }
+        mlxn_context_destroy(context);
+        mlxn_model_release(&model);
+        fm_remove_folder(folder);
+    }
+    unlink(saved);
     fm_close(&m);
 }
 
@@ -297,6 +326,7 @@ int main(void) {
     CHECK(mlxn_device_create(&desc, &device, &error) == MLXN_OK, "%s", error.message);
     test_transformers();
     test_shards();
+    test_state();
     test_gguf();
     mlxn_device_release(&device);
     return TEST_DONE();
