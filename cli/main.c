@@ -22,7 +22,7 @@ const cli_command cli_commands[] = {
      "mlxn profile -m model.gguf -n 32 --html profile.html --trace trace.json", cmd_profile, 0},
     {CMD_QUANTIZE, "quantize", "SOURCE RESULT TYPE", "a model in another number format",
      "mlxn quantize model-f16.gguf model-q4.gguf q4_k_m", cmd_quantize, 3},
-    {CMD_CONVERT, "convert", "SOURCE RESULT", "a model as a folder, in another number format",
+    {CMD_CONVERT, "convert", "SOURCE RESULT", "a model from GGUF into a folder, or back, or in another format",
      "mlxn convert model.gguf model-4bit --quantize affine4g64", cmd_convert, 2},
     {CMD_INFO, "info", "MODEL", "what a model file or folder holds", "mlxn info model.gguf --json", cmd_info, 1},
     {CMD_CHECK, "check", "MODEL...", "validate model files and folders", "mlxn check model.gguf", cmd_check, -1},

@@ -160,8 +160,9 @@ static const row rows[] = {
     {CMD_QUANTIZE, 0, "embedding-type", NULL, TEXT, AT(embedding_type), "TYPE", NULL, NULL, 0, 0, NULL,
      "the type of the token embeddings (default: as TYPE says)"},
     {CMD_CONVERT, 0, "quantize", NULL, TEXT, AT(quantize), "TYPE", NULL, NULL, 0, 0, NULL,
-     "affineBgS with B = 2, 3, 4, 5, 6 or 8 bits in groups of S = 32, 64 or 128, mxfp4, mxfp8 or nvfp4 (default: not "
-     "quantized)"},
+     "into a folder: affineBgS with B = 2, 3, 4, 5, 6 or 8 bits in groups of S = 32, 64 or 128, mxfp4, mxfp8 or "
+     "nvfp4; "
+     "into a .gguf file: a type of `mlxn quantize` (default: not quantized)"},
     {CMD_CONVERT, 0, "dtype", NULL, CHOICE, AT(dtype), "TYPE", NULL, NULL, 0, 0, "f32|f16|bf16",
      "of what is not quantized, and of scales: f32, f16 or bf16 (default: as config.json says)"},
     {CMD_CONVERT, 0, "shard-size", NULL, SIZE, AT(shard_size), "BYTES", "5000000000", NULL, 0, 0, NULL,

@@ -4,34 +4,10 @@
 #include <stdio.h>
 
 #include "convert/folder_files.h"
+#include "convert/pretokenizers.h"
 #include "convert/spm_merges.h"
 #include "io/out_file.h"
 #include "lm/tok_internal.h"
-
-#define LLAMA3(numbers)                                                         \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}" numbers \
-    "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"                                          \
-    "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define BYTE_LEVEL(regex) \
-    "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":" regex "}"
-
-/* Pre-tokenizers of byte-level BPE by their name in lm/pretok.c. */
-static const struct {
-    const char *name, *normalizer;
-    const char *before, *regex, *behind; /* JSON around an expression; regex NULL: there is none */
-    bool ignores_merges;
-} pretokenizers[] = {
-    {"gpt-2", "null", BYTE_LEVEL("true"), NULL, "", false},
-    {"smollm", "null",
-     "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\",\"individual_digits\":true}," BYTE_LEVEL(
-         "true") "]}",
-     NULL, "", false},
-    {"qwen2", "{\"type\":\"NFC\"}",
-     "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":", LLAMA3(""),
-     "},\"behavior\":\"Isolated\",\"invert\":false}," BYTE_LEVEL("false") "]}", false},
-    {"llama-bpe", "null", "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":",
-     LLAMA3("{1,3}"), "},\"behavior\":\"Isolated\",\"invert\":false}," BYTE_LEVEL("false") "]}", true},
-};
 
 typedef struct vocabulary {
     const mlxn_gguf *file;
@@ -39,7 +15,7 @@ typedef struct vocabulary {
     uint64_t n;
     mlxn_gguf_value types; /* count 0: there are none */
     bool spm, adds_bos, prefix_space;
-    int pretokenizer;
+    const mlxn_cv_pretokenizer *pretokenizer; /* of byte-level BPE */
 } vocabulary;
 
 enum { TYPE_UNKNOWN = 2, TYPE_CONTROL = 3, TYPE_USER = 4 };
@@ -70,16 +46,15 @@ static mlxn_status read_kind(vocabulary *v, mlxn_error *error) {
     if (status) return status;
     v->spm = model.size == 5 && !memcmp(model.data, "llama", 5);
     v->adds_bos = v->prefix_space = v->spm;
-    v->pretokenizer = -1;
     if (!v->spm && !(model.size == 4 && !memcmp(model.data, "gpt2", 4)))
         return mlxn_fail(error, MLXN_ERR_UNSUPPORTED,
                          "convert: key \"tokenizer.ggml.model\" is \"%.*s\", want gpt2 or llama",
                          (int)mlxn_min_u64(model.size, 40), model.data);
     mlxn_gguf_get_string(v->file, "tokenizer.ggml.pre", &name, NULL);
     const mlxn_pretok *pretok = v->spm ? NULL : mlxn_pretok_find(name);
-    for (int i = 0; pretok && i < (int)(sizeof pretokenizers / sizeof pretokenizers[0]); i++)
-        if (!strcmp(pretokenizers[i].name, mlxn_pretok_name(pretok))) v->pretokenizer = i;
-    if (!v->spm && v->pretokenizer < 0)
+    for (const mlxn_cv_pretokenizer *p = mlxn_cv_pretokenizers; pretok && p->name; p++)
+        if (!strcmp(p->name, mlxn_pretok_name(pretok))) v->pretokenizer = p;
+    if (!v->spm && !v->pretokenizer)
         return mlxn_fail(
             error, MLXN_ERR_UNSUPPORTED,
             "convert: key \"tokenizer.ggml.pre\" is \"%.*s\", want gpt-2, smollm, qwen2 or llama-bpe, or one "
@@ -190,7 +165,7 @@ static bool add_post_processor(const vocabulary *v, mlxn_bytes *to) {
     bool good = true;
     mlxn_bytes_text(to, "\"post_processor\":");
     if (!v->adds_bos || !token_of(v, "tokenizer.ggml.bos_token_id", &bos)) {
-        mlxn_bytes_text(to, v->spm ? "null," : BYTE_LEVEL("true") ",");
+        mlxn_bytes_text(to, v->spm ? "null," : MLXN_CV_BYTE_LEVEL("true") ",");
         return true;
     }
     for (int pair = 0; pair < 2; pair++) {
@@ -226,16 +201,16 @@ static bool add_pipeline(const vocabulary *v, mlxn_bytes *to) {
         mlxn_bytes_text(to, "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"" SPACE "\"}");
         mlxn_bytes_text(to, v->prefix_space ? "]},\"pre_tokenizer\":null," : ",\"pre_tokenizer\":null,");
     } else {
-        mlxn_bytes_text(to, pretokenizers[v->pretokenizer].normalizer);
+        mlxn_bytes_text(to, v->pretokenizer->normalizer);
         mlxn_bytes_text(to, ",\"pre_tokenizer\":");
-        mlxn_bytes_text(to, pretokenizers[v->pretokenizer].before);
-        if (pretokenizers[v->pretokenizer].regex) mlxn_bytes_json_string(to, pretokenizers[v->pretokenizer].regex);
-        mlxn_bytes_text(to, pretokenizers[v->pretokenizer].behind);
+        mlxn_bytes_text(to, v->pretokenizer->before);
+        if (v->pretokenizer->regex) mlxn_bytes_json_string(to, v->pretokenizer->regex);
+        mlxn_bytes_text(to, v->pretokenizer->behind);
         mlxn_bytes_text(to, ",");
     }
     bool good = add_post_processor(v, to);
     if (!v->spm)
-        mlxn_bytes_text(to, "\"decoder\":" BYTE_LEVEL("true") ",");
+        mlxn_bytes_text(to, "\"decoder\":" MLXN_CV_BYTE_LEVEL("true") ",");
     else
         mlxn_bytes_text(
             to, v->prefix_space
@@ -262,7 +237,7 @@ static mlxn_status make_tokenizer(const vocabulary *v, mlxn_bytes *to, mlxn_erro
     mlxn_bytes_text(to, ",\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,\"fuse_unk\":");
     mlxn_bytes_text(to, v->spm ? "true,\"byte_fallback\":true,\"ignore_merges\":"
                                : "false,\"byte_fallback\":false,\"ignore_merges\":");
-    mlxn_bytes_text(to, !v->spm && pretokenizers[v->pretokenizer].ignores_merges ? "true," : "false,");
+    mlxn_bytes_text(to, !v->spm && v->pretokenizer->ignores_merges ? "true," : "false,");
     good = add_vocabulary(v, to) && good;
     if (!good)
         return mlxn_fail(error, MLXN_ERR_FORMAT, "convert: key \"tokenizer.ggml.tokens\": a token is no UTF-8 text");

@@ -39,22 +39,23 @@ void mlxn_cv_release_pages(mlxn_cv_source *s, const mlxn_cv_tensor *t) {
         mlxn_safetensors_release_pages(s->folder, &folder);
 }
 
-/* Where number `i` of a folder, of halves, lies where pairs are neighbours. */
-static uint64_t neighbour(uint64_t i, uint32_t head) {
-    uint64_t first = i / head * head, within = i % head, half = head / 2;
+/* Where number `i` of the result lies in the source: from pairs to halves, or the other way. */
+static uint64_t place_of(const mlxn_cv_tensor *t, uint64_t i) {
+    uint64_t first = i / t->head * t->head, within = i % t->head, half = t->head / 2;
+    if (t->pairs) return first + (within % 2) * half + within / 2;
     return first + (within < half ? 2 * within : 2 * (within - half) + 1);
 }
 
 mlxn_status mlxn_cv_row(const mlxn_cv_tensor *t, uint64_t row, float *values, mlxn_error *error) {
     bool vector = t->rank < 2;
-    uint64_t row_bytes = t->bytes / t->rows, from = t->head && !vector ? neighbour(row, t->head) : row;
+    uint64_t row_bytes = t->bytes / t->rows, from = t->head && !vector ? place_of(t, row) : row;
     mlxn_status status = mlxn_dequantize_row(t->format, t->data + from * row_bytes, t->cols, values, error);
     if (status) return status;
     if (t->head && vector) {
         float head[1024];
         for (uint64_t at = 0; at + t->head <= t->cols && t->head <= 1024; at += t->head) {
             memcpy(head, values + at, t->head * sizeof *head);
-            for (uint32_t i = 0; i < t->head; i++) values[at + i] = head[neighbour(i, t->head)];
+            for (uint32_t i = 0; i < t->head; i++) values[at + i] = head[place_of(t, i)];
         }
     }
     for (uint64_t i = 0; t->shift != 0 && i < t->cols; i++) values[i] += t->shift;

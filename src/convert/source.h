@@ -1,4 +1,4 @@
-/* source.h: the tensors of a model under their names in folders, wherever they come from. */
+/* source.h: the tensors of a model under the names of the result, wherever they come from. */
 #ifndef MLXN_SRC_CONVERT_SOURCE_H
 #define MLXN_SRC_CONVERT_SOURCE_H
 
@@ -17,9 +17,11 @@ typedef struct mlxn_cv_tensor {
     uint64_t dims[MLXN_CV_MAX_RANK];
     uint64_t rows, cols, bytes; /* rows * cols elements */
     const uint8_t *data;
-    /* What is different in folders. Of each `head` rows (of a vector: elements) those that belong together are
-     * neighbours here, and half a head apart there; 0: nothing. */
+    /* What is different in the result. Of each `head` rows (of a vector: elements) those that belong together are
+     * neighbours in GGUF files of some architectures, and half a head apart in folders; 0: nothing. `pairs`: the
+     * result is the GGUF file. */
     uint32_t head;
+    bool pairs;
     float shift;    /* added to every element */
     uint64_t index; /* in its file */
 } mlxn_cv_tensor;
@@ -40,7 +42,7 @@ void mlxn_cv_close(mlxn_cv_source *source);
 
 /* Appends; takes `t->name` over, also without memory (false). */
 bool mlxn_cv_add(mlxn_cv_source *source, const mlxn_cv_tensor *t);
-/* Row `row` as the folder has it: cols floats. */
+/* Row `row` as the result has it: cols floats. */
 mlxn_status mlxn_cv_row(const mlxn_cv_tensor *t, uint64_t row, float *values, mlxn_error *error);
 /* The bytes can be copied as they are. */
 static inline bool mlxn_cv_is_plain(const mlxn_cv_tensor *t) {

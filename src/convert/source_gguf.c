@@ -115,6 +115,9 @@ mlxn_status mlxn_cv_open_gguf(const char *path, mlxn_cv_source *out, mlxn_error 
     if (!arch)
         return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "%s: architecture is \"%.*s\", want one of %s", path,
                          (int)mlxn_min_u64(name.size, 60), name.data, mlxn_lm_arch_names());
+    if (arch->experts)
+        return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "%s: architecture %s has experts, which are not converted",
+                         path, arch->name);
     status = head_length(out->gguf, arch, path, &head, error);
     for (uint64_t i = 0; !status && mlxn_gguf_tensor_at(out->gguf, i, &t); i++)
         status = add(out, arch, path, i, &t, head, error);

@@ -1,7 +1,7 @@
 /* Promise: a GGUF model that mlxn_convert_folder writes as a folder is the same model: its logits are those of the
- * file, for architectures whose rows, norms or heads lie differently in the two, in every dtype; its config says what
- * the file's keys say; a file with a tensor, an architecture or a tokenizer that folders have no name for is refused
- * by that name. */
+ * file, for architectures whose rows, norms or heads lie differently in the two, in every dtype; the folder as a GGUF
+ * file again has the same logits, tokens and ids; its config says what the file's keys say; a file with a tensor, an
+ * architecture or a tokenizer that folders have no name for is refused by that name. */
 #include <mlxn/config.h>
 #include <mlxn/convert.h>
 
@@ -62,6 +62,41 @@ static void config_is(const char *name, double want) {
     mlxn_config_destroy(config);
 }
 
+static mlxn_model *vocabulary(const char *path) {
+    const mlxn_model_desc desc = {.struct_size = sizeof desc, .vocab_only = true};
+    mlxn_model *model = NULL;
+    mlxn_error error;
+    CHECK(!mlxn_model_load(NULL, path, &desc, &model, &error), "%s", error.message);
+    return model;
+}
+
+/* The tokens, and the ids of a text. */
+static void check_vocabulary(const char *path, const tiny *t) {
+    static const char text[] = "word265word299 and more, \xc3\xa9!";
+    const char *file = tiny_file(t);
+    mlxn_model *a = vocabulary(file), *b = vocabulary(path);
+    mlxn_token *x = NULL, *y = NULL;
+    size_t n = 0, m = 0;
+    for (mlxn_token i = 0; a && b && i < TINY_VOCAB; i++) {
+        size_t p = 0, q = 0;
+        const char *one = mlxn_token_bytes(a, i, &p), *other = mlxn_token_bytes(b, i, &q);
+        CHECK(p == q && (!p || !memcmp(one, other, p)) && mlxn_token_is_special(a, i) == mlxn_token_is_special(b, i),
+              "%s: token %d", t->arch, i);
+    }
+    CHECK(!mlxn_tokenize(a, text, strlen(text), 0, &x, &n, NULL) &&
+              !mlxn_tokenize(b, text, strlen(text), 0, &y, &m, NULL),
+          "ids");
+    CHECK(n == m && n > 5 && !memcmp(x, y, n * sizeof *x), "%s: ids of a text", t->arch);
+    CHECK(mlxn_model_bos(a) == mlxn_model_bos(b) && mlxn_model_eos(a) == mlxn_model_eos(b) &&
+              mlxn_model_adds_bos(a) == mlxn_model_adds_bos(b),
+          "%s: special tokens", t->arch);
+    mlxn_free_memory(x);
+    mlxn_free_memory(y);
+    mlxn_model_release(&a);
+    mlxn_model_release(&b);
+    unlink(file);
+}
+
 static void test_same(const char *arch) {
     static float want[TOKENS * TINY_VOCAB], got[TOKENS * TINY_VOCAB];
     static const struct {
@@ -80,6 +115,17 @@ static void test_same(const char *arch) {
         CHECK(d < cases[i].bound, "%s %s: logits differ by %g of the largest", arch,
               cases[i].dtype ? cases[i].dtype : "-", d);
     }
+    /* And back: the file has the same rows again, and the same bits come out. */
+    const mlxn_convert_options back = {.struct_size = sizeof back, .overwrite = true};
+    CHECK(!convert(&t, "f32", NULL, &error), "%s: %s", arch, error.message);
+    run(st_folder, got);
+    char file_name[512];
+    snprintf(file_name, sizeof file_name, "%s-back.gguf", st_folder);
+    CHECK(!mlxn_convert_gguf(st_folder, file_name, &back, NULL, &error), "%s: %s", arch, error.message);
+    run(file_name, got);
+    CHECK(difference(got, want) < 1e-5, "%s: back: logits differ by %g of the largest", arch, difference(got, want));
+    check_vocabulary(file_name, &t);
+    unlink(file_name);
     config_is("hidden_size", TINY_EMBD);
     config_is("num_key_value_heads", TINY_KV_HEADS);
     config_is("vocab_size", TINY_VOCAB);
