@@ -19,7 +19,8 @@ typedef struct chat {
     const cli_options *options;
     cli_runtime *runtime;
     mlxn_sampler *sampler;
-    mlxn_message *messages; /* contents are owned */
+    mlxn_constraint *constraint; /* that each answer follows, or NULL */
+    mlxn_message *messages;      /* contents are owned */
     size_t n_messages, room;
     mlxn_token *held; /* what sequence 0 of the context holds */
     size_t n_held;
@@ -117,6 +118,7 @@ static int generate(chat *c, const mlxn_token *ids, size_t n, answer *a, mlxn_ge
     mlxn_generate_desc desc = {.struct_size = sizeof desc,
                                .n_predict = (uint32_t)c->options->n_predict,
                                .ignore_eos = c->options->ignore_eos,
+                               .constraint = c->constraint,
                                .on_token = on_token,
                                .on_token_user = a,
                                .on_prompt = cli_progress_step,
@@ -126,6 +128,7 @@ static int generate(chat *c, const mlxn_token *ids, size_t n, answer *a, mlxn_ge
     cli_interrupt_arm(c->runtime->context);
     /* A Ctrl-C that came between two answers has cancelled the next call: that one is not to blame. */
     for (int attempt = 0; attempt < 2; attempt++) {
+        mlxn_constraint_reset(c->constraint);
         status = mlxn_generate(c->runtime->context, ids + keep, n - keep, c->sampler, &desc, result, &error);
         bool stale = result->finish == MLXN_FINISH_CANCELLED && !result->n_ids && !cli_interrupted();
         if (status || !stale || a->failed || mlxn_context_length(c->runtime->context, 0) != keep) break;
@@ -268,12 +271,15 @@ int cmd_chat(const cli_options *options) {
     cli_runtime runtime = {0};
     chat c = {.options = options, .runtime = &runtime, .terminal = isatty(STDIN_FILENO) && isatty(STDERR_FILENO)};
     uint64_t seed = 0;
-    int code = cli_open_model(options, false, &runtime);
+    mlxn_grammar *grammar = NULL;
+    int code = cli_open_grammar(options, "chat", &grammar);
+    if (!code) code = cli_open_model(options, false, &runtime);
     if (!code && !runtime.info.has_chat_template)
         code =
             cli_fail(EXIT_FAILED, "the model has no chat template; use `mlxn generate --raw`, or an instruct model");
     if (!code) code = cli_open_context(options, cli_ctx_size(options), 1, &runtime);
     if (!code) code = cli_open_sampler(options, &runtime, &c.sampler, &seed);
+    if (!code && grammar) code = cli_open_constraint(&runtime, grammar, &c.constraint);
     if (!code && !start(&c)) code = cli_fail(EXIT_FAILED, "out of memory; close other programs");
     if (!code) {
         cli_note(options->quiet, "%s, %u tokens of context, seed %llu; /help lists commands",
@@ -285,6 +291,8 @@ int cmd_chat(const cli_options *options) {
     free(c.messages);
     free(c.held);
     mlxn_sampler_destroy(c.sampler);
+    mlxn_constraint_destroy(c.constraint);
+    mlxn_grammar_release(&grammar);
     cli_runtime_close(&runtime);
     return code;
 }

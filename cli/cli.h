@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 #include <mlxn/convert.h>
+#include <mlxn/grammar.h>
 #include <mlxn/io.h>
 #include <mlxn/lm.h>
 #include <mlxn/mlxn.h>
@@ -77,6 +78,8 @@ typedef struct cli_options {
     const char *html_file;
     const char *prompt_cache, *draft;
     bool lookup;
+    const char *grammar, *json_schema;
+    int64_t logprobs; /* -1: not asked for */
     int64_t draft_max;
     const char *output_type, *embedding_type, *quantize, *dtype;
     uint64_t shard_size;
@@ -169,8 +172,9 @@ int cli_fail_interrupted(void);
 
 /* ---- input and output (files.c) ---- */
 
-/* Reads a whole file, or standard input for "-". *text is zero-terminated and allocated with malloc. */
-int cli_read_file(const char *path, char **text, size_t *bytes);
+/* Reads the whole file that was given to an option, or standard input for "-". *text is zero-terminated and allocated
+ * with malloc. */
+int cli_read_file(const char *option, const char *path, char **text, size_t *bytes);
 /* The text of -p or -f, exactly one of which must be there. `what` is "prompt" or "text". */
 int cli_read_prompt(const cli_options *options, const char *what, char **text, size_t *bytes);
 /* Prints a JSON value and a newline to stdout and drops the reference. NULL means that memory ran out. */
@@ -236,6 +240,11 @@ int cli_restore_prompt(const cli_options *options, const cli_runtime *runtime, c
                        uint32_t *kept);
 /* The other half: writes the file. */
 int cli_save_prompt(const cli_options *options, const cli_runtime *runtime);
+/* The grammar of --grammar or --json-schema, checked before a model is loaded; *out is NULL without these options.
+ * `input`: the option that reads standard input too, or NULL. */
+int cli_open_grammar(const cli_options *options, const char *input, mlxn_grammar **out);
+/* A constraint of it for the model. */
+int cli_open_constraint(const cli_runtime *runtime, mlxn_grammar *grammar, mlxn_constraint **out);
 /* The sampler of the options; *seed is what was used. */
 int cli_open_sampler(const cli_options *options, const cli_runtime *runtime, mlxn_sampler **out, uint64_t *seed);
 /* Tokens of a decode call whose every row wants logits, so that the logits stay below some 64 MB. */

@@ -31,12 +31,12 @@ static int read_stream(FILE *file, const char *path, char **text, size_t *bytes)
     return EXIT_GOOD;
 }
 
-int cli_read_file(const char *path, char **text, size_t *bytes) {
+int cli_read_file(const char *option, const char *path, char **text, size_t *bytes) {
     if (!strcmp(path, "-")) return read_stream(stdin, "standard input", text, bytes);
     FILE *file = fopen(path, "rb");
     if (!file)
-        return cli_fail(EXIT_FAILED, "file \"%s\" cannot be opened: %s; check the path given to -f", path,
-                        strerror(errno));
+        return cli_fail(EXIT_FAILED, "file \"%s\" cannot be opened: %s; check the path given to %s", path,
+                        strerror(errno), option);
     int code = read_stream(file, path, text, bytes);
     fclose(file);
     return code;
@@ -45,7 +45,7 @@ int cli_read_file(const char *path, char **text, size_t *bytes) {
 int cli_read_prompt(const cli_options *options, const char *what, char **text, size_t *bytes) {
     if (options->prompt && options->file)
         return cli_fail(EXIT_USAGE, "%s: both -p and -f are given; leave one out", options->command);
-    if (options->file) return cli_read_file(options->file, text, bytes);
+    if (options->file) return cli_read_file("-f", options->file, text, bytes);
     if (!options->prompt)
         return cli_fail(EXIT_USAGE, "%s: there is no %s; give -p TEXT, or -f FILE (- is standard input)",
                         options->command, what);

@@ -13,6 +13,8 @@ typedef struct output {
     bool failed;
     char last;            /* last byte printed */
     uint64_t first_token; /* clock at the first token, 0 before */
+    const mlxn_model *model;
+    json_t *logprobs; /* array; NULL: not asked for */
 } output;
 
 static bool on_token(void *user, mlxn_token token, const char *text, size_t bytes) {
@@ -36,6 +38,23 @@ static bool on_token(void *user, mlxn_token token, const char *text, size_t byte
     memcpy(out->text + out->bytes, text, bytes);
     out->bytes += bytes;
     return true;
+}
+
+/* {"id", "text", "logprob", "sampled_logprob"}; null stands for minus infinity. */
+static json_t *logprob_json(const mlxn_model *model, const mlxn_logprob *p) {
+    size_t n = 0;
+    const char *bytes = mlxn_token_bytes(model, p->token, &n);
+    return json_pack("{s:i,s:o,s:o,s:o}", "id", (int)p->token, "text", cli_json_text(bytes ? bytes : "", n),
+                     "logprob", cli_json_real((double)p->logprob), "sampled_logprob",
+                     cli_json_real((double)p->sampled));
+}
+
+static void on_logprobs(void *user, const mlxn_logprob *chosen, const mlxn_logprob *top, uint32_t n_top) {
+    output *out = user;
+    json_t *row = logprob_json(out->model, chosen), *list = json_array();
+    for (uint32_t i = 0; i < n_top && list; i++)
+        if (json_array_append_new(list, logprob_json(out->model, &top[i]))) out->failed = true;
+    if (json_object_set_new(row, "top", list) || json_array_append_new(out->logprobs, row)) out->failed = true;
 }
 
 static const char *finish_name(mlxn_finish finish) {
@@ -67,11 +86,16 @@ static int print_result(const cli_options *options, const cli_runtime *runtime, 
                         size_t n_prompt, const mlxn_generate_result *result, const output *out, uint64_t seed) {
     if (options->json) {
         uint64_t first = out->first_token ? out->first_token - cli_started() : 0;
-        return cli_print_json(json_pack("{s:o,s:o,s:o,s:s,s:o,s:o}", "prompt_ids", cli_json_ids(prompt, n_prompt),
-                                        "ids", cli_json_ids(result->ids, result->n_ids), "text",
-                                        cli_json_text(out->text ? out->text : "", out->bytes), "finish_reason",
-                                        finish_name(result->finish), "timings", timings_json(runtime, result, first),
-                                        "seed", json_integer((json_int_t)seed)));
+        json_t *json = json_pack("{s:o,s:o,s:o,s:s,s:o,s:o}", "prompt_ids", cli_json_ids(prompt, n_prompt), "ids",
+                                 cli_json_ids(result->ids, result->n_ids), "text",
+                                 cli_json_text(out->text ? out->text : "", out->bytes), "finish_reason",
+                                 finish_name(result->finish), "timings", timings_json(runtime, result, first), "seed",
+                                 json_integer((json_int_t)seed));
+        if (out->logprobs && json_object_set(json, "logprobs", out->logprobs)) {
+            json_decref(json);
+            json = NULL;
+        }
+        return cli_print_json(json);
     }
     if (options->ids) {
         for (size_t i = 0; i < result->n_ids; i++) printf(i ? ",%d" : "%d", (int)result->ids[i]);
@@ -96,7 +120,16 @@ static void print_statistics(const cli_options *options, const cli_runtime *runt
                  (unsigned long long)result->n_drafted, (unsigned long long)result->n_accepted);
 }
 
-static int generate(const cli_options *options, cli_runtime *runtime, const mlxn_token *prompt, size_t n_prompt) {
+static int fail_generation(const cli_options *options, mlxn_status status, const mlxn_error *error) {
+    bool constrained = options->grammar || options->json_schema;
+    return cli_fail(EXIT_FAILED, "generation failed: %s; %s", error->message,
+                    constrained && (status == MLXN_ERR_STATE || status == MLXN_ERR_LIMIT)
+                        ? "another grammar may help"
+                        : "a smaller -c or -n may help");
+}
+
+static int generate(const cli_options *options, cli_runtime *runtime, const mlxn_token *prompt, size_t n_prompt,
+                    mlxn_constraint *constraint) {
     mlxn_sampler *sampler = NULL;
     uint64_t seed = 0;
     uint32_t kept = 0;
@@ -106,12 +139,17 @@ static int generate(const cli_options *options, cli_runtime *runtime, const mlxn
     if (!code) code = cli_open_sampler(options, runtime, &sampler, &seed);
     if (code) return code;
     for (uint32_t i = 0; i < kept; i++) mlxn_sampler_accept(sampler, prompt[i]); /* penalties see the whole prompt */
-    output out = {.stream = !options->json && !options->ids};
+    output out = {.stream = !options->json && !options->ids, .model = runtime->model};
+    if (options->logprobs >= 0) out.logprobs = json_array();
     cli_progress progress;
     cli_progress_begin(&progress, "reading the prompt", options->quiet);
     mlxn_generate_desc desc = {.struct_size = sizeof desc,
                                .n_predict = (uint32_t)options->n_predict,
                                .ignore_eos = options->ignore_eos,
+                               .constraint = constraint,
+                               .on_logprobs = out.logprobs ? on_logprobs : NULL,
+                               .on_logprobs_user = &out,
+                               .n_logprobs = options->logprobs > 0 ? (uint32_t)options->logprobs : 0,
                                .draft = draft,
                                .lookup = options->lookup,
                                .draft_max = (uint32_t)options->draft_max,
@@ -134,7 +172,7 @@ static int generate(const cli_options *options, cli_runtime *runtime, const mlxn
     }
     if (status) {
         if (out.bytes || out.last) putchar('\n');
-        code = cli_fail(EXIT_FAILED, "generation failed: %s; a smaller -c or -n may help", error.message);
+        code = fail_generation(options, status, &error);
     } else if (out.failed) {
         code = out.stream ? EXIT_GOOD /* main reports what happened to stdout */
                           : cli_fail(EXIT_FAILED, "out of memory for the text; give a smaller -n");
@@ -142,6 +180,8 @@ static int generate(const cli_options *options, cli_runtime *runtime, const mlxn
         code = print_result(options, runtime, prompt, n_prompt, &result, &out, seed);
         fflush(stdout);
         print_statistics(options, runtime, &result, &out, seed);
+        if (constraint && !mlxn_constraint_is_complete(constraint))
+            cli_note(options->quiet, "the text ends before the grammar does");
         if (kept) cli_note(options->quiet, "%u tokens of the prompt came from %s", kept, options->prompt_cache);
         int saved = cli_save_prompt(options, runtime);
         code = code ? code : saved;
@@ -150,12 +190,15 @@ static int generate(const cli_options *options, cli_runtime *runtime, const mlxn
     mlxn_free_memory(result.ids);
     mlxn_sampler_destroy(sampler);
     free(out.text);
+    json_decref(out.logprobs);
     return code;
 }
 
 int cmd_generate(const cli_options *options) {
     cli_runtime runtime = {0};
     mlxn_token *prompt = NULL;
+    mlxn_grammar *grammar = NULL;
+    mlxn_constraint *constraint = NULL;
     size_t n_prompt = 0;
     int code = EXIT_GOOD;
     /* What needs no model is checked before seconds go into loading one. */
@@ -163,12 +206,18 @@ int cmd_generate(const cli_options *options) {
         code = cli_fail(EXIT_USAGE, "generate: there is no prompt; give -p TEXT, or -f FILE (- is standard input)");
     else if (options->prompt && !*options->prompt)
         code = cli_fail(EXIT_USAGE, "the prompt is empty; give some text after -p or in the file of -f");
+    else if (options->logprobs >= 0 && !options->json)
+        code = cli_fail(EXIT_USAGE, "--logprobs needs --json, which prints them");
+    if (!code) code = cli_open_grammar(options, options->file && !strcmp(options->file, "-") ? "-f" : NULL, &grammar);
     if (!code) code = cli_open_model(options, false, &runtime);
+    if (!code && grammar) code = cli_open_constraint(&runtime, grammar, &constraint);
     if (!code) code = cli_prompt_ids(options, &runtime, !options->raw, &prompt, &n_prompt);
     if (!code) code = cli_open_context(options, cli_ctx_size(options), 1, &runtime);
     if (!code && n_prompt > mlxn_context_size(runtime.context)) code = cli_fail_too_long(&runtime, n_prompt);
-    if (!code) code = generate(options, &runtime, prompt, n_prompt);
+    if (!code) code = generate(options, &runtime, prompt, n_prompt, constraint);
     free(prompt);
+    mlxn_constraint_destroy(constraint);
+    mlxn_grammar_release(&grammar);
     cli_runtime_close(&runtime);
     return code;
 }

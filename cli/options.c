@@ -72,6 +72,12 @@ static const row rows[] = {
      "keep what was computed in FILE (.safetensors), and compute only what follows the beginning that is there"},
     {CMD_GENERATE, 0, "draft", NULL, TEXT, AT(draft), "FILE", NULL, NULL, 0, 0, NULL,
      "a smaller model of the same vocabulary that guesses ahead: the same text, sooner"},
+    {SAMPLES, 0, "grammar", NULL, TEXT, AT(grammar), "FILE", NULL, NULL, 0, 0, NULL,
+     "answers follow the rules of FILE, in GBNF notation; - is standard input"},
+    {SAMPLES, 0, "json-schema", NULL, TEXT, AT(json_schema), "FILE", NULL, NULL, 0, 0, NULL,
+     "answers are JSON that the schema of FILE allows; - is standard input"},
+    {CMD_GENERATE, 0, "logprobs", NULL, INTEGER, AT(logprobs), "N", NULL, NULL, 0, 1000, NULL,
+     "with --json: the log-probability of each token, and those of the N likeliest in its place"},
     {CMD_GENERATE, 0, "lookup", NULL, FLAG, AT(lookup), NULL, NULL, NULL, 0, 0, NULL,
      "guess ahead from what the text repeats: the same text, sooner"},
     {CMD_GENERATE, 0, "draft-max", NULL, INTEGER, AT(draft_max), "N", "8", NULL, 1, 32, NULL,
@@ -437,7 +443,7 @@ int cli_parse(const cli_command *command, int argc, char **argv, cli_options *ou
     bool given[N_ROWS] = {false};
     memset(out, 0, sizeof *out);
     out->command = command->name;
-    out->ctx_size = -1;
+    out->ctx_size = out->logprobs = -1;
     out->rest = argv;
     int code = set_defaults(command, out);
     bool only_arguments = false;

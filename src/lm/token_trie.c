@@ -4,6 +4,7 @@
 #include "lm/lm_internal.h"
 
 typedef struct entry {
+    uint64_t key; /* the first eight bytes, as a number: most comparisons need no more */
     const char *bytes;
     uint32_t size;
     mlxn_token id;
@@ -11,6 +12,7 @@ typedef struct entry {
 
 static int by_bytes(const void *x, const void *y) {
     const entry *a = x, *b = y;
+    if (a->key != b->key) return a->key < b->key ? -1 : 1;
     int order = memcmp(a->bytes, b->bytes, a->size < b->size ? a->size : b->size);
     if (order) return order;
     if (a->size != b->size) return a->size < b->size ? -1 : 1;
@@ -28,7 +30,9 @@ static uint32_t collect(const mlxn_model *model, mlxn_token_trie *trie, entry *e
             trie->ends[trie->n_ends++] = (mlxn_token)id;
         } else if (bytes && size > 0 && size <= MLXN_TRIE_MAX_DEPTH &&
                    !mlxn_token_is_special(model, (mlxn_token)id)) {
-            entries[n++] = (entry){bytes, (uint32_t)size, (mlxn_token)id};
+            entries[n] = (entry){0, bytes, (uint32_t)size, (mlxn_token)id};
+            for (size_t i = 0; i < 8; i++) entries[n].key = entries[n].key << 8 | (i < size ? (uint8_t)bytes[i] : 0);
+            n++;
         }
     }
     qsort(entries, n, sizeof *entries, by_bytes);

@@ -63,7 +63,7 @@ function(mlxn_fuzz name)
     add_custom_command(
       OUTPUT ${MLXN_FUZZ_DIR}/fuzz_${name}
       COMMAND ${MLXN_CLANG} ${MLXN_FUZZ_FLAGS} -I${CMAKE_SOURCE_DIR}/include -I${CMAKE_SOURCE_DIR}/src
-              -I${CMAKE_SOURCE_DIR}/tests ${sources} -lm -lpthread -o ${MLXN_FUZZ_DIR}/fuzz_${name}
+              -I${CMAKE_SOURCE_DIR}/tests ${sources} ${MLXN_FUZZ_LIBRARIES} -lm -lpthread -o ${MLXN_FUZZ_DIR}/fuzz_${name}
       DEPENDS ${sources} ${MLXN_FUZZ_HEADERS}
       COMMENT "Building fuzz_${name} with libFuzzer" VERBATIM)
     add_custom_target(fuzz_${name}_program DEPENDS ${MLXN_FUZZ_DIR}/fuzz_${name})
@@ -75,7 +75,7 @@ function(mlxn_fuzz name)
   else()
     add_executable(fuzz_${name} ${sources} ${CMAKE_SOURCE_DIR}/tests/fuzz/fuzz_driver.c)
     target_include_directories(fuzz_${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
-    target_link_libraries(fuzz_${name} PRIVATE mlxn_includes Threads::Threads m)
+    target_link_libraries(fuzz_${name} PRIVATE mlxn_includes ${MLXN_FUZZ_LIBRARIES} Threads::Threads m)
     set_target_properties(fuzz_${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${MLXN_FUZZ_DIR})
     add_dependencies(fuzz_programs fuzz_${name})
     add_test(NAME fuzz.${name} COMMAND sh -c "exec \"$0\" ${MLXN_FUZZ_SECONDS} *.${name}" $<TARGET_FILE:fuzz_${name}>
@@ -98,3 +98,11 @@ foreach(file json config quant_config gguf_text gguf_index)
   list(APPEND MLXN_FUZZ_PARSER ${CMAKE_SOURCE_DIR}/src/io/${file}.c)
 endforeach()
 mlxn_fuzz(safetensors ${MLXN_FUZZ_PARSER} ${MLXN_FUZZ_BASE})
+# Grammars and schemas: all but the constraints, which need a model.
+file(GLOB MLXN_FUZZ_PARSER CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/lm/grammar/*.c)
+list(FILTER MLXN_FUZZ_PARSER EXCLUDE REGEX "constraint\\.c$")
+list(APPEND MLXN_FUZZ_PARSER ${CMAKE_SOURCE_DIR}/src/lm/utf8.c)
+set(MLXN_FUZZ_LIBRARIES -ljansson)
+mlxn_fuzz(grammar ${MLXN_FUZZ_PARSER} ${MLXN_FUZZ_BASE})
+mlxn_fuzz(schema ${MLXN_FUZZ_PARSER} ${MLXN_FUZZ_BASE})
+set(MLXN_FUZZ_LIBRARIES)

@@ -222,7 +222,7 @@ static bool push_range(mlxn_gr_tree *tree, uint32_t low, uint32_t high) {
 
 bool mlxn_gr_set_finish(mlxn_gr_tree *tree, uint32_t first, bool negated) {
     uint32_t n = tree->ranges.count - first, kept = 0;
-    mlxn_gr_range *ranges = tree->ranges.data + first;
+    mlxn_gr_range *ranges = n ? tree->ranges.data + first : NULL;
     if (n > 1) qsort(ranges, n, sizeof *ranges, by_low);
     for (uint32_t i = 0; i < n; i++) {
         if (kept && ranges[i].low <= ranges[kept - 1].high + 1) {

@@ -102,6 +102,12 @@ mlxn_sc_result mlxn_sc_fail(mlxn_schema *s, mlxn_status status, const char *form
 
 mlxn_sc_result mlxn_sc_no_memory(mlxn_schema *s) { return mlxn_sc_fail(s, MLXN_ERR_MEMORY, "no memory"); }
 
+mlxn_sc_result mlxn_sc_work(mlxn_schema *s, size_t a, size_t b) {
+    s->work += (uint64_t)(a + 1) * (b + 1); /* sizes of a document of 4 MiB: no overflow */
+    if (s->work <= MLXN_SC_MAX_WORK) return MLXN_SC_OK;
+    return mlxn_sc_fail(s, MLXN_ERR_LIMIT, "too many names and values have to be compared");
+}
+
 mlxn_sc_result mlxn_sc_unsupported(mlxn_schema *s, const char *keyword, const char *why) {
     return mlxn_sc_fail(s, MLXN_ERR_UNSUPPORTED, "keyword \"%s\" is not supported%s%s", keyword, why ? ": " : "",
                         why ? why : "");

@@ -14,6 +14,7 @@ enum {
     MLXN_SC_MAX_BYTES = 4 << 20, /* of a schema */
     MLXN_SC_MAX_DEPTH = 100,     /* schemas within schemas */
     MLXN_SC_MAX_NODES = 100000,  /* schemas that are converted or merged */
+    MLXN_SC_MAX_WORK = 1 << 26,  /* comparisons of names and values, members that are merged */
     MLXN_SC_MAX_LENGTH = 8192,   /* characters of a string whose length is bounded */
     MLXN_SC_MAX_ITEMS = 65535,   /* items of an array whose length is bounded */
     MLXN_SC_MAX_BOTHS = 4096,    /* pairs of schemas that must hold together */
@@ -71,6 +72,7 @@ typedef struct mlxn_schema {
     uint32_t *memo_table; /* open addressing over memos: index + 1 */
     uint32_t memo_mask;
     uint32_t n_rules, n_nodes, depth;
+    uint64_t work;
     uint32_t used;    /* bits of the common rules that are named */
     bool ids_checked; /* no schema inside of the document has a base of its own */
     char path[400];
@@ -85,6 +87,8 @@ typedef struct mlxn_schema {
 mlxn_sc_result mlxn_sc_fail(mlxn_schema *s, mlxn_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 mlxn_sc_result mlxn_sc_no_memory(mlxn_schema *s);
+/* Before a * b things are done: LIMIT if all of them together become too many. */
+mlxn_sc_result mlxn_sc_work(mlxn_schema *s, size_t a, size_t b);
 /* "keyword: … is not supported". */
 mlxn_sc_result mlxn_sc_unsupported(mlxn_schema *s, const char *keyword, const char *why);
 /* Adds a step to the path, and another one if `name` is not NULL; returns the size to go back to. */

@@ -132,8 +132,8 @@ static bool has_value(const json_t *list, const json_t *value) {
 }
 
 /* What both lists have. */
-static json_t *common_values(const json_t *a, const json_t *b) {
-    json_t *out = json_array();
+static json_t *common_values(mlxn_schema *s, const json_t *a, const json_t *b) {
+    json_t *out = mlxn_sc_work(s, json_array_size(a), json_array_size(b)) ? NULL : json_array();
     for (size_t i = 0; out && i < json_array_size(a); i++)
         if (has_value(b, json_array_get(a, i))) json_array_append(out, json_array_get(a, i));
     return out;
@@ -167,6 +167,7 @@ static mlxn_sc_result merge_properties(mlxn_schema *s, const json_t *a, const js
     json_t *ax = json_object_get(a, "additionalProperties"), *bx = json_object_get(b, "additionalProperties");
     const char *key;
     if (!x && !y && !(ax && bx)) return MLXN_SC_OK; /* copied as they are */
+    if (mlxn_sc_work(s, json_object_size(x) + json_object_size(y), 64)) return MLXN_SC_ERROR;
     if ((x && !json_is_object(x)) || (y && !json_is_object(y)))
         return mlxn_sc_fail(s, MLXN_ERR_FORMAT, "keyword \"properties\" is no object");
     json_t *all = json_object(), *made;
@@ -226,6 +227,7 @@ static mlxn_sc_result merge_keyword(mlxn_schema *s, const char *key, json_t *x, 
                 made = numbers ? json_incref(json_number_value(x) <= json_number_value(y) ? x : y) : NULL;
                 break;
             case BOTH_LISTS:
+                if (mlxn_sc_work(s, json_array_size(x), json_array_size(y))) return MLXN_SC_ERROR;
                 made = json_is_array(x) && json_is_array(y) ? json_copy(x) : NULL;
                 for (size_t k = 0; made && k < json_array_size(y); k++)
                     if (!has_value(made, json_array_get(y, k))) json_array_append(made, json_array_get(y, k));
@@ -270,7 +272,7 @@ mlxn_sc_result mlxn_sc_merge(mlxn_schema *s, json_t *a, json_t *b, json_t **out)
     if (!result) result = merge_properties(s, a, b, made);
     json_t *x = as_values(a), *y = as_values(b);
     if (!result && (x || y)) {
-        values = x && y ? common_values(x, y) : json_incref(x ? x : y);
+        values = x && y ? common_values(s, x, y) : json_incref(x ? x : y);
         json_object_del(made, "const");
         if (!values || json_object_set_new(made, "enum", values)) result = mlxn_sc_no_memory(s);
     }

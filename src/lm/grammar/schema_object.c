@@ -65,6 +65,7 @@ static mlxn_sc_result read_members(object *o) {
         if (!json_is_string(json_array_get(required, i)))
             return mlxn_sc_fail(o->s, MLXN_ERR_FORMAT, "keyword \"required\" has what is no name at %zu", i);
     size_t room = json_object_size(properties) + json_array_size(required) + 1;
+    if (mlxn_sc_work(o->s, room, json_array_size(required))) return MLXN_SC_ERROR;
     o->members = mlxn_alloc_array(room, sizeof *o->members);
     o->names = mlxn_alloc_array(room, sizeof *o->names);
     if (!o->members || !o->names) return mlxn_sc_no_memory(o->s);

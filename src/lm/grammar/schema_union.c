@@ -9,7 +9,8 @@ static json_t *values_of(mlxn_schema *s, const json_t *flat) {
     return one ? mlxn_sc_keep(s, json_pack("[O]", one)) : json_is_array(list) ? list : NULL;
 }
 
-static bool share_value(const json_t *a, const json_t *b) {
+static bool share_value(mlxn_schema *s, const json_t *a, const json_t *b) {
+    if (mlxn_sc_work(s, json_array_size(a), json_array_size(b))) return true;
     for (size_t i = 0; i < json_array_size(a); i++)
         for (size_t k = 0; k < json_array_size(b); k++)
             if (json_equal(json_array_get(a, i), json_array_get(b, k))) return true;
@@ -29,6 +30,7 @@ static bool requires(const json_t *flat, const char *key) {
 static mlxn_sc_result objects_apart(mlxn_schema *s, json_t *a, json_t *b, bool *apart) {
     json_t *x = json_object_get(a, "properties"), *y = json_object_get(b, "properties"), *property, *mine, *theirs;
     const char *key;
+    if (mlxn_sc_work(s, json_object_size(x), json_array_size(json_object_get(a, "required")))) return MLXN_SC_ERROR;
     json_object_foreach(x, key, property) {
         json_t *other = json_object_get(y, key);
         if (*apart || !requires(a, key)) continue;
@@ -39,7 +41,7 @@ static mlxn_sc_result objects_apart(mlxn_schema *s, json_t *a, json_t *b, bool *
             if (!result) result = mlxn_sc_flatten(s, other, 0, &theirs);
             if (result) return result;
             json_t *v = values_of(s, mine), *w = values_of(s, theirs);
-            *apart = v && w && !share_value(v, w);
+            *apart = v && w && !share_value(s, v, w);
         }
     }
     return s->status ? MLXN_SC_ERROR : MLXN_SC_OK;
@@ -51,7 +53,7 @@ static mlxn_sc_result are_apart(mlxn_schema *s, json_t *a, json_t *b, bool *apar
     *apart = json_is_false(a) || json_is_false(b);
     if (*apart || json_is_true(a) || json_is_true(b)) return MLXN_SC_OK;
     json_t *v = values_of(s, a), *w = values_of(s, b);
-    *apart = v && w && !share_value(v, w);
+    *apart = v && w && !share_value(s, v, w);
     mlxn_sc_result result = *apart ? MLXN_SC_OK : mlxn_sc_types(s, a, &x);
     if (!result && !*apart) result = mlxn_sc_types(s, b, &y);
     if (result || *apart) return result;
