@@ -12,6 +12,7 @@
 #include <mlxn/io.h>
 #include <mlxn/lm.h>
 #include <mlxn/mlxn.h>
+#include <mlxn/tokenizer.h>
 
 enum { EXIT_GOOD = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 
@@ -58,7 +59,7 @@ typedef struct cli_options {
     const char *prompt;
     const char *file;
     const char *system;
-    bool ids, raw, lines, no_special, bos, no_bos;
+    bool ids, raw, lines, decode, no_special, bos, no_bos;
     /* generation */
     int64_t n_predict;
     double temp, top_p, min_p, typical_p, xtc_probability, xtc_threshold;
@@ -224,8 +225,8 @@ uint32_t cli_ctx_size(const cli_options *options);
 int cli_check_model_path(const char *path);
 bool cli_is_folder(const char *path);
 
-/* Comma-separated ids, each within the vocabulary. *ids: malloc. */
-int cli_parse_ids(const cli_runtime *runtime, const char *text, mlxn_token **ids, size_t *n);
+/* Comma-separated ids, each within the vocabulary. *ids: malloc. `option` is for messages. */
+int cli_parse_ids(const char *option, uint32_t n_vocab, const char *text, mlxn_token **ids, size_t *n);
 /* The prompt of -p or -f as ids: as they are with --ids, through the chat template when `chat`, plain otherwise.
  * *ids is freed with free(). An empty prompt is an error. */
 int cli_prompt_ids(const cli_options *options, const cli_runtime *runtime, bool chat, mlxn_token **ids, size_t *n);

@@ -207,7 +207,7 @@ void cli_runtime_close(cli_runtime *runtime) {
 
 /* ---- prompts ---- */
 
-int cli_parse_ids(const cli_runtime *runtime, const char *text, mlxn_token **ids, size_t *n) {
+int cli_parse_ids(const char *option, uint32_t n_vocab, const char *text, mlxn_token **ids, size_t *n) {
     size_t room = 1;
     for (const char *c = text; *c; c++) room += *c == ',';
     mlxn_token *out = malloc(room * sizeof *out);
@@ -221,11 +221,11 @@ int cli_parse_ids(const cli_runtime *runtime, const char *text, mlxn_token **ids
         bool good = *at >= '0' && *at <= '9' && !errno;
         const char *next = good ? end + strspn(end, " \t\r\n") : at;
         good = good && (*next == ',' ? next[1 + strspn(next + 1, " \t\r\n")] != 0 : *next == 0);
-        if (!good || value >= runtime->info.n_vocab) {
+        if (!good || value >= n_vocab) {
             size_t word = strcspn(at, ",");
-            int code = good ? cli_fail(EXIT_USAGE, "--ids: %llu is beyond the vocabulary; give ids from 0 to %u",
-                                       value, runtime->info.n_vocab - 1)
-                            : cli_fail(EXIT_USAGE, "--ids: \"%.*s\" is no token id; give numbers such as 1,2,3",
+            int code = good ? cli_fail(EXIT_USAGE, "%s: %llu is beyond the vocabulary; give ids from 0 to %u", option,
+                                       value, n_vocab - 1)
+                            : cli_fail(EXIT_USAGE, "%s: \"%.*s\" is no token id; give numbers such as 1,2,3", option,
                                        word < 40 ? (int)word : 40, at);
             free(out);
             return code;
@@ -272,7 +272,7 @@ int cli_chat_ids(const cli_runtime *runtime, const mlxn_message *messages, size_
 
 static int text_ids(const cli_options *options, const cli_runtime *runtime, bool chat, const char *text, size_t bytes,
                     mlxn_token **ids, size_t *n) {
-    if (options->ids) return cli_parse_ids(runtime, text, ids, n);
+    if (options->ids) return cli_parse_ids("--ids", runtime->info.n_vocab, text, ids, n);
     if (!chat || !runtime->info.has_chat_template) {
         if (options->system)
             return cli_fail(EXIT_USAGE, "--system needs a chat template; leave it out, and --raw too");

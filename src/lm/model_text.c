@@ -60,6 +60,8 @@ bool mlxn_model_adds_bos(const mlxn_model *model) {
     return model && model->tokenizer && mlxn_tokenizer_adds_bos(model->tokenizer);
 }
 
+const mlxn_tokenizer *mlxn_model_tokenizer(const mlxn_model *model) { return model ? model->tokenizer : NULL; }
+
 void mlxn_free_memory(void *memory) { mlxn_free(memory); }
 
 mlxn_status mlxn_chat_prompt(const mlxn_model *model, const mlxn_message *messages, size_t n,

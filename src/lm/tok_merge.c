@@ -1,22 +1,19 @@
-/* tok_merge.c: the joining of symbols that both engines share: a linked list of symbols and a heap of the pairs that
+/* tok_merge.c: the joining of symbols, by rank or by score: a linked list of symbols and a heap of the pairs that
  * may be joined, best first, leftmost among equals. n log n in the number of symbols. */
 #include "lm/tok_internal.h"
 
 void mlxn_tok_work_free(mlxn_tok_work *work) {
     mlxn_free(work->symbols);
     mlxn_free(work->heap);
-    mlxn_free(work->text);
+    mlxn_free(work->text.data);
+    mlxn_free(work->paths);
+    mlxn_free(work->normal.data);
+    mlxn_free(work->spare.data);
+    mlxn_free(work->pieces.data);
+    mlxn_free(work->cuts.data);
+    mlxn_free(work->next.data);
+    mlxn_regex_work_free(&work->regex);
     memset(work, 0, sizeof *work);
-}
-
-bool mlxn_tok_work_text(mlxn_tok_work *work, size_t bytes) {
-    if (bytes <= work->text_capacity) return true;
-    size_t capacity = bytes + bytes / 2 + 64;
-    char *grown = mlxn_realloc_array(work->text, capacity, 1);
-    if (!grown) return false;
-    work->text = grown;
-    work->text_capacity = capacity;
-    return true;
 }
 
 bool mlxn_tok_work_symbol(mlxn_tok_work *work, uint32_t start, uint32_t size) {
@@ -69,30 +66,53 @@ static uint32_t score_priority(float score) {
     return bits >> 31 ? bits : ~(bits | 0x80000000u);
 }
 
+/* The priority of joining symbol i and the one after it; -1 if the vocabulary cannot. */
+static int64_t priority_of(const mlxn_tokenizer *tok, const mlxn_tok_work *work, const mlxn_tok_symbol *left,
+                           const mlxn_tok_symbol *right) {
+    const char *text = work->text.data + left->start;
+    if (tok->model == MLXN_TOK_SCORES) {
+        int32_t id = mlxn_tok_find(tok, text, (size_t)left->size + right->size);
+        return id < 0 ? -1 : (int64_t)score_priority(mlxn_tok_score(tok, (uint32_t)id));
+    }
+    return mlxn_tok_find_merge(tok, text, left->size, left->hash, work->text.data + right->start, right->size,
+                               right->hash);
+}
+
 /* Puts the pair of symbol i and the one after it on the heap if the vocabulary can join them. */
 static bool consider(const mlxn_tokenizer *tok, mlxn_tok_work *work, uint32_t i) {
     const mlxn_tok_symbol *left = &work->symbols[i];
     if (left->next == MLXN_TOK_NIL) return true;
     const mlxn_tok_symbol *right = &work->symbols[left->next];
-    const char *text = work->text + left->start;
-    uint32_t size = left->size + right->size, priority;
-    if (tok->spm) {
-        int32_t id = mlxn_tok_find(tok, text, size);
-        if (id < 0) return true;
-        priority = score_priority(mlxn_tok_score(tok, (uint32_t)id));
-    } else {
-        int32_t rank =
-            mlxn_tok_find_merge(tok, text, left->size, left->hash, text + left->size, right->size, right->hash);
-        if (rank < 0) return true;
-        priority = (uint32_t)rank;
+    int64_t priority = priority_of(tok, work, left, right);
+    if (priority < 0) return true;
+    return heap_push(work, (mlxn_tok_pair){.key = (uint64_t)priority << 32 | i, .size = left->size + right->size});
+}
+
+/* The text of the joined symbol. Symbols lie side by side, but where tokens that continue a word carry a prefix, the
+ * right one loses it: then the joined text is written behind all others. */
+static bool spell(const mlxn_tokenizer *tok, mlxn_tok_work *work, mlxn_tok_symbol *left,
+                  const mlxn_tok_symbol *right) {
+    uint32_t prefix = (uint32_t)tok->prefix.size;
+    if (!prefix || right->size < prefix) {
+        left->size += right->size;
+        return true;
     }
-    return heap_push(work, (mlxn_tok_pair){.key = (uint64_t)priority << 32 | i, .size = size});
+    uint32_t start = (uint32_t)work->text.size, size = left->size + right->size - prefix;
+    if (size > UINT32_MAX - start || !mlxn_tok_bytes_room(&work->text, size)) return false;
+    char *to = work->text.data + start;
+    memcpy(to, work->text.data + left->start, left->size);
+    memcpy(to + left->size, work->text.data + right->start + prefix, right->size - prefix);
+    work->text.size += size;
+    left->start = start;
+    left->size = size;
+    return true;
 }
 
 bool mlxn_tok_join(const mlxn_tokenizer *tok, mlxn_tok_work *work) {
+    bool ranks = tok->model == MLXN_TOK_BPE;
     work->n_heap = 0;
-    for (size_t i = 0; !tok->spm && i < work->n_symbols; i++)
-        work->symbols[i].hash = mlxn_tok_hash(work->text + work->symbols[i].start, work->symbols[i].size);
+    for (size_t i = 0; ranks && i < work->n_symbols; i++)
+        work->symbols[i].hash = mlxn_tok_hash(work->text.data + work->symbols[i].start, work->symbols[i].size);
     for (size_t i = 0; i < work->n_symbols; i++)
         if (!consider(tok, work, (uint32_t)i)) return false;
     while (work->n_heap) {
@@ -101,13 +121,15 @@ bool mlxn_tok_join(const mlxn_tokenizer *tok, mlxn_tok_work *work) {
         mlxn_tok_symbol *left = &work->symbols[i];
         if (!left->size || left->next == MLXN_TOK_NIL) continue;
         mlxn_tok_symbol *right = &work->symbols[left->next];
-        /* Symbols only grow, so the sizes add up only if neither changed since the pair was noted. */
+        /* Symbols only grow, so the sizes add up only if neither changed since the pair was noted. With a prefix that
+         * the right one loses they may not grow: then the pair is looked up again. */
         if (left->size + right->size != pair.size) continue;
-        left->size = pair.size;
+        if (tok->prefix.size && priority_of(tok, work, left, right) != (int64_t)(pair.key >> 32)) continue;
+        if (!spell(tok, work, left, right)) return false;
         right->size = 0;
         left->next = right->next;
         if (left->next != MLXN_TOK_NIL) work->symbols[left->next].previous = i;
-        if (!tok->spm) left->hash = mlxn_tok_hash(work->text + left->start, left->size);
+        if (ranks) left->hash = mlxn_tok_hash(work->text.data + left->start, left->size);
         if (left->previous != MLXN_TOK_NIL && !consider(tok, work, left->previous)) return false;
         if (!consider(tok, work, i)) return false;
     }

@@ -91,7 +91,7 @@ static const model_case models[] = {
 static bool is_lossy(const mlxn_tokenizer *tok, const char *line, size_t n) {
     for (size_t i = 0; i < n; i++) {
         if (tok->byte_ids[(uint8_t)line[i]] < 0) return true;
-        if (tok->spm && n - i >= 3 && !memcmp(line + i, "\xe2\x96\x81", 3)) return true;
+        if (tok->model == MLXN_TOK_SCORES && n - i >= 3 && !memcmp(line + i, "\xe2\x96\x81", 3)) return true;
     }
     return false;
 }

@@ -3,6 +3,15 @@
 #include "test.h"
 #include "unit/tok_tiny.h"
 
+/* The steps of the vocabulary but the last, which spells bytes as characters. */
+static void tiny_cut(const tiny *t, mlxn_tok_work *work, const char *text, uint32_t n) {
+    mlxn_tok_steps steps = t->tok->splitters;
+    mlxn_error error = {0};
+    CHECK(steps.items[--steps.count].op == MLXN_SPLIT_BYTE_LEVEL, "the last step");
+    CHECK(mlxn_regex_begin(&work->regex, n) && !mlxn_tok_split(&steps, work, text, n, true, &error), "%s",
+          error.message);
+}
+
 typedef struct cut_case {
     const char *pre, *text, *pieces; /* the pieces, each closed by U+00A6 */
 } cut_case;
@@ -58,17 +67,16 @@ static void test_cases(void) {
         const cut_case *c = &cases[i];
         tiny_spec spec = {.model = "gpt2", .pre = c->pre};
         tiny t = tiny_make(&spec);
-        mlxn_error error = {0};
-        uint32_t *ends, at = 0;
-        size_t n;
+        mlxn_tok_work work = {0};
         char got[400] = "";
-        CHECK(!mlxn_pretok_split(t.tok, c->text, (uint32_t)strlen(c->text), &ends, &n, &error), "%s", error.message);
-        for (size_t k = 0; k < n; at = ends[k++]) {
-            strncat(got, c->text + at, ends[k] - at);
+        tiny_cut(&t, &work, c->text, (uint32_t)strlen(c->text));
+        for (size_t k = 0; k < work.cuts.count; k++) {
+            const mlxn_tok_cut *cut = &work.cuts.data[k];
+            strncat(got, work.pieces.data + cut->start, cut->end - cut->start);
             strcat(got, B);
         }
         CHECK(!strcmp(got, c->pieces), "%s: \"%s\": got %s, want %s", c->pre, c->text, got, c->pieces);
-        mlxn_free(ends);
+        mlxn_tok_work_free(&work);
         tiny_free(&t);
     }
 }
@@ -80,20 +88,21 @@ static void test_cover(void) {
     for (size_t p = 0; p < 5; p++) {
         tiny_spec spec = {.model = "gpt2", .pre = pres[p]};
         tiny t = tiny_make(&spec);
+        mlxn_tok_work work = {0};
         for (int round = 0; round < 2000; round++) {
             char text[60];
-            uint32_t n = 1 + (uint32_t)round % 60, *ends, at = 0;
-            size_t n_ends;
+            uint32_t n = 1 + (uint32_t)round % 60, at = 0;
             int ascending = 1;
             for (uint32_t i = 0; i < n; i++) {
                 state = state * 6364136223846793005u + 1442695040888963407u;
                 text[i] = (char)(state >> 41);
             }
-            CHECK(!mlxn_pretok_split(t.tok, text, n, &ends, &n_ends, NULL), "%s", pres[p]);
-            for (size_t k = 0; k < n_ends; at = ends[k++]) ascending &= ends[k] > at;
+            tiny_cut(&t, &work, text, n);
+            for (size_t k = 0; k < work.cuts.count; at = work.cuts.data[k++].end)
+                ascending &= work.cuts.data[k].start == at && work.cuts.data[k].end > at;
             CHECK(ascending && at == n, "%s, round %d", pres[p], round);
-            mlxn_free(ends);
         }
+        mlxn_tok_work_free(&work);
         tiny_free(&t);
     }
 }
