@@ -39,6 +39,9 @@ static inline bool cpu_next(cpu_run *run, uint64_t *chunk) {
     return c < run->chunks;
 }
 
+/* Bytes of the last-level cache that the first processor sees, 32 MiB where the system does not say. */
+uint64_t cpu_cache_bytes(void);
+
 /* The gate HF2Q_TQ_NWG (docs/ENVIRONMENT.md): splits of attention over TurboQuant caches, 0 = by length alone. */
 uint32_t cpu_tq_groups(void);
 /* HF2Q_MM_ID_ROUTING_THRESHOLD: rows of an expert-routed product from which they are sorted by matrix. */

@@ -55,3 +55,32 @@ uint32_t cpu_available_cores(void) {
     long n = sysconf(_SC_NPROCESSORS_ONLN);
     return n > 0 ? (uint32_t)n : 1;
 }
+
+/* The system's figure, because processors name either the cache of a core complex or that of the whole package. */
+static uint64_t cache_bytes(void) {
+    uint64_t largest = 0;
+#if defined(__linux__)
+    for (int i = 0; i < 8; i++) {
+        char path[96], unit = 0;
+        unsigned long long n = 0;
+        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/size", i);
+        FILE *file = fopen(path, "r");
+        if (!file) break;
+        const int found = fscanf(file, "%llu%c", &n, &unit);
+        fclose(file);
+        if (found < 1 || n > UINT64_MAX >> 20) continue;
+        largest = mlxn_max_u64(largest, unit == 'M' ? n << 20 : unit == 'K' ? n << 10 : n);
+    }
+#endif
+    return largest ? largest : (uint64_t)32 << 20;
+}
+
+uint64_t cpu_cache_bytes(void) {
+    static _Atomic uint64_t known;
+    uint64_t bytes = atomic_load_explicit(&known, memory_order_relaxed);
+    if (!bytes) {
+        bytes = cache_bytes();
+        atomic_store_explicit(&known, bytes, memory_order_relaxed);
+    }
+    return bytes;
+}

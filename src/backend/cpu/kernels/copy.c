@@ -31,9 +31,9 @@ static void run_cast(cpu_run *run) {
         cast_from(run, MLXN_BF16);
 }
 
-static void copy_elements(size_t size, char *dst, int64_t ds, const char *src, int64_t ss, uint64_t n) {
+static void copy_elements(size_t size, char *dst, int64_t ds, const char *src, int64_t ss, uint64_t n, bool streams) {
     if (ds == 1 && ss == 1)
-        memcpy(dst, src, n * size);
+        stream_copy(dst, src, n * size, streams && stream_aligned(MLXN_F32, dst));
     else if (size == 4)
         for (uint64_t i = 0; i < n; i++)
             ((uint32_t *)dst)[(int64_t)i * ds] = ((const uint32_t *)src)[(int64_t)i * ss];
@@ -49,6 +49,7 @@ static void run_copy(cpu_run *run) {
     rows_shape shape = rows_of(views, 2, false);
     size_t size = mlxn_dtype_size(x->dtype);
     int64_t ss = shape.flat ? 1 : rows_stride(x), ds = shape.flat ? 1 : rows_stride(out);
+    bool streams = stream_fits(out, &x, 1);
     uint64_t chunk;
     while (cpu_next(run, &chunk)) {
         rows_part p = rows_chunk(&shape, chunk);
@@ -56,9 +57,10 @@ static void run_copy(cpu_run *run) {
             const char *src = shape.flat ? x->data : rows_at(x, r, size);
             char *dst = shape.flat ? out->data : rows_at(out, r, size);
             int64_t step = (int64_t)p.begin * (int64_t)size;
-            copy_elements(size, dst + step * ds, ds, src + step * ss, ss, p.n);
+            copy_elements(size, dst + step * ds, ds, src + step * ss, ss, p.n, streams);
         }
     }
+    if (streams) stream_end();
 }
 
 /* --- Transposing copies: the last axis of out is not the one along which x is dense. Tiles of 16 by 16 elements are

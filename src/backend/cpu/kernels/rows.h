@@ -7,7 +7,7 @@
 #ifndef MLXN_SRC_CPU_ROWS_H
 #define MLXN_SRC_CPU_ROWS_H
 
-#include "backend/cpu/kernels/simd.h"
+#include "backend/cpu/kernels/stream.h"
 
 enum { ROWS_PIECE = 16384 };
 
@@ -118,11 +118,15 @@ static inline bool rows_always(const mlxn_view *args, const void *params) { retu
 
 typedef v16 (*map_fn)(v16 a, v16 b, float s);
 
-SIMD_INLINE void map_span(map_fn fn, float s, mlxn_dtype in, mlxn_dtype to, bool unit, const void *a, int64_t sa,
-                          const void *b, int64_t sb, void *o, int64_t so, uint64_t i, uint64_t end) {
+/* `streams`: o is as stream_aligned wants it. */
+SIMD_INLINE void map_span(map_fn fn, float s, mlxn_dtype in, mlxn_dtype to, bool unit, bool streams, const void *a,
+                          int64_t sa, const void *b, int64_t sb, void *o, int64_t so, uint64_t i, uint64_t end) {
     for (; i + 16 <= end; i += 16) {
         v16 x = rows_load(in, unit, a, sa, i, 16), y = b ? rows_load(in, unit, b, sb, i, 16) : x;
-        rows_store(to, unit, o, so, i, fn(x, y, s), 16);
+        if (streams)
+            v16_stream_as(to, o, i, fn(x, y, s));
+        else
+            rows_store(to, unit, o, so, i, fn(x, y, s), 16);
     }
     if (i < end) {
         v16 x = rows_load(in, unit, a, sa, i, end - i), y = b ? rows_load(in, unit, b, sb, i, end - i) : x;
@@ -137,6 +141,7 @@ SIMD_INLINE void map_typed(cpu_run *run, map_fn fn, float s, mlxn_dtype in, mlxn
     rows_shape shape = rows_of(views, b ? 3 : 2, false);
     size_t ni = rows_size(in), no = rows_size(to);
     int64_t sa = rows_stride(a), sb = b ? rows_stride(b) : 1, so = rows_stride(out);
+    bool streams = unit && stream_fits(out, (const mlxn_view *const[2]){a, b}, 2);
     uint64_t chunk;
     while (cpu_next(run, &chunk)) {
         rows_part p = rows_chunk(&shape, chunk);
@@ -144,9 +149,13 @@ SIMD_INLINE void map_typed(cpu_run *run, map_fn fn, float s, mlxn_dtype in, mlxn
             const void *pa = shape.flat ? a->data : rows_at(a, r, ni);
             const void *pb = !b ? NULL : shape.flat ? b->data : rows_at(b, r, ni);
             void *po = shape.flat ? out->data : rows_at(out, r, no);
-            map_span(fn, s, in, to, unit, pa, sa, pb, sb, po, so, p.begin, p.begin + p.n);
+            if (streams && stream_aligned(to, po))
+                map_span(fn, s, in, to, unit, true, pa, sa, pb, sb, po, so, p.begin, p.begin + p.n);
+            else
+                map_span(fn, s, in, to, unit, false, pa, sa, pb, sb, po, so, p.begin, p.begin + p.n);
         }
     }
+    if (streams) stream_end();
 }
 
 /* The same dtype on all sides. */

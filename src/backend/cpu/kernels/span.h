@@ -74,6 +74,22 @@ static inline __attribute__((unused)) void span_done(mlxn_dtype dtype, void *row
     }
 }
 
+/* span_done past the caches, to a row of stride 1 that stream_aligned accepts; i is a multiple of 16. */
+SIMD_INLINE void span_stream_as(mlxn_dtype dtype, void *row, uint64_t i, uint64_t n, const float *buffer) {
+    uint64_t k = 0;
+    for (; k + 16 <= n; k += 16) v16_stream_as(dtype, row, i + k, v16_load(buffer + k));
+    if (k < n) v16_store_as(dtype, row, i + k, v16_load_as(MLXN_F32, buffer, k, n - k), n - k);
+}
+static inline __attribute__((unused)) void span_stream(mlxn_dtype dtype, void *row, uint64_t i, uint64_t n,
+                                                       const float *buffer) {
+    if (dtype == MLXN_F32)
+        span_stream_as(MLXN_F32, row, i, n, buffer);
+    else if (dtype == MLXN_F16)
+        span_stream_as(MLXN_F16, row, i, n, buffer);
+    else
+        span_stream_as(MLXN_BF16, row, i, n, buffer);
+}
+
 /* A view with the dims of `like`: dims that are missing or 1 get stride 0, so that rows_at repeats them. */
 static inline __attribute__((unused)) mlxn_view span_broadcast(const mlxn_view *v, const mlxn_view *like) {
     mlxn_view r = *v;
@@ -101,6 +117,7 @@ static inline __attribute__((unused)) void span_run(cpu_run *run, span_fn fn, co
     for (uint32_t a = 0; a < n_in; a++) views[a + 1] = in[a];
     rows_shape shape = rows_of(views, n_in + 1, false);
     size_t so = mlxn_dtype_size(out->dtype);
+    bool streams = so != 1 && (shape.flat || rows_stride(out) == 1) && stream_fits(out, in, n_in);
     float buffers[4][SPAN] __attribute__((aligned(64)));
     uint64_t chunk;
     while (cpu_next(run, &chunk)) {
@@ -118,12 +135,18 @@ static inline __attribute__((unused)) void span_run(cpu_run *run, span_fn fn, co
                 uint64_t n = mlxn_min_u64(SPAN, part.begin + part.n - i);
                 const float *x[3] = {0};
                 for (uint32_t a = 0; a < n_in; a++) x[a] = span_in(in[a]->dtype, row[a], stride[a], i, n, buffers[a]);
+                if (streams && stream_aligned(out->dtype, o)) {
+                    fn(buffers[3], x, n, p);
+                    span_stream(out->dtype, o, i, n, buffers[3]);
+                    continue;
+                }
                 float *y = span_out(out->dtype, o, os, i, buffers[3]);
                 fn(y, x, n, p);
                 span_done(out->dtype, o, os, i, n, y);
             }
         }
     }
+    if (streams) stream_end();
 }
 
 /* Bodies of span_fn from expressions over vectors x, y, z and the parameters p[]. */
