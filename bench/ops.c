@@ -3,7 +3,8 @@
  * Every case of ops/cases.c runs on tensors larger than the caches, one operation in a command buffer that is waited
  * for. Before each of its rounds the bandwidth is measured with as many threads (ops/bandwidth.h); the share of a
  * round is what the operation moved at least, per second, over the best of those rates. Medians over the rounds are
- * printed, with the largest less the smallest over the median as the spread.
+ * printed, with the largest less the smallest over the median as the spread; and the best single run of all against
+ * the best bandwidth of all rounds, which other work on the machine disturbs less.
  *
  * Usage: ops [--json] [--threads N] [--megabytes N] [--rounds N] [--only TEXT] [--dtype NAME] [--serve | --list |
  * --about]
@@ -11,6 +12,7 @@
  * --serve reads lines `name dtype` and answers each with a round as a line of JSON, so that another program can
  * measure something else in turn; --list prints the table: name, family, dtypes; --about
  * the version and the compiler. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +31,7 @@ typedef struct options {
 } options;
 
 typedef struct round_result {
-    double seconds, bandwidth;
+    double seconds, best, bandwidth;
 } round_result;
 
 static mlxn_device *device;
@@ -74,6 +76,7 @@ static round_result run_round(const bench_run *run) {
     for (const double begun = now(); n < LEAST_RUNS || (n < MAX_RUNS && now() - begun < ROUND_NS);)
         times[n++] = run_once(run);
     r.seconds = median(times, n);
+    r.best = times[0]; /* median sorts */
     return r;
 }
 
@@ -89,7 +92,12 @@ static void print_dims(const bench_run *run, uint32_t i) {
     printf("]}");
 }
 
-static void print_json(const bench_run *run, double seconds, double spread, double bandwidth_share) {
+/* Of one round or several. */
+typedef struct figures {
+    double seconds, spread, share, best_seconds, best_share;
+} figures;
+
+static void print_json(const bench_run *run, const figures *f) {
     printf("{\"name\":\"%s\",\"family\":\"%s\",\"op\":\"%s\",\"dtype\":\"%s\",\"args\":[", run->c->name,
            run->c->family, run->c->op, mlxn_dtype_name(run->dtype));
     for (uint32_t i = 0; i < run->n_args; i++) {
@@ -99,28 +107,37 @@ static void print_json(const bench_run *run, double seconds, double spread, doub
         else
             printf("null");
     }
-    printf("],\"bytes\":%llu,\"seconds\":%.9f,\"spread\":%.4f,\"bandwidth_share\":%.4f}",
-           (unsigned long long)run->bytes, seconds, spread, bandwidth_share);
+    printf(
+        "],\"bytes\":%llu,\"seconds\":%.9f,\"spread\":%.4f,\"bandwidth_share\":%.4f,\"best_seconds\":%.9f,"
+        "\"best_share\":%.4f}",
+        (unsigned long long)run->bytes, f->seconds, f->spread, f->share, f->best_seconds, f->best_share);
 }
 
 static void measure_case(const options *o, const bench_case *c, mlxn_dtype dtype, bool first) {
     bench_run run;
-    double seconds[MAX_ROUNDS], shares[MAX_ROUNDS];
+    double seconds[MAX_ROUNDS], shares[MAX_ROUNDS], best = INFINITY, bandwidth = 0;
     must(bench_run_create(device, c, dtype, o->bytes, &run, &error), c->name);
     run_once(&run);
     for (uint32_t i = 0; i < o->rounds; i++) {
         const round_result r = run_round(&run);
         seconds[i] = r.seconds;
         shares[i] = (double)run.bytes / r.seconds / r.bandwidth;
+        best = fmin(best, r.best);
+        bandwidth = fmax(bandwidth, r.bandwidth);
     }
-    const double m = median(seconds, o->rounds), spread = (seconds[o->rounds - 1] - seconds[0]) / m;
-    const double share = median(shares, o->rounds);
+    const double m = median(seconds, o->rounds), bytes = (double)run.bytes;
+    const figures f = {.seconds = m,
+                       .spread = (seconds[o->rounds - 1] - seconds[0]) / m,
+                       .share = median(shares, o->rounds),
+                       .best_seconds = best,
+                       .best_share = bytes / best / bandwidth};
     if (o->json) {
         printf(first ? "\n" : ",\n");
-        print_json(&run, m, spread, share);
+        print_json(&run, &f);
     } else {
-        printf("| %s | %s | %s | %.2f ms | %.0f %% | %.1f GB/s | %.0f %% |\n", c->family, c->name,
-               mlxn_dtype_name(dtype), m * 1e3, spread * 100, (double)run.bytes / m * 1e-9, share * 100);
+        printf("| %s | %s | %s | %.2f ms | %.0f %% | %.1f GB/s | %.0f %% | %.2f ms | %.0f %% |\n", c->family, c->name,
+               mlxn_dtype_name(dtype), m * 1e3, f.spread * 100, bytes / m * 1e-9, f.share * 100, best * 1e3,
+               f.best_share * 100);
     }
     fflush(stdout);
     bench_run_destroy(&run);
@@ -191,7 +208,9 @@ static void serve(const options *o) {
             run_once(&run);
         }
         const round_result r = run_round(&run);
-        print_json(&run, r.seconds, 0, (double)run.bytes / r.seconds / r.bandwidth);
+        const double bytes = (double)run.bytes;
+        const figures f = {r.seconds, 0, bytes / r.seconds / r.bandwidth, r.best, bytes / r.best / r.bandwidth};
+        print_json(&run, &f);
         printf("\n");
         fflush(stdout);
     }

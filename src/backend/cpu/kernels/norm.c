@@ -13,16 +13,19 @@ SIMD_INLINE void norm_rows(cpu_run *run, norm_row a, mlxn_dtype dtype, bool unit
     const mlxn_view *x = &run->args[0];
     rows_shape shape = rows_of(&x, 1, true);
     size_t size = rows_size(dtype);
+    a.streams = stream_fits(out, (const mlxn_view *const[2]){x, residual}, 2);
     uint64_t chunk;
     while (cpu_next(run, &chunk)) {
         rows_part p = rows_chunk(&shape, chunk);
         for (uint64_t r = p.row; r < p.row_end; r++) {
             a.x = rows_at(x, r, size);
+            a.ahead = unit && r + 1 < p.row_end ? rows_at(x, r + 1, size) : a.x;
             a.residual = residual ? rows_at(residual, r, size) : NULL;
             a.out = rows_at(out, r, size);
             norm_one(&a, dtype, dtype, unit);
         }
     }
+    if (a.streams) stream_end();
 }
 
 static void norm_run(cpu_run *run, const mlxn_view *residual, const mlxn_view *out) {

@@ -35,6 +35,8 @@ typedef struct norm_row {
     int64_t sx, sr, sw, so;
     uint64_t n;
     float eps;
+    const void *ahead; /* of x, for rows_fetch */
+    bool streams;      /* as rows_put takes it */
 } norm_row;
 
 SIMD_INLINE void norm_part(const norm_row *a, mlxn_dtype from, mlxn_dtype to, bool unit, v16 inv, uint64_t i,
@@ -42,7 +44,7 @@ SIMD_INLINE void norm_part(const norm_row *a, mlxn_dtype from, mlxn_dtype to, bo
     v16 v = v16_mul(rows_load(from, unit, a->x, a->sx, i, k), inv);
     if (a->w) v = v16_mul(v, rows_load(MLXN_F32, unit, a->w, a->sw, i, k));
     if (a->residual) v = v16_add(v, rows_load(from, unit, a->residual, a->sr, i, k));
-    rows_store(to, unit, a->out, a->so, i, v, k);
+    rows_put(to, unit, a->out, a->so, i, v, k, a->streams);
 }
 
 /* `unit` (all strides are 1) and, where it is true, the dtypes must be constants. */
@@ -50,7 +52,10 @@ SIMD_INLINE void norm_one(const norm_row *a, mlxn_dtype from, mlxn_dtype to, boo
     double mean = (double)sum_of_squares(from, unit, a->x, a->sx, a->n) / (double)a->n;
     v16 inv = v16_set1((float)(1.0 / sqrt(mean + (double)a->eps)));
     uint64_t i = 0;
-    for (; i + 16 <= a->n; i += 16) norm_part(a, from, to, unit, inv, i, 16);
+    for (; i + 16 <= a->n; i += 16) {
+        rows_fetch(from, a->ahead, i);
+        norm_part(a, from, to, unit, inv, i, 16);
+    }
     if (i < a->n) norm_part(a, from, to, unit, inv, i, a->n - i);
 }
 

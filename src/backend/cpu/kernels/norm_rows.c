@@ -8,11 +8,12 @@ typedef struct nr_ptr {
     const void *data;
     int64_t stride;
     mlxn_dtype dtype;
+    bool streams; /* as rows_put takes it; of results alone */
 } nr_ptr;
 
 static nr_ptr nr_at(const mlxn_view *v, uint64_t row, uint64_t first) {
     if (!v->present) return (nr_ptr){0};
-    nr_ptr p = {rows_at(v, row, rows_size(v->dtype)), rows_stride(v), v->dtype};
+    nr_ptr p = {rows_at(v, row, rows_size(v->dtype)), rows_stride(v), v->dtype, false};
     p.data = (const char *)p.data + (int64_t)first * p.stride * (int64_t)rows_size(v->dtype);
     return p;
 }
@@ -21,7 +22,7 @@ SIMD_INLINE v16 nr_load(nr_ptr p, bool unit, mlxn_dtype dtype, uint64_t i, uint6
     return rows_load(unit ? dtype : p.dtype, unit, p.data, p.stride, i, n);
 }
 SIMD_INLINE void nr_store(nr_ptr p, bool unit, mlxn_dtype dtype, uint64_t i, v16 v, uint64_t n) {
-    rows_store(unit ? dtype : p.dtype, unit, (void *)p.data, p.stride, i, v, n);
+    rows_put(unit ? dtype : p.dtype, unit, (void *)p.data, p.stride, i, v, n, p.streams);
 }
 
 SIMD_INLINE v16 nr_silu(v16 z) { return v16_div(z, v16_add(v16_set1(1.0f), v16_exp(v16_sub(v16_zero(), z)))); }
@@ -34,24 +35,29 @@ typedef struct nr_row {
     float *t;
     uint64_t n;
     float mean, inverse;
+    const void *ahead; /* of x, for rows_fetch; NULL: t */
 } nr_row;
 
 /* t = x [+ residual] [* silu(gate_in)]; sum = t. */
-SIMD_INLINE void nr_gather(const nr_row *a, bool unit, mlxn_dtype dtype) {
-    for (uint64_t i = 0; i < a->n; i += 16) {
-        uint64_t k = simd_tail(i, a->n);
-        v16 v = nr_load(a->x, unit, dtype, i, k);
-        if (a->residual.data) v = v16_add(v, nr_load(a->residual, unit, dtype, i, k));
-        if (a->gate_in.data) v = v16_mul(v, nr_silu(nr_load(a->gate_in, unit, dtype, i, k)));
-        v16_store(a->t + i, v);
-        if (a->sum.data) nr_store(a->sum, unit, dtype, i, v, k);
-    }
+SIMD_INLINE void nr_gather_part(const nr_row *a, bool unit, mlxn_dtype dtype, uint64_t i, uint64_t k) {
+    v16 v = nr_load(a->x, unit, dtype, i, k);
+    if (a->residual.data) v = v16_add(v, nr_load(a->residual, unit, dtype, i, k));
+    if (a->gate_in.data) v = v16_mul(v, nr_silu(nr_load(a->gate_in, unit, dtype, i, k)));
+    v16_store(a->t + i, v);
+    if (a->sum.data) nr_store(a->sum, unit, dtype, i, v, k);
+}
+/* By value: what is stored could lie over *a for all that the compiler knows. */
+SIMD_INLINE void nr_gather(const nr_row a, bool unit, mlxn_dtype dtype) {
+    uint64_t i = 0;
+    for (; i + 16 <= a.n; i += 16) nr_gather_part(&a, unit, dtype, i, 16);
+    if (i < a.n) nr_gather_part(&a, unit, dtype, i, a.n - i);
 }
 
 static float nr_total(const float *t, uint64_t n) {
     v16 s[4] = {v16_zero(), v16_zero(), v16_zero(), v16_zero()};
     uint64_t i = 0;
     for (; i + 64 <= n; i += 64)
+#pragma GCC unroll 4
         for (int k = 0; k < 4; k++) s[k] = v16_add(s[k], v16_load(t + i + 16 * k));
     for (; i < n; i += 16) s[0] = v16_add(s[0], v16_load_as(MLXN_F32, t, i, simd_tail(i, n)));
     return v16_hsum(v16_add(v16_add(s[0], s[1]), v16_add(s[2], s[3])));
@@ -61,6 +67,7 @@ static float nr_variation(const float *t, uint64_t n, float mean) {
     v16 s[4] = {v16_zero(), v16_zero(), v16_zero(), v16_zero()}, m = v16_set1(mean);
     uint64_t i = 0;
     for (; i + 64 <= n; i += 64)
+#pragma GCC unroll 4
         for (int k = 0; k < 4; k++) {
             v16 v = v16_sub(v16_load(t + i + 16 * k), m);
             s[k] = v16_fma(v, v, s[k]);
@@ -92,38 +99,44 @@ static void nr_measure(nr_row *a, uint32_t kind, float eps) {
 }
 
 /* out = ((t - mean) * inverse [* w] [+ bias] [+ add] [+ add32]) [* scale] [* scalar] [* silu(gate_out)] */
-SIMD_INLINE void nr_emit(const nr_row *a, bool unit, mlxn_dtype dtype) {
-    v16 mean = v16_set1(a->mean), inverse = v16_set1(a->inverse), scalar = v16_set1(a->scalar);
-    for (uint64_t i = 0; i < a->n; i += 16) {
-        uint64_t k = simd_tail(i, a->n);
-        v16 v = v16_mul(v16_sub(v16_load(a->t + i), mean), inverse);
-        if (a->w) v = v16_mul(v, v16_load_as(MLXN_F32, a->w, i, k));
-        if (a->bias) v = v16_add(v, v16_load_as(MLXN_F32, a->bias, i, k));
-        if (a->add.data) v = v16_add(v, nr_load(a->add, unit, dtype, i, k));
-        if (a->add32) v = v16_add(v, v16_load(a->add32 + i));
-        if (a->scale.data) v = v16_mul(v, rows_load(a->scale.dtype, unit, a->scale.data, a->scale.stride, i, k));
-        if (a->gate_out.data) v = v16_mul(v, nr_silu(nr_load(a->gate_out, unit, dtype, i, k)));
-        nr_store(a->out, unit, dtype, i, v16_mul(v, scalar), k);
+SIMD_INLINE void nr_emit_part(const nr_row *a, bool unit, mlxn_dtype dtype, uint64_t i, uint64_t k) {
+    v16 v = v16_mul(v16_sub(v16_load(a->t + i), v16_set1(a->mean)), v16_set1(a->inverse));
+    if (a->w) v = v16_mul(v, v16_load_as(MLXN_F32, a->w, i, k));
+    if (a->bias) v = v16_add(v, v16_load_as(MLXN_F32, a->bias, i, k));
+    if (a->add.data) v = v16_add(v, nr_load(a->add, unit, dtype, i, k));
+    if (a->add32) v = v16_add(v, v16_load(a->add32 + i));
+    if (a->scale.data) v = v16_mul(v, rows_load(a->scale.dtype, unit, a->scale.data, a->scale.stride, i, k));
+    if (a->gate_out.data) v = v16_mul(v, nr_silu(nr_load(a->gate_out, unit, dtype, i, k)));
+    nr_store(a->out, unit, dtype, i, v16_mul(v, v16_set1(a->scalar)), k);
+}
+SIMD_INLINE void nr_emit(const nr_row a, bool unit, mlxn_dtype dtype) {
+    uint64_t i = 0;
+    for (; i + 16 <= a.n; i += 16) {
+        rows_fetch(dtype, a.ahead, i);
+        nr_emit_part(&a, unit, dtype, i, 16);
     }
+    if (i < a.n) nr_emit_part(&a, unit, dtype, i, a.n - i);
 }
 
 /* Both with the dtype as a constant where all strides are 1. */
 static void nr_gather_any(const nr_row *a, bool unit) {
     if (!unit)
-        nr_gather(a, false, a->x.dtype);
+        nr_gather(*a, false, a->x.dtype);
     else if (a->x.dtype == MLXN_F32)
-        nr_gather(a, true, MLXN_F32);
+        nr_gather(*a, true, MLXN_F32);
     else if (a->x.dtype == MLXN_F16)
-        nr_gather(a, true, MLXN_F16);
+        nr_gather(*a, true, MLXN_F16);
     else
-        nr_gather(a, true, MLXN_BF16);
+        nr_gather(*a, true, MLXN_BF16);
 }
-static void nr_emit_any(const nr_row *a, bool unit) {
+static void nr_emit_any(const nr_row *row, bool unit) {
+    nr_row a = *row;
+    if (!a.ahead) a.ahead = a.t;
     if (!unit)
-        nr_emit(a, false, a->out.dtype);
-    else if (a->out.dtype == MLXN_F32)
+        nr_emit(a, false, a.out.dtype);
+    else if (a.out.dtype == MLXN_F32)
         nr_emit(a, true, MLXN_F32);
-    else if (a->out.dtype == MLXN_F16)
+    else if (a.out.dtype == MLXN_F16)
         nr_emit(a, true, MLXN_F16);
     else
         nr_emit(a, true, MLXN_BF16);
@@ -185,6 +198,7 @@ static void nr_rows(cpu_run *run, const nr_call *c, bool unit) {
     bool one = scale->present && scale->rank == 1 && scale->dims[0] == 1, ready = false;
     const float *w = NULL, *bias = NULL;
     nr_row a = {.n = n, .t = t, .scalar = one ? nr_first(scale) : 1.0f};
+    bool streams = stream_fits(c->out, (const mlxn_view *const[4]){x, residual, add, c->z}, 4);
     while (cpu_next(run, &chunk)) {
         if (!ready) {
             w = nr_vector(c->w, 0, c->offset, t + pad);
@@ -202,6 +216,9 @@ static void nr_rows(cpu_run *run, const nr_call *c, bool unit) {
                 a.scale = one ? (nr_ptr){0} : nr_at(scale, scale->rank > 1 ? r : 0, first);
                 a.gate_out = nr_at(gate_out, r, first);
                 a.out = nr_at(c->out, r, first);
+                a.out.streams = streams;
+                a.sum.streams = streams;
+                a.ahead = unit && r + 1 < p.row_end ? nr_at(x, r + 1, first).data : a.x.data;
                 a.w = w ? w + first : NULL;
                 a.bias = bias ? bias + first : NULL;
                 nr_gather_any(&a, unit);
@@ -209,6 +226,7 @@ static void nr_rows(cpu_run *run, const nr_call *c, bool unit) {
                 nr_emit_any(&a, unit);
             }
     }
+    if (streams) stream_end();
 }
 
 static void run_row_norm(cpu_run *run) {
@@ -274,12 +292,12 @@ static void run_norm_multi(cpu_run *run) {
                 nr_measure(&a, MLXN_NORM_RMS, eps);
                 a.w = nr_vector(post, 0, 0.0f, t + 2 * pad);
                 a.add32 = t + pad;
-                a.out = (nr_ptr){t, 1, MLXN_F32};
+                a.out = (nr_ptr){t, 1, MLXN_F32, false};
                 nr_emit_any(&a, true);
                 a.add32 = NULL;
             }
             if (sum->present) {
-                nr_row s = {.n = d, .x = {t, 1, MLXN_F32}, .t = t, .scalar = 1.0f, .inverse = 1.0f};
+                nr_row s = {.n = d, .x = {t, 1, MLXN_F32, false}, .t = t, .scalar = 1.0f, .inverse = 1.0f};
                 s.out = nr_at(sum, r, 0);
                 nr_emit_any(&s, unit);
             }
@@ -331,7 +349,7 @@ static void run_moe_sum_norm(cpu_run *run) {
             if (params->norm_base) {
                 nr_measure(&b, MLXN_NORM_RMS, params->eps);
                 b.w = nr_vector(base_w, 0, 0.0f, t + 2 * pad);
-                b.out = (nr_ptr){b.t, 1, MLXN_F32};
+                b.out = (nr_ptr){b.t, 1, MLXN_F32, false};
                 nr_emit_any(&b, true);
             }
             nr_row a = {.n = d, .t = t, .scalar = 1.0f, .add32 = b.t, .out = nr_at(out, r, 0)};

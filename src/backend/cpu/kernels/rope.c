@@ -173,14 +173,14 @@ typedef struct rope_row {
     void *data;
     int64_t stride;
     mlxn_dtype dtype;
-    bool unit;
+    bool unit, streams; /* streams: as rows_put takes it */
 } rope_row;
 
 SIMD_INLINE v16 row_load(rope_row x, uint64_t i, uint64_t n) {
     return rows_load(x.dtype, x.unit, x.data, x.stride, i, n);
 }
 SIMD_INLINE void row_store(rope_row out, uint64_t i, v16 v, uint64_t n) {
-    rows_store(out.dtype, out.unit, out.data, out.stride, i, v, n);
+    rows_put(out.dtype, out.unit, out.data, out.stride, i, v, n, out.streams);
 }
 
 SIMD_INLINE void rope_pairs(const rope_plan *r, const rope_run *run, uint64_t pair, rope_row x, rope_row out) {
@@ -219,19 +219,22 @@ typedef struct rope_call {
     const mlxn_view *x, *positions, *factors, *out;
     mlxn_rope_multi_params params;
     norm_row *norm;
+    bool streams;
 } rope_call;
 
 /* dtype is a constant where `unit` is true. */
 SIMD_INLINE void rope_token(const rope_plan *r, const rope_call *c, bool normed, mlxn_dtype dtype, bool unit,
                             uint64_t t) {
     const int64_t size = (int64_t)rows_size(dtype);
-    rope_row x = {(char *)c->x->data + (int64_t)t * c->x->strides[0] * size, rows_stride(c->x), dtype, unit};
-    rope_row out = {(char *)c->out->data + (int64_t)t * c->out->strides[0] * size, rows_stride(c->out), dtype, unit};
+    rope_row x = {(char *)c->x->data + (int64_t)t * c->x->strides[0] * size, rows_stride(c->x), dtype, unit, false};
+    rope_row out = {(char *)c->out->data + (int64_t)t * c->out->strides[0] * size, rows_stride(c->out), dtype, unit,
+                    c->streams};
     for (uint64_t h = 0; h < c->x->dims[1]; h++) {
         if (normed) {
             c->norm->x = x.data;
+            c->norm->ahead = (const char *)x.data + c->x->strides[1] * size;
             norm_one(c->norm, dtype, MLXN_F32, unit);
-            rope_head(r, (rope_row){r->head, 1, MLXN_F32, true}, out);
+            rope_head(r, (rope_row){r->head, 1, MLXN_F32, true, false}, out);
         } else {
             rope_head(r, x, out);
         }
@@ -240,10 +243,11 @@ SIMD_INLINE void rope_token(const rope_plan *r, const rope_call *c, bool normed,
     }
 }
 
-SIMD_INLINE void rope_tokens(cpu_run *run, const rope_call *c, rope_plan *r, bool normed, bool unit) {
+SIMD_INLINE void rope_tokens(cpu_run *run, rope_call *c, rope_plan *r, bool normed, bool unit) {
     const mlxn_view *x = c->x, *positions = c->positions;
     bool ready = false;
     uint64_t chunk;
+    c->streams = stream_fits(c->out, &x, 1);
     while (cpu_next(run, &chunk)) {
         if (!ready) rope_frequencies(r, &c->params, c->factors);
         ready = true;
@@ -261,18 +265,19 @@ SIMD_INLINE void rope_tokens(cpu_run *run, const rope_call *c, rope_plan *r, boo
                 rope_token(r, c, normed, MLXN_BF16, true, t);
         }
     }
+    if (c->streams) stream_end();
 }
 
 static void run_rope(cpu_run *run) {
     const mlxn_view *a = run->args;
-    rope_call c = {&a[0], &a[1], &a[2], &a[3], rope_general(&a[0], run->params), NULL};
+    rope_call c = {&a[0], &a[1], &a[2], &a[3], rope_general(&a[0], run->params), NULL, false};
     rope_plan r = rope_layout(a, &c.params, run->local);
     rope_tokens(run, &c, &r, false, rows_stride(c.x) == 1 && rows_stride(c.out) == 1);
 }
 
 static void run_rope_multi(cpu_run *run) {
     const mlxn_view *a = run->args;
-    rope_call c = {&a[0], &a[1], &a[2], &a[3], *(const mlxn_rope_multi_params *)run->params, NULL};
+    rope_call c = {&a[0], &a[1], &a[2], &a[3], *(const mlxn_rope_multi_params *)run->params, NULL, false};
     rope_plan r = rope_layout(a, &c.params, run->local);
     rope_tokens(run, &c, &r, false, rows_stride(c.x) == 1 && rows_stride(c.out) == 1);
 }
@@ -287,7 +292,7 @@ static void run_norm_rope(cpu_run *run) {
                      .so = 1,
                      .n = a[0].dims[2],
                      .eps = p->eps};
-    rope_call c = {&a[0], &a[2], &a[3], &a[4], rope_general(&a[0], &p->rope), &norm};
+    rope_call c = {&a[0], &a[2], &a[3], &a[4], rope_general(&a[0], &p->rope), &norm, false};
     rope_plan r = rope_layout(a, &c.params, run->local);
     norm.out = r.head;
     rope_tokens(run, &c, &r, true, norm.sx == 1 && norm.sw == 1 && rows_stride(c.out) == 1);

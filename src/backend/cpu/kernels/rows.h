@@ -112,6 +112,21 @@ SIMD_INLINE void rows_store(mlxn_dtype dtype, bool unit, void *row, int64_t stri
     rows_scatter(dtype, row, stride, i, n, t);
 }
 
+/* rows_store, past the caches where `streams` is true and the elements lie right for it. */
+SIMD_INLINE void rows_put(mlxn_dtype dtype, bool unit, void *row, int64_t stride, uint64_t i, v16 x, uint64_t n,
+                          bool streams) {
+    if (unit)
+        v16_put_as(dtype, row, i, x, n, streams);
+    else
+        rows_store(dtype, false, row, stride, i, x, n);
+}
+
+/* Kernels that walk a row twice fetch the next row while they are at the second pass, in which memory would be idle:
+ * `ahead` is that row, or one that is in the cache, and i the element in hand. */
+SIMD_INLINE void rows_fetch(mlxn_dtype dtype, const void *ahead, uint64_t i) {
+    __builtin_prefetch((const char *)ahead + i * (dtype == MLXN_F32 ? 4 : 2), 0, 3);
+}
+
 static inline bool rows_always(const mlxn_view *args, const void *params) { return true; }
 
 /* --- Elementwise kernels: out = fn(a, b, s); unary ones leave b out (NULL) and get a twice. --- */

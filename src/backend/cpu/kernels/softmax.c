@@ -8,21 +8,50 @@ static void plan_rows(const mlxn_view *args, const void *params, uint32_t n_thre
     *out = (cpu_plan){.phases = 1, .chunks = {rows_chunks(&shape)}, .local_bytes = shape.cols * sizeof(float)};
 }
 
-static void softmax_row(float *row, uint64_t n, float top, bool logs) {
-    if (top == -INFINITY) {
-        bool nan = false;
-        for (uint64_t i = 0; i < n; i++) nan = nan || row[i] != row[i];
-        for (uint64_t i = 0; i < n; i++) row[i] = nan ? NAN : logs ? -INFINITY : 0.0f;
-        return;
+/* Where a row goes. */
+typedef struct softmax_out {
+    void *to;
+    int64_t stride;
+    mlxn_dtype dtype;
+    bool streams; /* as rows_put takes it */
+} softmax_out;
+
+/* row * a, or row - a - b. */
+SIMD_INLINE void softmax_emit_as(mlxn_dtype dtype, bool unit, const float *row, uint64_t n, bool logs, float a,
+                                 float b, const softmax_out out) {
+    v16 va = v16_set1(a), vb = v16_set1(b);
+    uint64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        v16 v = v16_load(row + i);
+        rows_put(dtype, unit, out.to, out.stride, i, logs ? v16_sub(v16_sub(v, va), vb) : v16_mul(v, va), 16,
+                 out.streams);
     }
-    float sum = softmax_exp(row, n, top, !logs);
-    v16 a = v16_set1(logs ? top : 1.0f / sum), b = v16_set1(logs ? logf(sum) : 0.0f);
-    for (uint64_t i = 0; i < n; i += 16) {
-        uint64_t w = simd_tail(i, n);
-        v16 v = v16_load_as(MLXN_F32, row, i, w);
-        v16_store_as(MLXN_F32, row, i, logs ? v16_sub(v16_sub(v, a), b) : v16_mul(v, a), w);
-    }
+    if (i == n) return;
+    v16 v = v16_load_as(MLXN_F32, row, i, n - i);
+    rows_store(dtype, unit, out.to, out.stride, i, logs ? v16_sub(v16_sub(v, va), vb) : v16_mul(v, va), n - i);
 }
+static void softmax_emit(const float *row, uint64_t n, bool logs, float a, float b, const softmax_out *out) {
+    if (out->stride != 1)
+        softmax_emit_as(out->dtype, false, row, n, logs, a, b, *out);
+    else if (out->dtype == MLXN_F32)
+        softmax_emit_as(MLXN_F32, true, row, n, logs, a, b, *out);
+    else if (out->dtype == MLXN_F16)
+        softmax_emit_as(MLXN_F16, true, row, n, logs, a, b, *out);
+    else
+        softmax_emit_as(MLXN_BF16, true, row, n, logs, a, b, *out);
+}
+
+/* A row without a number above -infinity. */
+static void softmax_nothing(float *row, uint64_t n, bool logs, const softmax_out *out) {
+    bool nan = false;
+    for (uint64_t i = 0; i < n; i++) nan = nan || row[i] != row[i];
+    for (uint64_t i = 0; i < n; i++) row[i] = nan ? NAN : logs ? -INFINITY : 0.0f;
+    softmax_emit(row, n, false, 1.0f, 0.0f, out);
+}
+
+/* Rows up to this many bytes are fetched while the one before is at work: both, and that one in f32, stay in the
+ * second-level cache. */
+enum { SOFTMAX_AHEAD = 65536 };
 
 static void run_softmax(cpu_run *run) {
     const mlxn_view *x = &run->args[0], *out = &run->args[2];
@@ -31,19 +60,26 @@ static void run_softmax(cpu_run *run) {
     rows_shape shape = rows_of(&x, 1, true);
     size_t size = rows_size(x->dtype);
     uint64_t chunk, n = shape.cols;
+    bool ahead = rows_stride(x) == 1 && n * size <= SOFTMAX_AHEAD;
+    softmax_out o = {.stride = rows_stride(out), .dtype = out->dtype, .streams = stream_fits(out, &x, 1)};
+    float *row = run->local;
     while (cpu_next(run, &chunk)) {
         rows_part part = rows_chunk(&shape, chunk);
         for (uint64_t r = part.row; r < part.row_end; r++) {
-            void *to = rows_at(out, r, size);
-            bool direct = out->dtype == MLXN_F32 && rows_stride(out) == 1;
-            float *row = direct ? to : run->local;
+            o.to = rows_at(out, r, size);
             const void *pm = mask.present ? rows_at(&mask, r, rows_size(mask.dtype)) : NULL;
             float top =
                 softmax_load(x, rows_at(x, r, size), pm ? &mask : NULL, pm, p->scale == 0 ? 1 : p->scale, n, row);
-            softmax_row(row, n, top, p->log);
-            span_done(out->dtype, to, rows_stride(out), 0, n, row);
+            if (top == -INFINITY) {
+                softmax_nothing(row, n, p->log, &o);
+                continue;
+            }
+            const void *next = ahead && r + 1 < part.row_end ? rows_at(x, r + 1, size) : row;
+            float sum = softmax_exp_ahead(row, n, top, !p->log, x->dtype, next);
+            softmax_emit(row, n, p->log, p->log ? top : 1.0f / sum, p->log ? logf(sum) : 0.0f, &o);
         }
     }
+    if (o.streams) stream_end();
 }
 
 static void run_backward(cpu_run *run) {

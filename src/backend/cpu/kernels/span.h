@@ -24,6 +24,14 @@ static inline float span_number(mlxn_dtype dtype, const void *row, int64_t i) {
     }
 }
 
+/* to[j, j+n) = from[i, i+n), both without gaps; the dtypes are constants. */
+SIMD_INLINE void span_convert(mlxn_dtype in, const void *from, uint64_t i, mlxn_dtype out, void *to, uint64_t j,
+                              uint64_t n) {
+    uint64_t k = 0;
+    for (; k + 16 <= n; k += 16) v16_store_as(out, to, j + k, v16_load_as(in, from, i + k, 16), 16);
+    if (k < n) v16_store_as(out, to, j + k, v16_load_as(in, from, i + k, n - k), n - k);
+}
+
 /* Elements [i, i+n) of a row, n <= SPAN: where they are, or in `buffer`. A stride of 0 repeats one element. */
 static inline __attribute__((unused)) const float *span_in(mlxn_dtype dtype, const void *row, int64_t stride,
                                                            uint64_t i, uint64_t n, float *buffer) {
@@ -32,15 +40,9 @@ static inline __attribute__((unused)) const float *span_in(mlxn_dtype dtype, con
         v16 x = v16_set1(span_number(dtype, row, 0));
         for (uint64_t k = 0; k < n; k += 16) v16_store_as(MLXN_F32, buffer, k, x, simd_tail(k, n));
     } else if (stride == 1 && dtype == MLXN_F16) {
-        for (uint64_t k = 0; k < n; k += 16) {
-            uint64_t m = simd_tail(k, n);
-            v16_store_as(MLXN_F32, buffer, k, v16_load_as(MLXN_F16, row, i + k, m), m);
-        }
+        span_convert(MLXN_F16, row, i, MLXN_F32, buffer, 0, n);
     } else if (stride == 1 && dtype == MLXN_BF16) {
-        for (uint64_t k = 0; k < n; k += 16) {
-            uint64_t m = simd_tail(k, n);
-            v16_store_as(MLXN_F32, buffer, k, v16_load_as(MLXN_BF16, row, i + k, m), m);
-        }
+        span_convert(MLXN_BF16, row, i, MLXN_F32, buffer, 0, n);
     } else if (dtype == MLXN_F32) {
         for (uint64_t k = 0; k < n; k++) buffer[k] = ((const float *)row)[(int64_t)(i + k) * stride];
     } else {
@@ -58,15 +60,9 @@ static inline __attribute__((unused)) void span_done(mlxn_dtype dtype, void *row
                                                      uint64_t n, const float *buffer) {
     if (stride == 1 && dtype == MLXN_F32) return;
     if (stride == 1 && dtype == MLXN_F16) {
-        for (uint64_t k = 0; k < n; k += 16) {
-            uint64_t m = simd_tail(k, n);
-            v16_store_as(MLXN_F16, row, i + k, v16_load_as(MLXN_F32, buffer, k, m), m);
-        }
+        span_convert(MLXN_F32, buffer, 0, MLXN_F16, row, i, n);
     } else if (stride == 1 && dtype == MLXN_BF16) {
-        for (uint64_t k = 0; k < n; k += 16) {
-            uint64_t m = simd_tail(k, n);
-            v16_store_as(MLXN_BF16, row, i + k, v16_load_as(MLXN_F32, buffer, k, m), m);
-        }
+        span_convert(MLXN_F32, buffer, 0, MLXN_BF16, row, i, n);
     } else if (dtype == MLXN_U8) {
         for (uint64_t k = 0; k < n; k++) ((uint8_t *)row)[(int64_t)(i + k) * stride] = (uint8_t)buffer[k];
     } else {
@@ -150,17 +146,20 @@ static inline __attribute__((unused)) void span_run(cpu_run *run, span_fn fn, co
 }
 
 /* Bodies of span_fn from expressions over vectors x, y, z and the parameters p[]. */
+#define SPAN_FN_PART(inputs, expression, i, k)                       \
+    {                                                                \
+        v16 x = v16_load_as(MLXN_F32, in[0], i, k);                  \
+        v16 y = inputs > 1 ? v16_load_as(MLXN_F32, in[1], i, k) : x; \
+        v16 z = inputs > 2 ? v16_load_as(MLXN_F32, in[2], i, k) : x; \
+        (void)y, (void)z;                                            \
+        v16_store_as(MLXN_F32, out, i, expression, k);               \
+    }
 #define SPAN_FN(name, inputs, expression)                                                \
     static void name(float *out, const float *const in[3], uint64_t n, const float *p) { \
         (void)p;                                                                         \
-        for (uint64_t i = 0; i < n; i += 16) {                                           \
-            uint64_t k = simd_tail(i, n);                                                \
-            v16 x = v16_load_as(MLXN_F32, in[0], i, k);                                  \
-            v16 y = inputs > 1 ? v16_load_as(MLXN_F32, in[1], i, k) : x;                 \
-            v16 z = inputs > 2 ? v16_load_as(MLXN_F32, in[2], i, k) : x;                 \
-            (void)y, (void)z;                                                            \
-            v16_store_as(MLXN_F32, out, i, expression, k);                               \
-        }                                                                                \
+        uint64_t at = 0;                                                                 \
+        for (; at + 16 <= n; at += 16) SPAN_FN_PART(inputs, expression, at, 16)          \
+        if (at < n) SPAN_FN_PART(inputs, expression, at, n - at)                         \
     }
 
 #endif

@@ -56,12 +56,22 @@ SIMD_INLINE void v16_stream_as(mlxn_dtype dtype, void *row, uint64_t i, v16 x) {
 #endif
 }
 
+/* v16_store_as, past the caches where `streams` is true and a whole vector lies right for it. */
+SIMD_INLINE void v16_put_as(mlxn_dtype dtype, void *row, uint64_t i, v16 x, uint64_t n, bool streams) {
+    const char *place = (const char *)row + i * (dtype == MLXN_F32 ? 4 : 2);
+    if (streams && n == 16 && stream_aligned(dtype, place))
+        v16_stream_as(dtype, row, i, x);
+    else
+        v16_store_as(dtype, row, i, x, n);
+}
+
 /* n bytes, to a multiple of 64 where `streams` is true; the rest of a line is stored as always. */
 static inline __attribute__((unused)) void stream_copy(void *to, const void *from, uint64_t n, bool streams) {
     uint64_t i = 0;
     if (streams)
         for (; i + 64 <= n; i += 64)
-            v16_stream_as(MLXN_F32, (char *)to + i, 0, v16_load((const float *)(const void *)((const char *)from + i)));
+            v16_stream_as(MLXN_F32, (char *)to + i, 0,
+                          v16_load((const float *)(const void *)((const char *)from + i)));
     memcpy((char *)to + i, (const char *)from + i, n - i);
 }
 
