@@ -12,7 +12,7 @@ static void plan_binary(const mlxn_view *args, const void *params, uint32_t n_th
 
 SIMD_INLINE v16 fn_softcap(v16 x, v16 unused, float cap) {
     v16 c = v16_set1(cap);
-    return v16_mul(c, v16_tanh(v16_div(x, c)));
+    return v16_mul(c, v16_tanh(v16_mul(x, v16_set1(1.0f / cap))));
 }
 
 SIMD_INLINE v16 fn_silu(v16 x, v16 unused, float none) { return act_silu(x); }

@@ -1,5 +1,6 @@
 /* binary.c (CPU kernels): binary, compare, where, glu. Computed in f32, rounded once; where moves bits. */
 #include "backend/cpu/kernels/activation_fn.h"
+#include "backend/cpu/kernels/binary_math.h"
 #include "backend/cpu/kernels/span.h"
 
 #define K(f) v16_set1(f)
@@ -8,7 +9,7 @@
 SIMD_INLINE v16 with_nan(v16 x, v16 y, v16 z) { return v16_pick_nan(x, v16_pick_nan(y, z)); }
 SIMD_INLINE v16 logaddexp(v16 x, v16 y) {
     v16 top = v16_max(x, y), off = v16_abs(v16_sub(x, y));
-    v16 z = v16_add(top, v16_log1p(v16_exp(v16_neg(off))));
+    v16 z = v16_add(top, v16_log1p_unit(v16_exp(v16_neg(off))));
     /* infinities: the larger one */
     return with_nan(x, y, v16_where_small(off, INFINITY, z, top));
 }
@@ -20,21 +21,27 @@ SPAN_FN(f_div, 2, v16_div(x, y))
 SPAN_FN(f_min, 2, with_nan(x, y, v16_min(x, y)))
 SPAN_FN(f_max, 2, with_nan(x, y, v16_max(x, y)))
 SPAN_FN(f_logaddexp, 2, logaddexp(x, y))
-static void f_pow(float *out, const float *const in[3], uint64_t n, const float *p) {
-    for (uint64_t i = 0; i < n; i++) {
-        float a = in[0][i], b = in[1][i];
-        out[i] = a != a ? a : b != b ? b : powf(a, b);
+/* A function of whole blocks; what is left of a span is filled up with ones. */
+#define BLOCK_FN(name, block)                                                            \
+    static void name(float *out, const float *const in[3], uint64_t n, const float *p) { \
+        uint64_t i = 0;                                                                  \
+        for (; i + BINARY_BLOCK <= n; i += BINARY_BLOCK) {                               \
+            float t[BINARY_BLOCK] __attribute__((aligned(64)));                          \
+            block(t, in[0] + i, in[1] + i);                                              \
+            v16_store(out + i, v16_load(t));                                             \
+        }                                                                                \
+        if (i == n) return;                                                              \
+        float a[BINARY_BLOCK], b[BINARY_BLOCK], t[BINARY_BLOCK];                         \
+        for (uint64_t k = 0; k < BINARY_BLOCK; k++) {                                    \
+            a[k] = i + k < n ? in[0][i + k] : 1.0f;                                      \
+            b[k] = i + k < n ? in[1][i + k] : 1.0f;                                      \
+        }                                                                                \
+        block(t, a, b);                                                                  \
+        memcpy(out + i, t, (n - i) * sizeof *t);                                         \
     }
-}
-static void f_remainder(float *out, const float *const in[3], uint64_t n, const float *p) {
-    for (uint64_t i = 0; i < n; i++) {
-        float b = in[1][i], r = fmodf(in[0][i], b);
-        out[i] = r != 0 && (r < 0) != (b < 0) ? r + b : r;
-    }
-}
-static void f_atan2(float *out, const float *const in[3], uint64_t n, const float *p) {
-    for (uint64_t i = 0; i < n; i++) out[i] = atan2f(in[0][i], in[1][i]);
-}
+BLOCK_FN(f_pow, binary_pow)
+BLOCK_FN(f_remainder, binary_remainder)
+BLOCK_FN(f_atan2, binary_atan2)
 static const span_fn functions[MLXN_BINARY_COUNT] = {f_add, f_sub, f_mul,       f_div,   f_min,
                                                      f_max, f_pow, f_remainder, f_atan2, f_logaddexp};
 

@@ -29,23 +29,52 @@ SIMD_INLINE v16 v16_floor(v16 x) {
 SIMD_INLINE v16 v16_ceil(v16 x) { return v16_neg(v16_floor(v16_neg(x))); }
 SIMD_INLINE v16 v16_trunc(v16 x) { return v16_copysign(v16_floor(v16_abs(x)), x); }
 
-/* ln x to some 2e-7 relative; 0 gives -inf, negative numbers NaN. (ln(1+f) - f + f^2/2) / f^3 */
+/* x = (1 + f) 2^e with 1 + f between sqrt(1/2) and sqrt(2). What v16_log_special does not do is done here: with
+ * AVX-512 the instructions know all numbers (e of 0 is -infinity, f of a negative number NaN). */
+#if CPU_ISA_LEVEL >= 2
+SIMD_INLINE v16 v16_log_parts(v16 x, v16 *e) {
+    v16 m = _mm512_getmant_ps(x, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_nan), one = v16_set1(1.0f);
+    __mmask16 upper = _mm512_cmp_ps_mask(m, v16_set1(1.41421356f), _CMP_GT_OQ);
+    *e = _mm512_getexp_ps(x);
+    *e = _mm512_mask_add_ps(*e, upper, *e, one);
+    return v16_sub(_mm512_mask_mul_ps(m, upper, m, v16_set1(0.5f)), one);
+}
+SIMD_INLINE v16 v16_log_special(v16 x, v16 y) { return y; }
+#else
+SIMD_INLINE v16 v16_log_parts(v16 x, v16 *e) {
+    v16 tiny = v16_set1(FLT_MIN);
+    v16 scaled = v16_pick_gt(tiny, x, v16_mul(x, v16_set1(8388608.0f)), x); /* subnormal numbers */
+    v16 f = v16_sub(v16_split(scaled, e), v16_set1(1.0f));
+    *e = v16_sub(*e, v16_pick_gt(tiny, x, v16_set1(23.0f), v16_zero()));
+    return f;
+}
+SIMD_INLINE v16 v16_log_special(v16 x, v16 y) {
+    v16 zero = v16_zero();
+    y = v16_pick_gt(x, v16_set1(FLT_MAX), x, y);
+    y = v16_pick_gt(x, zero, y, v16_pick_gt(zero, x, v16_set1(NAN), v16_set1(-INFINITY)));
+    return v16_pick_nan(x, y);
+}
+#endif
+
+/* ln x to some 2e-7 relative; 0 gives -inf, negative numbers NaN. (ln(1+f) - f + f^2/2) / f^3. Both parts of ln 2 are
+ * positive, so that an infinite e meets no other. */
 SIMD_INLINE v16 v16_log(v16 x) {
     static const float c[] = {0.3333331043117079f,   -0.24999986766477403f, 0.20002227164544567f,
                               -0.16669242089941705f, 0.14218641452986283f,  -0.12384489353488023f,
                               0.11873230601366616f,  -0.11789083204827132f, 0.06913948331651035f};
-    v16 tiny = v16_set1(FLT_MIN), zero = v16_zero();
-    v16 scaled = v16_pick_gt(tiny, x, v16_mul(x, v16_set1(8388608.0f)), x); /* subnormal numbers */
-    v16 shift = v16_pick_gt(tiny, x, v16_set1(23.0f), zero), e;
-    v16 f = v16_sub(v16_split(scaled, &e), v16_set1(1.0f)), ff = v16_mul(f, f);
-    e = v16_sub(e, shift);
+    v16 e, f = v16_log_parts(x, &e), ff = v16_mul(f, f);
     v16 y = v16_mul(v16_mul(ff, f), v16_poly(f, c, 9));
-    y = v16_fma(e, v16_set1(-2.12194440054690583e-4f), y);
+    y = v16_fma(e, v16_set1(1.42860677e-6f), y);
     y = v16_fnma(ff, v16_set1(0.5f), y);
-    y = v16_fma(e, v16_set1(0.693359375f), v16_add(y, f));
-    y = v16_pick_gt(x, v16_set1(FLT_MAX), x, y);
-    y = v16_pick_gt(x, zero, y, v16_pick_gt(zero, x, v16_set1(NAN), v16_set1(-INFINITY)));
-    return v16_pick_nan(x, y);
+    return v16_log_special(x, v16_fma(e, v16_set1(0.693145751953125f), v16_add(y, f)));
+}
+
+/* ln(1 + x) for x from 0 to 1, in s = x / (2 + x), to some 1e-7 relative. */
+SIMD_INLINE v16 v16_log1p_unit(v16 x) {
+    static const float c[] = {2.0000000080786338f, 0.666663101481155f, 0.4002511417870464f, 0.27957667874311587f,
+                              0.28191537894998425f};
+    v16 s = v16_div(x, v16_add(x, v16_set1(2.0f)));
+    return v16_mul(s, v16_poly(v16_mul(s, s), c, 5));
 }
 
 /* ln(1 + x): the logarithm of the rounded sum and what the rounding lost. */
@@ -70,6 +99,35 @@ SIMD_INLINE v16 v16_expm1(v16 x) {
     return v16_where_small(x, 0.5f, near, v16_sub(v16_exp(x), v16_set1(1.0f)));
 }
 
+/* The sine after n quarter turns, n a whole number below 2^22: in odd ones sine and cosine change places, and the
+ * sign changes with every half turn. */
+#if CPU_ISA_LEVEL >= 2
+SIMD_INLINE v16 v16_quadrant(v16 n, v16 sine, v16 cosine) {
+    const __m512i q = _mm512_cvtps_epi32(n);
+    const v16 y = _mm512_mask_mov_ps(sine, _mm512_test_epi32_mask(q, _mm512_set1_epi32(1)), cosine);
+    const __m512i sign = _mm512_slli_epi32(_mm512_and_si512(q, _mm512_set1_epi32(2)), 30);
+    return _mm512_xor_ps(y, _mm512_castsi512_ps(sign));
+}
+#elif CPU_ISA_LEVEL == 1
+SIMD_INLINE __m256 v8_quadrant(__m256 n, __m256 sine, __m256 cosine) {
+    const __m256i q = _mm256_cvtps_epi32(n), sign = _mm256_slli_epi32(_mm256_srli_epi32(q, 1), 31);
+    const __m256 y = _mm256_blendv_ps(sine, cosine, _mm256_castsi256_ps(_mm256_slli_epi32(q, 31)));
+    return _mm256_xor_ps(y, _mm256_castsi256_ps(sign));
+}
+SIMD_INLINE v16 v16_quadrant(v16 n, v16 s, v16 c) {
+    return v16_pair(v8_quadrant(n.a, s.a, c.a), v8_quadrant(n.b, s.b, c.b));
+}
+#else
+SIMD_INLINE v16 v16_quadrant(v16 n, v16 sine, v16 cosine) {
+    for (int i = 0; i < 4; i++) {
+        const v4i q = __builtin_convertvector(n.v[i], v4i);
+        const v4f y = v4_pick((q & 1) != 0, cosine.v[i], sine.v[i]);
+        sine.v[i] = (v4f)((v4i)y ^ (q & 2) << 30);
+    }
+    return sine;
+}
+#endif
+
 /* Sine (`cosine` false) or cosine to some 1e-7 absolute. The multiple of pi/2 is taken off in three parts; arguments
  * beyond 512 go to the C library one by one. */
 SIMD_INLINE v16 v16_sincos(v16 x, bool cosine) {
@@ -77,7 +135,7 @@ SIMD_INLINE v16 v16_sincos(v16 x, bool cosine) {
                               2.7183483628873383e-06f};
     static const float c[] = {0.04166664710976058f, -0.0013887377477609275f, 2.443943963173613e-05f};
     /* adding and taking off 1.5 * 2^23 rounds to a whole number */
-    const v16 big = v16_set1(12582912.0f), half = v16_set1(0.5f), quarter = v16_set1(0.25f);
+    const v16 big = v16_set1(12582912.0f), half = v16_set1(0.5f);
     v16 n = v16_sub(v16_fma(x, v16_set1(0.636619772367581343f), big), big);
     v16 r = v16_fnma(n, v16_set1(1.5703125f), x);
     r = v16_fnma(n, v16_set1(4.837512969970703125e-4f), r);
@@ -85,13 +143,7 @@ SIMD_INLINE v16 v16_sincos(v16 x, bool cosine) {
     v16 u = v16_mul(r, r), one = v16_set1(1.0f);
     v16 sine = v16_fma(v16_mul(v16_poly(u, s, 4), u), r, r);
     v16 cosi = v16_add(v16_fnma(half, u, one), v16_mul(v16_mul(u, u), v16_poly(u, c, 3)));
-    /* quarter turns, for the cosine one more: in odd ones sine and cosine change places, and the sign changes with
-     * every half turn. floor(n/2) and its own half: less a quarter, whole and half numbers round down. */
-    if (cosine) n = v16_add(n, one);
-    v16 turns = v16_mul(n, half), m = v16_sub(v16_add(v16_sub(turns, quarter), big), big);
-    v16 h = v16_mul(m, half), k = v16_sub(v16_add(v16_sub(h, quarter), big), big);
-    v16 y = v16_pick_gt(v16_sub(turns, m), quarter, cosi, sine);
-    y = v16_mul(y, v16_fma(v16_sub(h, k), v16_set1(-4.0f), one));
+    v16 y = v16_quadrant(cosine ? v16_add(n, one) : n, sine, cosi);
     if (!v16_any_gt(v16_abs(x), v16_set1(512.0f))) return v16_pick_nan(x, y);
     float a[16], b[16];
     v16_store(a, x);
@@ -116,6 +168,9 @@ SIMD_INLINE v16 v16_erf(v16 x) {
 }
 
 /* ln(1 + e^x), x itself beyond 20. */
-SIMD_INLINE v16 v16_softplus(v16 x) { return v16_pick_gt(x, v16_set1(20.0f), x, v16_log1p(v16_exp(x))); }
+SIMD_INLINE v16 v16_softplus(v16 x) {
+    v16 near = v16_add(v16_max(x, v16_zero()), v16_log1p_unit(v16_exp(v16_neg(v16_abs(x)))));
+    return v16_pick_nan(x, v16_pick_gt(x, v16_set1(20.0f), x, near));
+}
 
 #endif
