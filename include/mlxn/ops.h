@@ -178,8 +178,8 @@ MLXN_API mlxn_status mlxn_unary_backward(mlxn_encoder *encoder, mlxn_tensor x, m
 MLXN_API mlxn_status mlxn_binary(mlxn_encoder *encoder, mlxn_tensor a, mlxn_tensor b, mlxn_tensor out,
                                  const mlxn_binary_params *params);
 
-/* out = 1 where fn(a, b) holds, else 0; fn of mlxn_compare_fn. Dims as in binary; a and b of one dtype (f32, f16,
- * bf16, u8), out u8. Comparisons with NaN do not hold, but for "not equal". */
+/* out = 1 where fn(a, b) holds, else 0; fn of mlxn_compare_fn. Dims as in binary; a and b of one dtype (any), out u8.
+ * Comparisons with NaN do not hold, but for "not equal". */
 MLXN_API mlxn_status mlxn_compare(mlxn_encoder *encoder, mlxn_tensor a, mlxn_tensor b, mlxn_tensor out,
                                   const mlxn_compare_params *params);
 
@@ -461,6 +461,18 @@ MLXN_API mlxn_status mlxn_layer_norm_backward(mlxn_encoder *encoder, mlxn_tensor
  * dx: [B, T, C], one dtype (f32, f16, bf16); w, dw: [C, K] f32. */
 MLXN_API mlxn_status mlxn_conv1d_causal_backward(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor dy,
                                                  mlxn_tensor dw, mlxn_tensor dx);
+
+/* out[r, index[r, j]] = x[r, j]; of equal indices the last one counts, those past the end of a row are left out. x:
+ * [R, M], any dtype; index: [R, M] u32; out: [R, N], dtype of x; its other elements stay as they are. */
+MLXN_API mlxn_status mlxn_put_along(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor index, mlxn_tensor out);
+
+/* out[r, index[r, j]] += x[r, j] for all j, in rising order, in f32, rounded once; rules of put_along, f32, f16,
+ * bf16. The gradient of take_along. */
+MLXN_API mlxn_status mlxn_put_along_add(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor index, mlxn_tensor out);
+
+/* out[0] = how many elements of a equal those of b at the same place; NaN equals nothing. a, b: same dims, at most
+ * 2^32 - 1 elements, one dtype (any); out: [1] u32. */
+MLXN_API mlxn_status mlxn_count_equal(mlxn_encoder *encoder, mlxn_tensor a, mlxn_tensor b, mlxn_tensor out);
 
 /* The generic form that all of the above end in: `args` in the order of the operation's argument table
  * (`mlxn ops --json`), `params` of exactly `params_size` bytes (NULL and 0 if the operation has none). */

@@ -478,3 +478,18 @@ mlxn_status mlxn_conv1d_causal_backward(mlxn_encoder *encoder, mlxn_tensor x, ml
     const mlxn_arg args[] = {arg(&x), arg(&w), arg(&dy), arg(&dw), arg(&dx)};
     return mlxn_encode(encoder, MLXN_OP_conv1d_causal_backward, args, 5, NULL, 0);
 }
+
+mlxn_status mlxn_put_along(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor index, mlxn_tensor out) {
+    const mlxn_arg args[] = {arg(&x), arg(&index), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_put_along, args, 3, NULL, 0);
+}
+
+mlxn_status mlxn_put_along_add(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor index, mlxn_tensor out) {
+    const mlxn_arg args[] = {arg(&x), arg(&index), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_put_along_add, args, 3, NULL, 0);
+}
+
+mlxn_status mlxn_count_equal(mlxn_encoder *encoder, mlxn_tensor a, mlxn_tensor b, mlxn_tensor out) {
+    const mlxn_arg args[] = {arg(&a), arg(&b), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_count_equal, args, 3, NULL, 0);
+}

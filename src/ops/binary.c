@@ -184,16 +184,12 @@ static mlxn_status ref_compare(const mlxn_view *args, const void *params) {
 static mlxn_status ref_where(const mlxn_view *args, const void *params) {
     (void)params;
     const mlxn_view *out = &args[3];
-    size_t size = mlxn_dtype_size(out->dtype);
     uint64_t n = mlxn_view_elements(out), at[MLXN_MAX_RANK], own[MLXN_MAX_RANK];
     for (uint64_t i = 0; i < n; i++) {
         mlxn_view_unravel(out, i, at);
         const mlxn_view *from = broadcast_get(&args[0], out, at) != 0 ? &args[1] : &args[2];
         broadcast_index(from, out, at, own);
-        int64_t src = 0, dst = 0;
-        for (uint32_t k = 0; k < from->rank; k++) src += (int64_t)own[k] * from->strides[k];
-        for (uint32_t k = 0; k < out->rank; k++) dst += (int64_t)at[k] * out->strides[k];
-        memcpy((uint8_t *)out->data + dst * (int64_t)size, (const uint8_t *)from->data + src * (int64_t)size, size);
+        mlxn_view_copy(out, at, from, own);
     }
     return MLXN_OK;
 }
@@ -315,19 +311,25 @@ static bool case_binary(uint32_t i, mlxn_case *out) {
 
 static bool case_compare(uint32_t i, mlxn_case *out) {
     *out = (mlxn_case){0};
-    uint32_t fn = mlxn_case_digit(&i, MLXN_COMPARE_COUNT), dtype = mlxn_case_digit(&i, 4);
+    uint32_t fn = mlxn_case_digit(&i, MLXN_COMPARE_COUNT), dtype = mlxn_case_digit(&i, 7);
     uint32_t s = mlxn_case_digit(&i, N_PAIRS), special = mlxn_case_digit(&i, 2);
     if (i) return false;
-    case_pair(s, dtype % 3, special && dtype < 3, out);
+    case_pair(s, dtype < 3 ? dtype : 0, special && dtype < 3, out);
     if (!special) out->args[0].fill = out->args[1].fill = MLXN_FILL_TIES;
-    if (dtype == 3) {
-        out->args[0].dtype = out->args[1].dtype = MLXN_U8;
+    if (dtype >= 3) { /* of 32 bits, small ones and any: their neighbours are one f32 */
+        static const mlxn_dtype whole[] = {MLXN_U8, MLXN_U16, MLXN_U32, MLXN_I32};
+        out->args[0].dtype = out->args[1].dtype = whole[dtype - 3];
         out->args[0].fill = out->args[1].fill = MLXN_FILL_INDEX;
-        out->args[0].lo = out->args[1].lo = 0;
+        out->args[0].lo = out->args[1].lo = dtype == 6 ? -2 : 0;
         out->args[0].hi = out->args[1].hi = special ? 255 : 2;
+        if (special && dtype > 4) {
+            out->args[0].lo = out->args[1].lo = 0x7ffffff0;
+            out->args[0].hi = out->args[1].hi = dtype == 5 ? 0x80000010u : 0x7fffffff;
+            if (s % 2) out->args[0].fill = MLXN_FILL_BYTES;
+        }
     }
     out->args[2].dtype = MLXN_U8;
-    mlxn_case_name(out, " fn %u", fn);
+    mlxn_case_name(out, " %s fn %u", mlxn_dtype_name(out->args[0].dtype), fn);
     mlxn_compare_params p = {fn};
     memcpy(out->params, &p, sizeof p);
     return true;
@@ -394,11 +396,11 @@ const mlxn_op_def mlxn_opdef_compare = {
     .name = "compare",
     .family = "binary",
     .doc =
-        "out = 1 where fn(a, b) holds, else 0; fn of mlxn_compare_fn. Dims as in binary; a and b of one dtype (f32, "
-        "f16, bf16, u8), out u8. Comparisons with NaN do not hold, but for \"not equal\".",
+        "out = 1 where fn(a, b) holds, else 0; fn of mlxn_compare_fn. Dims as in binary; a and b of one dtype "
+        "(any), out u8. Comparisons with NaN do not hold, but for \"not equal\".",
     .n_args = 3,
-    .args = {{"a", MLXN_ROLE_IN, false, false, MLXN_FLOATS | 1u << MLXN_U8, 1, MLXN_MAX_RANK},
-             {"b", MLXN_ROLE_IN, false, false, MLXN_FLOATS | 1u << MLXN_U8, 1, MLXN_MAX_RANK},
+    .args = {{"a", MLXN_ROLE_IN, false, false, MLXN_ANY_DTYPE, 1, MLXN_MAX_RANK},
+             {"b", MLXN_ROLE_IN, false, false, MLXN_ANY_DTYPE, 1, MLXN_MAX_RANK},
              {"out", MLXN_ROLE_OUT, false, false, 1u << MLXN_U8, 1, MLXN_MAX_RANK}},
     .params_size = sizeof(mlxn_compare_params),
     .params_type = "mlxn_compare_params",

@@ -124,6 +124,8 @@ mlxn_status mlxn_op_check(const mlxn_op_def *def, const mlxn_view *args, uint32_
 /* Element access for references and tests: any float dtype as double, element i of a view by index vector. */
 double mlxn_view_get(const mlxn_view *view, const uint64_t *index);
 void mlxn_view_set(const mlxn_view *view, const uint64_t *index, double value);
+/* The bits of one element to one of another view of the same dtype. */
+void mlxn_view_copy(const mlxn_view *to, const uint64_t *at, const mlxn_view *from, const uint64_t *own);
 uint64_t mlxn_view_elements(const mlxn_view *view);
 /* Turns a linear row-major index into an index vector. */
 void mlxn_view_unravel(const mlxn_view *view, uint64_t linear, uint64_t *index);

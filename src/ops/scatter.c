@@ -1,5 +1,5 @@
-/* scatter.c: elements by index: scatter and scatter_add into rows of a tensor, take_along within rows, gather_nibble
- * from a table by the four-bit codes of a packed row, add_id. */
+/* scatter.c: elements by index: scatter and scatter_add into rows of a tensor, gather_nibble from a table by the
+ * four-bit codes of a packed row, add_id. */
 #include <math.h>
 
 #include "ops/bound.h"
@@ -17,21 +17,13 @@ static mlxn_status check_scatter(const mlxn_view *args, const void *params, mlxn
     return status;
 }
 
-static void copy_element(const mlxn_view *to, const uint64_t *at, const mlxn_view *from, const uint64_t *own) {
-    int64_t dst = 0, src = 0;
-    size_t size = mlxn_dtype_size(to->dtype);
-    for (uint32_t k = 0; k < to->rank; k++) dst += (int64_t)at[k] * to->strides[k];
-    for (uint32_t k = 0; k < from->rank; k++) src += (int64_t)own[k] * from->strides[k];
-    memcpy((uint8_t *)to->data + dst * (int64_t)size, (const uint8_t *)from->data + src * (int64_t)size, size);
-}
-
 static mlxn_status ref_scatter(const mlxn_view *args, const void *params) {
     (void)params;
     const mlxn_view *x = &args[0], *out = &args[2];
     for (uint64_t i = 0; i < x->dims[0]; i++) {
         uint64_t row = mlxn_view_u32(&args[1], i);
         for (uint64_t k = 0; row < out->dims[0] && k < x->dims[1]; k++)
-            copy_element(out, (const uint64_t[]){row, k}, x, (const uint64_t[]){i, k});
+            mlxn_view_copy(out, (const uint64_t[]){row, k}, x, (const uint64_t[]){i, k});
     }
     return MLXN_OK;
 }
@@ -74,24 +66,6 @@ static mlxn_status bound_scatter_add(const mlxn_view *args, const void *params, 
             scatter_sum(args, r, k, &size, &terms);
             out[r * d + k] = terms ? 2 * MLXN_EPS * (double)(terms + 1) * (fabs(ref) + 2 * size) : 0;
             if (terms && args[arg].dtype != MLXN_F32) out[r * d + k] += mlxn_bound_unit(args[arg].dtype, ref);
-        }
-    return MLXN_OK;
-}
-
-static mlxn_status check_take_along(const mlxn_view *args, const void *params, mlxn_error *error) {
-    (void)params;
-    mlxn_status status = mlxn_want_dim(error, "index", 0, args[1].dims[0], args[0].dims[0], "rows of x");
-    if (!status) status = mlxn_want_same_dims(error, "out", &args[2], "index", &args[1]);
-    return status ? status : mlxn_want_same_dtype(error, "out", &args[2], "x", &args[0]);
-}
-
-static mlxn_status ref_take_along(const mlxn_view *args, const void *params) {
-    (void)params;
-    for (uint64_t r = 0; r < args[2].dims[0]; r++)
-        for (uint64_t j = 0; j < args[2].dims[1]; j++) {
-            const uint64_t at[] = {r, j};
-            uint64_t k = (uint64_t)mlxn_view_get(&args[1], at);
-            copy_element(&args[2], at, &args[0], (const uint64_t[]){r, mlxn_min_u64(k, args[0].dims[1] - 1)});
         }
     return MLXN_OK;
 }
@@ -168,23 +142,6 @@ static bool case_scatter(uint32_t i, mlxn_case *out) {
     out->args[2].shift = kind;
     mlxn_case_name_arg(out, "x", 0);
     mlxn_case_name_arg(out, "out", 2);
-    return true;
-}
-
-static bool case_take_along(uint32_t i, mlxn_case *out) {
-    static const uint64_t dims[][3] = {{1, 1, 1}, {5, 33, 7}, {3, 64, 100}};
-    *out = (mlxn_case){0};
-    uint32_t dtype = mlxn_case_digit(&i, MLXN_DTYPE_COUNT), s = mlxn_case_digit(&i, 3), kind = mlxn_case_digit(&i, 2);
-    if (i) return false;
-    out->args[0] = mlxn_case_tensor((mlxn_dtype)dtype, 2, dims[s]);
-    out->args[0].fill = MLXN_FILL_BYTES;
-    out->args[0].layout = kind ? MLXN_LAYOUT_INNER : MLXN_LAYOUT_CONTIGUOUS;
-    out->args[1] = mlxn_case_tensor(MLXN_U32, 2, (const uint64_t[]){dims[s][0], dims[s][2]});
-    out->args[1].fill = MLXN_FILL_INDEX;
-    out->args[1].hi = (double)dims[s][1];
-    out->args[2] = mlxn_case_tensor((mlxn_dtype)dtype, 2, out->args[1].dims);
-    out->args[2].layout = kind ? MLXN_LAYOUT_TRANSPOSED : MLXN_LAYOUT_CONTIGUOUS;
-    mlxn_case_name_arg(out, "x", 0);
     return true;
 }
 
@@ -270,20 +227,6 @@ const mlxn_op_def mlxn_opdef_scatter_add = {
     .bound = bound_scatter_add,
     .cost = cost_moved,
     .make_case = case_scatter,
-};
-
-const mlxn_op_def mlxn_opdef_take_along = {
-    .name = "take_along",
-    .family = "scatter",
-    .doc = "out[r, j] = x[r, min(index[r, j], N - 1)]. x: [R, N], any dtype; index: [R, M] u32; out: [R, M].",
-    .n_args = 3,
-    .args = {{"x", MLXN_ROLE_IN, false, false, MLXN_ANY_DTYPE, 2, 2},
-             {"index", MLXN_ROLE_IN, false, false, 1u << MLXN_U32, 2, 2},
-             {"out", MLXN_ROLE_OUT, false, false, MLXN_ANY_DTYPE, 2, 2}},
-    .check = check_take_along,
-    .ref = ref_take_along,
-    .cost = cost_out,
-    .make_case = case_take_along,
 };
 
 const mlxn_op_def mlxn_opdef_gather_nibble = {

@@ -167,6 +167,12 @@ void mlxn_view_set(const mlxn_view *view, const uint64_t *index, double value) {
     }
 }
 
+void mlxn_view_copy(const mlxn_view *to, const uint64_t *at, const mlxn_view *from, const uint64_t *own) {
+    int64_t size = (int64_t)mlxn_dtype_size(to->dtype);
+    memcpy((uint8_t *)to->data + element_offset(to, at) * size,
+           (const uint8_t *)from->data + element_offset(from, own) * size, (size_t)size);
+}
+
 uint64_t mlxn_view_elements(const mlxn_view *view) {
     uint64_t n = view->present ? 1 : 0;
     for (uint32_t i = 0; i < view->rank; i++) n *= view->dims[i];

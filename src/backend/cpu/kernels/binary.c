@@ -90,6 +90,10 @@ static void run_pair(cpu_run *run, span_fn fn, const float *p) {
 static void run_binary(cpu_run *run) {
     run_pair(run, functions[((const mlxn_binary_params *)run->params)->fn], NULL);
 }
+/* Whole numbers of 32 bits are compared in whole.c. */
+static bool fits_compare(const mlxn_view *args, const void *params) {
+    return args[0].dtype != MLXN_U32 && args[0].dtype != MLXN_I32;
+}
 static void run_compare(cpu_run *run) {
     run_pair(run, comparisons[((const mlxn_compare_params *)run->params)->fn], NULL);
 }
@@ -136,7 +140,7 @@ static void run_where(cpu_run *run) {
 extern const cpu_kernel CPU_ISA(cpu_kernels_binary)[];
 const cpu_kernel CPU_ISA(cpu_kernels_binary)[] = {
     {MLXN_OP_binary, "binary_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always, plan_binary, run_binary},
-    {MLXN_OP_compare, "compare_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always, plan_binary, run_compare},
+    {MLXN_OP_compare, "compare_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, fits_compare, plan_binary, run_compare},
     {MLXN_OP_where, "where_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always, plan_where, run_where},
     {MLXN_OP_glu, "glu_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always, plan_binary, run_glu},
     {0},

@@ -1,4 +1,4 @@
-/* scatter.c (CPU kernels): scatter, scatter_add, take_along, gather_nibble, add_id.
+/* scatter.c (CPU kernels): scatter, scatter_add, gather_nibble, add_id.
  *
  * The scatters first sort the rows of x by where they go (a counting sort, which keeps their order); then the rows of
  * out are shared out, and each is written by one thread in rising order of the rows of x. */
@@ -94,31 +94,6 @@ static void plan_out(const mlxn_view *args, const void *params, uint32_t n_threa
     *out = (cpu_plan){.phases = 1, .chunks = {rows_chunks(&shape)}};
 }
 
-static void run_take_along(cpu_run *run) {
-    const mlxn_view *x = &run->args[0], *index = &run->args[1], *out = &run->args[2];
-    rows_shape shape = rows_of(&out, 1, true);
-    size_t size = mlxn_dtype_size(x->dtype);
-    int64_t sx = rows_stride(x), si = rows_stride(index), so = rows_stride(out);
-    uint64_t chunk;
-    while (cpu_next(run, &chunk)) {
-        rows_part p = rows_chunk(&shape, chunk);
-        for (uint64_t r = p.row; r < p.row_end; r++) {
-            const char *src = rows_at(x, r, size);
-            const uint32_t *at = rows_at(index, r, 4);
-            char *dst = rows_at(out, r, size);
-            for (uint64_t j = 0; j < shape.cols; j++) {
-                int64_t k = (int64_t)mlxn_min_u64(at[(int64_t)j * si], x->dims[1] - 1) * sx, o = (int64_t)j * so;
-                if (size == 4)
-                    ((uint32_t *)dst)[o] = ((const uint32_t *)src)[k];
-                else if (size == 2)
-                    ((uint16_t *)dst)[o] = ((const uint16_t *)src)[k];
-                else
-                    dst[o] = src[k];
-            }
-        }
-    }
-}
-
 static void run_nibble(cpu_run *run) {
     const mlxn_view *packed = &run->args[0], *table = &run->args[1], *out = &run->args[2];
     rows_shape shape = rows_of(&out, 1, true);
@@ -181,7 +156,6 @@ const cpu_kernel CPU_ISA(cpu_kernels_scatter)[] = {
     {MLXN_OP_scatter, "scatter_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always, plan_scatter, run_scatter},
     {MLXN_OP_scatter_add, "scatter_add_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always, plan_scatter,
      run_scatter_add},
-    {MLXN_OP_take_along, "take_along_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always, plan_out, run_take_along},
     {MLXN_OP_gather_nibble, "gather_nibble_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always, plan_out,
      run_nibble},
     {MLXN_OP_add_id, "add_id_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always, plan_add_id, run_add_id},
