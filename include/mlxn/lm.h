@@ -38,7 +38,7 @@ typedef struct mlxn_model_info {
     uint32_t struct_size;
     const char *architecture; /* "llama"; this and the next strings are valid while the model lives */
     const char *name;         /* general.name, or the file's or folder's name */
-    const char *tokenizer;    /* "gpt2/smollm", "llama"; NULL: there is none, ids alone can be given */
+    const char *tokenizer;    /* mlxn_tokenizer_name; NULL: there is none, ids alone can be given */
     uint32_t n_layers, n_embd, n_ff, n_heads, n_kv_heads, head_dim, n_vocab;
     uint32_t n_ctx_train, sliding_window;
     uint64_t n_params;

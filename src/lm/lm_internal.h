@@ -144,7 +144,7 @@ struct mlxn_model {
     mlxn_lm_source *source;
     char *path_name; /* the file's or folder's name without the folders above it, for messages */
     char *name;
-    mlxn_string chat_template; /* size 0 if the file has none; points into it */
+    mlxn_string chat_template; /* size 0 if there is none; points into the file or the tokenizer */
     const mlxn_lm_arch *arch;
     mlxn_tokenizer *tokenizer;
     _Atomic(struct mlxn_token_trie *) trie; /* token_trie.h; NULL until it is needed */
@@ -187,7 +187,7 @@ bool mlxn_lm_find(const mlxn_model *model, mlxn_lm_names key, mlxn_lm_value *out
 /* "<file>: key "<name>" <text>", where the file is that which holds the keys. */
 mlxn_status mlxn_lm_key_fail(const mlxn_model *model, mlxn_status status, mlxn_lm_names key, mlxn_error *error,
                              const char *format, ...) __attribute__((format(printf, 5, 6)));
-/* Of a folder: name and end tokens. */
+/* Of a folder: name, end tokens, tokenizer, chat template. */
 mlxn_status mlxn_lm_prepare_folder(mlxn_model *model, const char *path, mlxn_error *error);
 /* Reads and checks every key that all architectures share, then calls the row's configure. */
 mlxn_status mlxn_lm_read_shape(mlxn_model *model, mlxn_error *error);

@@ -1,4 +1,5 @@
-/* model_folder.c: what a folder has beside hyper-parameters and tensors: its name and its end tokens. */
+/* model_folder.c: what a folder has beside hyper-parameters and tensors: its name, its end tokens, and its tokenizer
+ * with the chat template. */
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -52,9 +53,30 @@ static mlxn_status read_ends(mlxn_model *m, const char *folder, const char *file
     return status;
 }
 
+/* A folder without tokenizer.json is a model that takes and gives ids. */
+static mlxn_status load_tokenizer(mlxn_model *m, const char *folder, mlxn_error *error) {
+    static const char file[] = "tokenizer.json";
+    size_t length = strlen(folder) + sizeof file + 1;
+    struct stat info;
+    char *path = mlxn_alloc(length);
+    if (!path) return mlxn_fail(error, MLXN_ERR_MEMORY, "%s: no memory", m->path_name);
+    snprintf(path, length, "%s/%s", folder, file);
+    bool there = stat(path, &info) == 0;
+    mlxn_free(path);
+    if (!there) return MLXN_OK;
+    mlxn_status status = mlxn_tokenizer_load_folder(folder, &m->tokenizer, error);
+    if (status != MLXN_OK) {
+        mlxn_error_prefix(error, "%s", m->path_name);
+        return status;
+    }
+    m->chat_template = mlxn_tokenizer_chat_template(m->tokenizer);
+    return MLXN_OK;
+}
+
 mlxn_status mlxn_lm_prepare_folder(mlxn_model *model, const char *path, mlxn_error *error) {
     model->name = mlxn_strdup(model->path_name);
     if (!model->name) return mlxn_fail(error, MLXN_ERR_MEMORY, "%s: no memory", model->path_name);
     mlxn_status status = read_ends(model, path, "config.json", error);
-    return status != MLXN_OK ? status : read_ends(model, path, "generation_config.json", error);
+    if (status == MLXN_OK) status = read_ends(model, path, "generation_config.json", error);
+    return status != MLXN_OK ? status : load_tokenizer(model, path, error);
 }

@@ -278,7 +278,19 @@ static void test_files(void) {
     expect_refused(folder, "an end token", MLXN_ERR_FORMAT,
                    (const char *[3]){"generation_config.json", "eos_token_id"});
     write_text(folder, "generation_config.json", "{\"eos_token_id\":[2,9]}");
+    write_text(folder, "tokenizer.json", "{\"model\":{\"type\":\"Babel\"}}");
+    expect_refused(folder, "a tokenizer", MLXN_ERR_UNSUPPORTED, (const char *[3]){"tokenizer.json", "Babel"});
+    snprintf(path, sizeof path, "%s/tokenizer.json", folder);
+    unlink(path);
     mlxn_model *model = fm_load(device, folder);
+    mlxn_token *ids = NULL;
+    size_t n = 0;
+    mlxn_error error = {0};
+    CHECK(mlxn_tokenize(model, "text", 4, 0, &ids, &n, &error) == MLXN_ERR_UNSUPPORTED && !ids &&
+              strstr(error.message, "no tokenizer"),
+          "%s", error.message);
+    CHECK(mlxn_model_bos(model) == -1 && mlxn_model_eos(model) == 2 && !mlxn_token_bytes(model, 5, NULL),
+          "no tokens");
     CHECK(mlxn_token_is_end(model, 2) && mlxn_token_is_end(model, 9) && !mlxn_token_is_end(model, 7), "end tokens");
     mlxn_model_release(&model);
     fm_remove_folder(folder);
