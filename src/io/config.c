@@ -1,10 +1,11 @@
 /* config.c: JSON configurations as a list of values, sorted by parent and name. */
 #include <errno.h>
+#include <locale.h>
 #include <math.h>
 
 #include "io/json.h"
 
-enum { MAX_BYTES = 4000000, MAX_DIGITS = MLXN_JS_MAX_DIGITS };
+enum { MAX_BYTES = 4000000, MAX_DIGITS = 63 };
 
 /* A value as somebody's child; sorted by parent, name (of members of objects), position. */
 typedef struct entry {
@@ -62,6 +63,19 @@ static mlxn_status add(reader *r, uint32_t parent, uint32_t position, mlxn_strin
     return MLXN_OK;
 }
 
+/* strtod takes the decimal point of the process's locale. */
+static double to_double(const char *digits) {
+    char text[MAX_DIGITS + 8];
+    const char *point = localeconv()->decimal_point, *dot = strchr(digits, '.');
+    size_t width = point ? strlen(point) : 0;
+    if (!dot || width == 0 || width > 4 || strcmp(point, ".") == 0) return strtod(digits, NULL);
+    size_t front = (size_t)(dot - digits);
+    memcpy(text, digits, front);
+    memcpy(text + front, point, width);
+    strcpy(text + front + width, dot + 1);
+    return strtod(text, NULL);
+}
+
 static mlxn_status read_number(reader *r, mlxn_config_value *out) {
     char digits[MAX_DIGITS + 1];
     uint64_t begin = r->js.at;
@@ -86,7 +100,7 @@ static mlxn_status read_number(reader *r, mlxn_config_value *out) {
     else if (strchr(digits, 'I'))
         out->v.f = digits[0] == '-' ? -(double)INFINITY : (double)INFINITY;
     else
-        out->v.f = mlxn_js_to_double(digits);
+        out->v.f = to_double(digits);
     return MLXN_OK;
 }
 

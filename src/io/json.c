@@ -1,8 +1,6 @@
 /* json.c: the pull reader for JSON. */
 #include "io/json.h"
 
-#include <locale.h>
-#include <math.h>
 #include <stdio.h>
 
 static mlxn_status report(const mlxn_js *js, uint64_t at, const char *prefix, const char *format, va_list args) {
@@ -191,40 +189,6 @@ mlxn_status mlxn_js_uint(mlxn_js *js, const char *what, uint64_t *out) {
             return mlxn_js_fail(js, begin, "%s is 2^64 or more", what);
     }
     *out = value;
-    return MLXN_OK;
-}
-
-/* strtod takes the decimal point of the process's locale. */
-double mlxn_js_to_double(const char *digits) {
-    char text[MLXN_JS_MAX_DIGITS + 8];
-    const char *point = localeconv()->decimal_point, *dot = strchr(digits, '.');
-    size_t width = point ? strlen(point) : 0;
-    if (!dot || width == 0 || width > 4 || strcmp(point, ".") == 0) return strtod(digits, NULL);
-    size_t front = (size_t)(dot - digits);
-    memcpy(text, digits, front);
-    memcpy(text + front, point, width);
-    strcpy(text + front + width, dot + 1);
-    return strtod(text, NULL);
-}
-
-mlxn_status mlxn_js_double(mlxn_js *js, const char *what, double *out) {
-    char digits_text[MLXN_JS_MAX_DIGITS + 1];
-    uint8_t c = mlxn_js_peek(js);
-    uint64_t begin = js->at;
-    mlxn_status status = mlxn_js_skip(js);
-    if (status) return status;
-    uint64_t n = js->at - begin;
-    if (c != '-' && !(c >= '0' && c <= '9') && c != 'N' && c != 'I')
-        return mlxn_js_fail(js, begin, "%s is not a number", what);
-    if (n > MLXN_JS_MAX_DIGITS)
-        return mlxn_js_fail(js, begin, "%s has %s characters, want at most %d", what, mlxn_gg_number(n).s,
-                            MLXN_JS_MAX_DIGITS);
-    memcpy(digits_text, js->data + begin, (size_t)n);
-    digits_text[n] = 0;
-    if (strchr(digits_text, 'N') || strchr(digits_text, 'I'))
-        *out = strchr(digits_text, 'N') ? (double)NAN : c == '-' ? -(double)INFINITY : (double)INFINITY;
-    else
-        *out = mlxn_js_to_double(digits_text);
     return MLXN_OK;
 }
 

@@ -9,7 +9,6 @@
 #include "io/shared.h"
 
 enum {
-    MLXN_JS_MAX_DIGITS = 63,      /* of one number that is read as a double */
     MLXN_JS_MAX_DEPTH = 32,       /* far above any header or config; a model's config nests 5 */
     MLXN_JS_MAX_BYTES = 100000000 /* of one text: the format's limit for headers, used for all */
 };
@@ -38,10 +37,6 @@ uint8_t mlxn_js_peek(mlxn_js *js);
 mlxn_status mlxn_js_string(mlxn_js *js, mlxn_string *out);
 /* An integer without sign, fraction or exponent that fits; `what` is for messages. */
 mlxn_status mlxn_js_uint(mlxn_js *js, const char *what, uint64_t *out);
-/* Any number; NaN and infinities if js->constants. At most MLXN_JS_MAX_DIGITS characters. */
-mlxn_status mlxn_js_double(mlxn_js *js, const char *what, double *out);
-/* The value of a number of JSON, whatever decimal point the process's locale has. */
-double mlxn_js_to_double(const char *digits);
 /* true or false. */
 mlxn_status mlxn_js_bool(mlxn_js *js, bool *out);
 /* Walks over one value of any kind. */

@@ -43,7 +43,7 @@ static uint32_t nmt(uint32_t c, uint32_t out[2]) {
 static uint32_t clean(uint32_t c, uint32_t out[2]) {
     bool line = c == '\t' || c == '\n' || c == '\r';
     out[0] = line || mlxn_char_is_white(c) ? ' ' : c;
-    return c != 0 && c != 0xfffd && (line || !mlxn_char_is_other(c));
+    return line || !mlxn_char_is_control(c);
 }
 
 static bool space_around_han(const char *s, size_t n, mlxn_tok_bytes *out) {

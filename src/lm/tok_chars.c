@@ -14,13 +14,6 @@ bool mlxn_char_is_white(uint32_t c) {
            c == 0x202f || c == 0x205f || c == 0x3000;
 }
 
-bool mlxn_char_is_mark(uint32_t c) {
-    utf8proc_category_t k = category(c);
-    return k == UTF8PROC_CATEGORY_MN || k == UTF8PROC_CATEGORY_MC || k == UTF8PROC_CATEGORY_ME;
-}
-
-bool mlxn_char_is_nonspacing_mark(uint32_t c) { return category(c) == UTF8PROC_CATEGORY_MN; }
-
 bool mlxn_char_is_number(uint32_t c) {
     utf8proc_category_t k = category(c);
     return k == UTF8PROC_CATEGORY_ND || k == UTF8PROC_CATEGORY_NL || k == UTF8PROC_CATEGORY_NO;
@@ -34,20 +27,7 @@ bool mlxn_char_is_word(uint32_t c) {
     bool other = (c >= 0x24b6 && c <= 0x24e9) || (c >= 0x1f130 && c <= 0x1f149) || (c >= 0x1f150 && c <= 0x1f169) ||
                  (c >= 0x1f170 && c <= 0x1f189) || c == 0x200c || c == 0x200d;
     return letter || other || k == UTF8PROC_CATEGORY_ND || k == UTF8PROC_CATEGORY_NL || k == UTF8PROC_CATEGORY_PC ||
-           mlxn_char_is_mark(c);
-}
-
-bool mlxn_char_is_punctuation(uint32_t c) {
-    if (c < 0x80)
-        return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
-    utf8proc_category_t k = category(c);
-    return k >= UTF8PROC_CATEGORY_PC && k <= UTF8PROC_CATEGORY_PO;
-}
-
-bool mlxn_char_is_other(uint32_t c) {
-    utf8proc_category_t k = category(c);
-    return k == UTF8PROC_CATEGORY_CC || k == UTF8PROC_CATEGORY_CF || k == UTF8PROC_CATEGORY_CS ||
-           k == UTF8PROC_CATEGORY_CO;
+           (k >= UTF8PROC_CATEGORY_MN && k <= UTF8PROC_CATEGORY_ME);
 }
 
 bool mlxn_char_is_han(uint32_t c) {
@@ -75,6 +55,12 @@ typedef struct codes {
 
 enum { MOST_OF_ONE = 18 }; /* characters that one decomposes to: U+FDFA */
 
+/* Characters with a decomposition that were assigned after the tables of the library were made: they stay. */
+static bool is_later(uint32_t c) {
+    return c == 0x32ff || (c >= 0xa7f2 && c <= 0xa7f4) || c == 0xab69 || (c >= 0x10781 && c <= 0x107ba) ||
+           c == 0x11938 || (c >= 0x1e030 && c <= 0x1e06d) || c == 0x1f16c || (c >= 0x1fbf0 && c <= 0x1fbf9);
+}
+
 static bool add_decomposed(codes *c, uint32_t code, int options) {
     if (c->capacity - c->count < MOST_OF_ONE) {
         size_t capacity = c->capacity * 2 + 64;
@@ -86,7 +72,7 @@ static bool add_decomposed(codes *c, uint32_t code, int options) {
     int boundary = 0;
     utf8proc_ssize_t n = utf8proc_decompose_char((utf8proc_int32_t)code, c->data + c->count, MOST_OF_ONE,
                                                  (utf8proc_option_t)options, &boundary);
-    if (n < 1 || n > MOST_OF_ONE) { /* no character, or unassigned: itself */
+    if (n < 1 || n > MOST_OF_ONE || is_later(code)) { /* no character, or unassigned: itself */
         c->data[c->count] = (utf8proc_int32_t)code;
         n = 1;
     }

@@ -61,9 +61,50 @@ static mlxn_status read_object(reader *r) {
     return status;
 }
 
+/* 10^n correctly rounded, n in 0..308: read from its text, which has no decimal point. */
+static double power_of_ten(int64_t n) {
+    char text[8];
+    (void)snprintf(text, sizeof text, "1e%d", (int)n);
+    return strtod(text, NULL);
+}
+
+/* Digits up to what 64 bits hold, rounded to a double, times or by a power of ten: that is how the library reads
+ * scores (its JSON parser does not round correctly), and equal sums of scores are told apart by their last bits. */
+static double score_of(const uint8_t *s, uint64_t n) {
+    bool negative = *s == '-', point = false, full = false;
+    uint64_t digits = 0, i = negative;
+    int64_t exponent = 0, written = 0;
+    for (; i < n && (s[i] | 0x20) != 'e'; i++) {
+        if (s[i] == '.') {
+            point = true;
+            continue;
+        }
+        uint64_t d = (uint64_t)(s[i] - '0');
+        full = full || digits > (UINT64_MAX - d) / 10;
+        if (!full) digits = digits * 10 + d;
+        exponent += full ? !point : -(int64_t)point;
+    }
+    bool down = i + 1 < n && s[i + 1] == '-';
+    for (; i < n; i++)
+        if (s[i] >= '0' && s[i] <= '9' && written < 100000) written = written * 10 + (s[i] - '0');
+    exponent += down ? -written : written;
+    double value = (double)digits;
+    for (; exponent < -308 && value != 0; exponent += 308) value /= 1e308;
+    value = exponent < 0     ? value / power_of_ten(-exponent)
+            : exponent > 308 ? value * INFINITY
+                             : value * power_of_ten(exponent);
+    return negative ? -value : value;
+}
+
 static mlxn_status read_score(reader *r, double *out) {
-    mlxn_status status = mlxn_js_double(&r->js, "model.vocab: a score", out);
-    if (status || isfinite(*out)) return status;
+    mlxn_js *js = &r->js;
+    uint8_t c = mlxn_js_peek(js);
+    uint64_t begin = js->at;
+    mlxn_status status = mlxn_js_skip(js);
+    if (status) return status;
+    bool number = c == '-' || (c >= '0' && c <= '9');
+    *out = number ? score_of(js->data + begin, js->at - begin) : NAN;
+    if (isfinite(*out)) return MLXN_OK;
     return mlxn_tj_fail(r->tj, r->at, MLXN_ERR_FORMAT, "the score of token %u is no finite number", r->count);
 }
 
@@ -181,6 +222,14 @@ static mlxn_status check_twice(const reader *r, uint32_t n_model) {
     return MLXN_OK;
 }
 
+/* Of a text that a list of Unigram repeats, all are special if the one that counts is. */
+static void same_kind(mlxn_tokenizer *tok, uint32_t id) {
+    mlxn_tok_string *item = &tok->tokens.items[id];
+    if (item->type != MLXN_TOK_NORMAL || !item->size) return;
+    int32_t counts = mlxn_tok_find(tok, mlxn_tok_text(&tok->tokens, id), item->size);
+    if (counts >= 0 && tok->tokens.items[counts].type == MLXN_TOK_CONTROL) item->type = MLXN_TOK_CONTROL;
+}
+
 mlxn_status mlxn_tf_vocabulary(mlxn_tokenizer *tok, const mlxn_tj *tj, const mlxn_tj_at *root) {
     mlxn_tj_at model, vocab, added, one;
     (void)mlxn_tj_member(tj, root, "model", &model);
@@ -211,6 +260,7 @@ mlxn_status mlxn_tf_vocabulary(mlxn_tokenizer *tok, const mlxn_tj *tj, const mlx
         (void)mlxn_tj_element(tj, &added, i - n_model, &one);
         status = place_added(&r, &r.entries[i], &one);
     }
+    for (uint32_t i = 0; !status && tok->weights && i < tok->tokens.count; i++) same_kind(tok, i);
     mlxn_free(r.entries);
     return status;
 }

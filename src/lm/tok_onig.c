@@ -15,8 +15,10 @@ enum { MAX_DEPTH = 100 };
 
 /* White space is spelled out, because \s of PCRE2 also means U+180E, which Unicode's White_Space does not. */
 #define WHITE "\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
-#define WORD "\\p{L}\\p{M}\\p{Nd}\\p{Pc}"
-#define NO_WORD "\\p{Nl}\\p{No}\\p{Pd}\\p{Ps}\\p{Pe}\\p{Pi}\\p{Pf}\\p{Po}\\p{S}\\p{Z}\\p{C}"
+/* \w of Oniguruma in a class: as UTS 18 has it without the join controls. Alone and in \b, superscripts and fractions
+ * below U+0100 are words, too. */
+#define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+#define WORD_ALONE WORD "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
 #define HEX "0-9a-fA-F"
 #define NO_HEX "\\x{0}-\\x{2f}\\x{3a}-\\x{40}\\x{47}-\\x{60}\\x{67}-\\x{10ffff}"
 /* The digits of Unicode 15, which a PCRE2 before 10.43 does not know: ids must not depend on its version. */
@@ -43,11 +45,11 @@ static const set_row sets[] = {
     {"blank", "\\t\\p{Zs}", NULL},
     {"digit", "\\d" NEW_ND, "\\D"},
     {"xdigit", HEX, NO_HEX},
-    {"word", WORD, NO_WORD},
+    {"word", WORD, NULL},
     {"cntrl", "\\p{Cc}", "\\P{Cc}"},
-    {"punct", "\\p{P}$+<=>^`|~", NULL},
-    {"graph", "[:graph:]", "[:^graph:]"},
-    {"print", "[:print:]", "[:^print:]"},
+    {"punct", "\\p{P}", "\\P{P}"},
+    {"graph", NULL, "\\p{Cc}\\p{Cn}\\p{Cs}" WHITE},
+    {"print", NULL, "\\p{Cc}\\p{Cn}\\p{Cs}\\x{2028}\\x{2029}"},
     {"ascii", "\\x{0}-\\x{7f}", "\\x{80}-\\x{10ffff}"},
     {"any", "\\x{0}-\\x{10ffff}", NULL},
     {"assigned", "\\P{Cn}", "\\p{Cn}"},
@@ -190,12 +192,13 @@ static uint32_t digits(translator *t, int base, int most, int *count) {
     return value;
 }
 
-/* \p{...} and [:...:]: items of a class. `negated` may be turned round by a ^ in the name. */
-static mlxn_status named_set(translator *t, const char *name, size_t n, bool negated, mlxn_tok_bytes *out) {
+/* \p{...} and [:...:]: items of a class are written to `out`. *negated: in, whether the opposite is meant (a ^ in the
+ * name turns that round); out, whether the items are the opposite of what is meant. */
+static mlxn_status named_set(translator *t, const char *name, size_t n, bool *negated, mlxn_tok_bytes *out) {
     char plain[48];
     size_t size = 0;
     if (n && name[0] == '^') {
-        negated = !negated;
+        *negated = !*negated;
         name++, n--;
     }
     for (size_t i = 0; i < n; i++) {
@@ -208,8 +211,10 @@ static mlxn_status named_set(translator *t, const char *name, size_t n, bool neg
     plain[size] = 0;
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
         if (strcmp(plain, sets[i].name) != 0) continue;
-        const char *items = negated ? sets[i].opposite : sets[i].items;
-        return items ? put(t, out, items) : refuse(t, "the opposite of \"%s\" inside a class", plain);
+        bool as_is = *negated ? sets[i].opposite != NULL : sets[i].items != NULL;
+        const char *items = (*negated == as_is) ? sets[i].opposite : sets[i].items;
+        *negated = !as_is;
+        return put(t, out, items);
     }
     const char *property = NULL;
     for (size_t i = 0; !property && i < sizeof properties / sizeof *properties; i++)
@@ -219,8 +224,9 @@ static mlxn_status named_set(translator *t, const char *name, size_t n, bool neg
         plain[0] = (char)(plain[0] & ~0x20);
         property = plain;
     }
-    (void)snprintf(text, sizeof text, property ? "\\%c{%s}" : "\\%c{sc:%s}", negated ? 'P' : 'p',
+    (void)snprintf(text, sizeof text, property ? "\\%c{%s}" : "\\%c{sc:%s}", *negated ? 'P' : 'p',
                    property ? property : plain);
+    *negated = false;
     return put(t, out, text);
 }
 
@@ -251,7 +257,8 @@ static mlxn_status character_escape(translator *t, char c, bool in_class, uint32
     return MLXN_OK;
 }
 
-typedef enum item_kind { ITEM_CHARACTER, ITEM_SET } item_kind;
+/* ITEM_OPPOSITE: the items that were written are what is not meant. */
+typedef enum item_kind { ITEM_CHARACTER, ITEM_SET, ITEM_OPPOSITE } item_kind;
 
 /* What may stand both inside a class and outside, after the backslash: a set (its items are written) or a
  * character. */
@@ -265,14 +272,20 @@ static mlxn_status class_escape(translator *t, bool in_class, mlxn_tok_bytes *ou
     const char *found = c ? strchr(names, c) : NULL;
     if (length == 1 && found) {
         const char *word = words[(found - names) / 2];
-        return named_set(t, word, strlen(word), (found - names) % 2, out);
+        bool negated = (found - names) % 2;
+        mlxn_status status = named_set(t, word, strlen(word), &negated, out);
+        if (negated) *kind = ITEM_OPPOSITE;
+        return status;
     }
     if (c == 'p' || c == 'P') {
         const char *close = t->at < t->n ? memchr(t->s + t->at, '}', t->n - t->at) : NULL;
         if (!close || t->s[t->at] != '{') return refuse(t, "\\%c needs a name in braces", c);
         const char *name = t->s + t->at + 1;
         t->at = (size_t)(close - t->s) + 1;
-        return named_set(t, name, (size_t)(close - name), c == 'P', out);
+        bool negated = c == 'P';
+        mlxn_status status = named_set(t, name, (size_t)(close - name), &negated, out);
+        if (negated) *kind = ITEM_OPPOSITE;
+        return status;
     }
     *kind = ITEM_CHARACTER;
     bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '0';
@@ -283,8 +296,16 @@ static mlxn_status class_escape(translator *t, bool in_class, mlxn_tok_bytes *ou
 
 static mlxn_status character_class(translator *t, mlxn_tok_bytes *out);
 
+/* The items from `before` on become a class of their own, all but them, beside the others. */
+static mlxn_status turn_round(translator *t, mlxn_tok_bytes *set, size_t before, mlxn_tok_bytes *inner) {
+    bool ok = mlxn_tok_append(inner, "|[^", 3) && mlxn_tok_append(inner, set->data + before, set->size - before) &&
+              mlxn_tok_append(inner, "]", 1);
+    set->size = before;
+    return ok ? MLXN_OK : no_memory(t);
+}
+
 /* [:name:] with t->at behind "[:"; false in *is: the bracket begins a class. */
-static mlxn_status posix(translator *t, mlxn_tok_bytes *set, bool *is) {
+static mlxn_status posix(translator *t, mlxn_tok_bytes *set, mlxn_tok_bytes *inner, bool *is) {
     size_t end = t->at + 2;
     while (end < t->n && end - t->at < 24 && (t->s[end] == '^' || (t->s[end] >= 'a' && t->s[end] <= 'z'))) end++;
     *is = t->n - end >= 2 && t->s[end] == ':' && t->s[end + 1] == ']';
@@ -292,7 +313,11 @@ static mlxn_status posix(translator *t, mlxn_tok_bytes *set, bool *is) {
     const char *name = t->s + t->at + 2;
     size_t n = end - t->at - 2;
     t->at = end + 2;
-    return named_set(t, name, n, false, set);
+    size_t before = set->size;
+    bool negated = false;
+    if (n == 5 && memcmp(name, "punct", 5) == 0) return put(t, set, "\\p{P}\\p{S}"); /* more than \p{Punct} */
+    mlxn_status status = named_set(t, name, n, &negated, set);
+    return status == MLXN_OK && negated ? turn_round(t, set, before, inner) : status;
 }
 
 static mlxn_status one_character(translator *t, mlxn_tok_bytes *set, item_kind *kind, uint32_t *code) {
@@ -306,17 +331,19 @@ static mlxn_status one_character(translator *t, mlxn_tok_bytes *set, item_kind *
 }
 
 /* An item of a class, with the range that it may begin. */
-static mlxn_status class_item(translator *t, mlxn_tok_bytes *set) {
+static mlxn_status class_item(translator *t, mlxn_tok_bytes *set, mlxn_tok_bytes *inner) {
     item_kind kind, last_kind;
     uint32_t code, last;
+    size_t begin = set->size;
     mlxn_status status = one_character(t, set, &kind, &code);
+    if (status == MLXN_OK && kind == ITEM_OPPOSITE) return turn_round(t, set, begin, inner);
     if (status != MLXN_OK || kind == ITEM_SET) return status;
     bool range = t->n - t->at >= 2 && t->s[t->at] == '-' && t->s[t->at + 1] != ']' && t->s[t->at + 1] != '[';
     if (!range || next_is(t, "-&&")) return put_code(t, set, code);
     size_t before = t->at++, size = set->size;
     status = one_character(t, set, &last_kind, &last);
     if (status != MLXN_OK) return status;
-    if (last_kind == ITEM_SET) { /* then the - is itself */
+    if (last_kind != ITEM_CHARACTER) { /* then the - is itself */
         set->size = size;
         t->at = before;
         return put_code(t, set, code);
@@ -333,13 +360,13 @@ static mlxn_status class_items(translator *t, mlxn_tok_bytes *set, mlxn_tok_byte
         if (t->at >= t->n) return refuse(t, "a class is not closed");
         if (next_is(t, "&&") || (t->s[t->at] == ']' && !*first)) return MLXN_OK;
         bool is = false;
-        if (next_is(t, "[:")) status = posix(t, set, &is);
+        if (next_is(t, "[:")) status = posix(t, set, inner, &is);
         if (status != MLXN_OK || is) continue;
         if (t->s[t->at] == '[') {
             status = put(t, inner, "|");
             if (status == MLXN_OK) status = character_class(t, inner);
         } else {
-            status = class_item(t, set);
+            status = class_item(t, set, inner);
         }
     }
     return status;
@@ -402,10 +429,16 @@ static mlxn_status escape(translator *t) {
     switch (c) {
         case 'b':
             t->at++;
-            return put(t, &t->out, "(?:(?<=[" WORD "])(?![" WORD "])|(?<![" WORD "])(?=[" WORD "]))");
+            return put(t, &t->out,
+                       "(?:(?<=[" WORD_ALONE "])(?![" WORD_ALONE "])|(?<![" WORD_ALONE "])(?=[" WORD_ALONE "]))");
         case 'B':
             t->at++;
-            return put(t, &t->out, "(?:(?<=[" WORD "])(?=[" WORD "])|(?<![" WORD "])(?![" WORD "]))");
+            return put(t, &t->out,
+                       "(?:(?<=[" WORD_ALONE "])(?=[" WORD_ALONE "])|(?<![" WORD_ALONE "])(?![" WORD_ALONE "]))");
+        case 'w':
+        case 'W':
+            t->at++;
+            return put(t, &t->out, c == 'w' ? "[" WORD_ALONE "]" : "[^" WORD_ALONE "]");
         case 'O':
             t->at++;
             return put(t, &t->out, "(?s:.)");
@@ -420,18 +453,20 @@ static mlxn_status escape(translator *t) {
     }
     /* The same in both: anchors, line ends, grapheme clusters, references. */
     if (strchr("AzZGRXKkg123456789", c)) {
-        char text[] = {'\\', c, 0};
-        t->at++;
-        return put(t, &t->out, text);
+        size_t begin = t->at++ - 1;
+        const char *close =
+            (c == 'k' || c == 'g') && next_is(t, "<") ? memchr(t->s + t->at, '>', t->n - t->at) : NULL;
+        if (close) t->at = (size_t)(close - t->s) + 1;
+        return mlxn_tok_append(&t->out, t->s + begin, t->at - begin) ? MLXN_OK : no_memory(t);
     }
     mlxn_tok_bytes set = {0};
     item_kind kind;
     uint32_t code = 0;
     mlxn_status status = class_escape(t, false, &set, &kind, &code);
     if (status == MLXN_OK && kind == ITEM_CHARACTER) status = put_code(t, &t->out, code);
-    if (status == MLXN_OK && kind == ITEM_SET)
-        status = mlxn_tok_append(&t->out, "[", 1) && mlxn_tok_append(&t->out, set.data, set.size) &&
-                         mlxn_tok_append(&t->out, "]", 1)
+    if (status == MLXN_OK && kind != ITEM_CHARACTER)
+        status = put(t, &t->out, kind == ITEM_SET ? "[" : "[^") == MLXN_OK &&
+                         mlxn_tok_append(&t->out, set.data, set.size) && mlxn_tok_append(&t->out, "]", 1)
                      ? MLXN_OK
                      : no_memory(t);
     mlxn_free(set.data);

@@ -144,7 +144,7 @@ static const char *const scripts[] = {
 
 static bool add_run(mlxn_tok_bytes *out, const char *set) {
     char text[160];
-    int n = snprintf(text, sizeof text, "|[%s][%s \\p{Cn}\\p{Co}]*+", set, set);
+    int n = snprintf(text, sizeof text, "|(?! )[%s][%s \\p{Cn}\\p{Co}]*+", set, set);
     return n > 0 && (size_t)n < sizeof text && mlxn_tok_append(out, text, (size_t)n);
 }
 

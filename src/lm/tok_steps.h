@@ -138,12 +138,13 @@ void mlxn_tok_texts_free(mlxn_tok_texts *texts);
 bool mlxn_char_is_white(uint32_t c);                   /* White_Space */
 bool mlxn_char_is_word(uint32_t c);                    /* \w of UTS 18 */
 bool mlxn_char_is_number(uint32_t c);                  /* N */
-bool mlxn_char_is_punctuation(uint32_t c);             /* P, and ASCII's */
-bool mlxn_char_is_mark(uint32_t c);                    /* M */
-bool mlxn_char_is_nonspacing_mark(uint32_t c);         /* Mn */
-bool mlxn_char_is_other(uint32_t c);                   /* Cc, Cf, Cs, Co */
 bool mlxn_char_is_han(uint32_t c);                     /* the blocks that BERT puts spaces around */
 uint32_t mlxn_char_lower(uint32_t c, uint32_t out[2]); /* how many characters */
+/* tok_tables.c: of earlier versions of Unicode, as the library has them. */
+bool mlxn_char_is_mark(uint32_t c);            /* M */
+bool mlxn_char_is_nonspacing_mark(uint32_t c); /* Mn */
+bool mlxn_char_is_control(uint32_t c);         /* Cc without tab and line ends, Cf, Co, and U+0000 and U+FFFD */
+bool mlxn_char_is_punctuation(uint32_t c);     /* P, and ASCII's */
 /* NFD, NFKD (decompose), then NFC, NFKC (compose too), of text of any kind; ill-formed bytes stay as they are. */
 bool mlxn_tok_unicode_form(bool compatible, bool compose, const char *s, size_t n, mlxn_tok_bytes *out);
 /* The Precompiled normalizer (charsmap.c). Errors name what is wrong with the map. */
