@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 #include <mlxn/convert.h>
+#include <mlxn/embed.h>
 #include <mlxn/grammar.h>
 #include <mlxn/io.h>
 #include <mlxn/lm.h>
@@ -32,7 +33,8 @@ enum {
     CMD_PROFILE = 1u << 10,
     CMD_QUANTIZE = 1u << 11,
     CMD_CONVERT = 1u << 12,
-    CMD_ALL = (1u << 13) - 1
+    CMD_EMBED = 1u << 13,
+    CMD_ALL = (1u << 14) - 1
 };
 
 enum { CLI_MAX_LIST = 16 };
@@ -42,6 +44,13 @@ typedef struct cli_list {
     uint32_t n;
     uint32_t values[CLI_MAX_LIST];
 } cli_list;
+
+/* Texts of an option that may be given several times: `-p ONE -p TWO`. `all` is allocated, and NULL if there are
+ * none. */
+typedef struct cli_texts {
+    const char **all;
+    size_t n;
+} cli_texts;
 
 /* Every option of every subcommand; those that a subcommand does not have keep their zero or default. */
 typedef struct cli_options {
@@ -88,6 +97,8 @@ typedef struct cli_options {
     int64_t prompt_tokens;
     cli_list prompts, generated, depths, batches;
     int64_t repetitions;
+    cli_texts texts; /* of embed */
+    const char *pooling, *normalize;
     /* arguments that are no options */
     int n_rest;
     char **rest;
@@ -127,6 +138,7 @@ int cmd_devices(const cli_options *options);
 int cmd_profile(const cli_options *options);
 int cmd_quantize(const cli_options *options);
 int cmd_convert(const cli_options *options);
+int cmd_embed(const cli_options *options);
 
 /* quantize.c: the types that `mlxn quantize` takes, one per line; what a conversion came to, as `type` names it; what
  * a user can do about its failure. */

@@ -20,6 +20,8 @@ const cli_command cli_commands[] = {
      "mlxn bench -m model.gguf -p 512 -n 128 -d 0,512 -o md", cmd_bench, 0},
     {CMD_PROFILE, "profile", "-m MODEL", "where the time goes, operation by operation",
      "mlxn profile -m model.gguf -n 32 --html profile.html --trace trace.json", cmd_profile, 0},
+    {CMD_EMBED, "embed", "-m FOLDER -p TEXT", "vectors of texts, by an encoder model",
+     "mlxn embed -m all-MiniLM-L6-v2 -p \"A sentence.\" -p \"Another.\" --json", cmd_embed, 0},
     {CMD_QUANTIZE, "quantize", "SOURCE RESULT TYPE", "a model in another number format",
      "mlxn quantize model-f16.gguf model-q4.gguf q4_k_m", cmd_quantize, 3},
     {CMD_CONVERT, "convert", "SOURCE RESULT", "a model from GGUF into a folder, or back, or in another format",

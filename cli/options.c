@@ -10,7 +10,7 @@
 
 #include "cli.h"
 
-typedef enum kind { FLAG, TEXT, INTEGER, SEED, REAL, SIZE, CHOICE, LIST } kind;
+typedef enum kind { FLAG, TEXT, INTEGER, SEED, REAL, SIZE, CHOICE, LIST, TEXTS } kind;
 
 typedef struct row {
     uint32_t commands;
@@ -28,16 +28,25 @@ typedef struct row {
 
 #define AT(field) offsetof(cli_options, field)
 #define RUNS (CMD_GENERATE | CMD_CHAT | CMD_LOGITS | CMD_PERPLEXITY | CMD_BENCH | CMD_PROFILE)
+#define COMPUTES (RUNS | CMD_EMBED)
 #define PROMPTS (CMD_GENERATE | CMD_LOGITS)
 #define SAMPLES (CMD_GENERATE | CMD_CHAT)
 #define COUNT_MAX 1048576.0
 
 static const row rows[] = {
-    {RUNS | CMD_TOKENIZE | CMD_INFO, 'm', "model", NULL, TEXT, AT(model), "MODEL", NULL, "MLXN_MODEL", 0, 0, NULL,
+    {COMPUTES | CMD_TOKENIZE | CMD_INFO, 'm', "model", NULL, TEXT, AT(model), "MODEL", NULL, "MLXN_MODEL", 0, 0, NULL,
      "the model: a .gguf file (the first part of a split one), or a folder with config.json and safetensors"},
     {PROMPTS | CMD_TOKENIZE, 'p', "prompt", NULL, TEXT, AT(prompt), "TEXT", NULL, NULL, 0, 0, NULL, "the prompt"},
     {PROMPTS | CMD_TOKENIZE | CMD_PERPLEXITY, 'f', "file", NULL, TEXT, AT(file), "FILE", NULL, NULL, 0, 0, NULL,
      "read the text from FILE; - is standard input"},
+    {CMD_EMBED, 'p', "prompt", NULL, TEXTS, AT(texts), "TEXT", NULL, NULL, 0, 0, NULL,
+     "a text; may be given several times"},
+    {CMD_EMBED, 'f', "file", NULL, TEXT, AT(file), "FILE", NULL, NULL, 0, 0, NULL,
+     "each line of FILE is a text; - is standard input"},
+    {CMD_EMBED, 0, "pooling", NULL, CHOICE, AT(pooling), "HOW", "model", NULL, 0, 0, "model|mean|cls|last",
+     "how the vectors of tokens become one: model, mean, cls or last"},
+    {CMD_EMBED, 0, "normalize", NULL, CHOICE, AT(normalize), "HOW", "model", NULL, 0, 0, "model|yes|no",
+     "whether vectors have length 1: model, yes or no"},
     {CMD_PROFILE, 'p', "prompt", NULL, TEXT, AT(prompt), "TEXT", NULL, NULL, 0, 0, NULL,
      "the prompt, taken as it is (default: --prompt-tokens ids of no meaning)"},
     {CMD_PROFILE, 'f', "file", NULL, TEXT, AT(file), "FILE", NULL, NULL, 0, 0, NULL,
@@ -151,17 +160,17 @@ static const row rows[] = {
      NULL, "tokens that the context holds; 0 = the model's (default: the model's, at most 4096)"},
     {CMD_PERPLEXITY, 'c', "ctx-size", NULL, INTEGER, AT(ctx_size), "N", NULL, "MLXN_CTX_SIZE", 0, 2147483647.0, NULL,
      "tokens per window; 0 = the model's (default: the model's, at most 2048)"},
-    {RUNS | CMD_QUANTIZE | CMD_CONVERT, 't', "threads", NULL, INTEGER, AT(threads), "N", "0", "MLXN_THREADS", 0, 1024,
-     NULL, "threads that compute; 0 = one per core"},
-    {RUNS, 0, "device", NULL, TEXT, AT(device), "DEVICE", "cpu", "MLXN_DEVICE", 0, 0, NULL,
+    {COMPUTES | CMD_QUANTIZE | CMD_CONVERT, 't', "threads", NULL, INTEGER, AT(threads), "N", "0", "MLXN_THREADS", 0,
+     1024, NULL, "threads that compute; 0 = one per core"},
+    {COMPUTES, 0, "device", NULL, TEXT, AT(device), "DEVICE", "cpu", "MLXN_DEVICE", 0, 0, NULL,
      "cpu, cuda[:I] or metal; `mlxn devices` tells which are there"},
-    {RUNS, 0, "precision", NULL, CHOICE, AT(precision), "MODE", "fast", "MLXN_PRECISION", 0, 0, "f32|fast",
+    {COMPUTES, 0, "precision", NULL, CHOICE, AT(precision), "MODE", "fast", "MLXN_PRECISION", 0, 0, "f32|fast",
      "f32: 32-bit activations and sums everywhere; fast: narrower activations within documented bounds"},
     {RUNS, 0, "kv-type", NULL, TEXT, AT(kv_type), "TYPE", NULL, "MLXN_KV_TYPE", 0, 0, NULL,
      "how the cache stores keys and values: f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0, tq8, tq6, tq5 or tq4, or "
      "two "
      "of them as k=q8_0,v=tq4 (default: f16, with --precision f32 f32)"},
-    {RUNS, 0, "memory-limit", NULL, SIZE, AT(memory_limit), "BYTES", "0", "MLXN_MEMORY_LIMIT", 0, 0, NULL,
+    {COMPUTES, 0, "memory-limit", NULL, SIZE, AT(memory_limit), "BYTES", "0", "MLXN_MEMORY_LIMIT", 0, 0, NULL,
      "fail rather than use more memory for weights and buffers; K, M and G count; 0 = no limit"},
     {CMD_QUANTIZE, 0, "output-type", NULL, TEXT, AT(output_type), "TYPE", NULL, NULL, 0, 0, NULL,
      "the type of the output matrix (default: as TYPE says)"},
@@ -186,10 +195,10 @@ static const row rows[] = {
     {CMD_DEVICES, 0, "env", NULL, FLAG, AT(env), NULL, NULL, NULL, 0, 0, NULL,
      "also the environment variables that change behaviour"},
     {CMD_GENERATE | CMD_TOKENIZE | CMD_LOGITS | CMD_PERPLEXITY | CMD_INFO | CMD_CHECK | CMD_OPS | CMD_DEVICES |
-         CMD_PROFILE | CMD_QUANTIZE | CMD_CONVERT,
+         CMD_PROFILE | CMD_QUANTIZE | CMD_CONVERT | CMD_EMBED,
      0, "json", NULL, FLAG, AT(json), NULL, NULL, NULL, 0, 0, NULL, "print the result as JSON"},
-    {RUNS | CMD_TOKENIZE | CMD_QUANTIZE | CMD_CONVERT, 'q', "quiet", NULL, FLAG, AT(quiet), NULL, NULL, NULL, 0, 0,
-     NULL, "no statistics, notes or progress on stderr"},
+    {RUNS | CMD_TOKENIZE | CMD_QUANTIZE | CMD_CONVERT | CMD_EMBED, 'q', "quiet", NULL, FLAG, AT(quiet), NULL, NULL,
+     NULL, 0, 0, NULL, "no statistics, notes or progress on stderr"},
     {CMD_ALL, 'h', "help", NULL, FLAG, AT(help), NULL, NULL, NULL, 0, 0, NULL, "print this and exit"},
 };
 
@@ -279,6 +288,15 @@ static int parse_size(const char *shown, const char *text, uint64_t *out) {
     return EXIT_GOOD;
 }
 
+/* The list lives as long as the process: options are parsed once. */
+static int add_to_texts(const char *shown, const char *text, cli_texts *out) {
+    const char **all = realloc(out->all, (out->n + 1) * sizeof *all);
+    if (!all) return cli_fail(EXIT_FAILED, "%s: out of memory; give fewer texts", shown);
+    all[out->n++] = text;
+    out->all = all;
+    return EXIT_GOOD;
+}
+
 static int parse_list(const row *r, const char *shown, const char *text, cli_list *out) {
     out->n = 0;
     for (const char *at = text;;) {
@@ -330,6 +348,8 @@ static int set_value(const row *r, const char *shown, const char *text, cli_opti
             return parse_choice(r, shown, text, field);
         case LIST:
             return parse_list(r, shown, text, field);
+        case TEXTS:
+            return add_to_texts(shown, text, field);
     }
     return EXIT_USAGE;
 }

@@ -72,7 +72,7 @@ mlxn_status mlxn_spm_merges(const mlxn_gguf *file, const mlxn_string *tokens, ui
                          "convert: key \"tokenizer.ggml.scores\" is no list of a number for each token");
     bool good = mlxn_gg_index_build(&index, tokens, n, sizeof *tokens) && collect(&found, &index, &scores, tokens, n);
     mlxn_free(index.entries);
-    if (good) qsort(found.list, (size_t)found.n, sizeof *found.list, compare);
+    if (found.n) qsort(found.list, (size_t)found.n, sizeof *found.list, compare);
     for (uint64_t i = 0; good && i < found.n; i++) {
         mlxn_bytes_text(to, i ? ",[" : "[");
         add_text(to, tokens[found.list[i].left]);
