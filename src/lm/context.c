@@ -4,7 +4,7 @@
 enum { DEFAULT_CTX = 4096, DEFAULT_BATCH = 512, MAX_SEQUENCES = 1 << 16 };
 
 /* Every buffer that a context has from the start, beside its caches. */
-enum { WORK_BUFFERS = 18 };
+enum { WORK_BUFFERS = 22 };
 typedef struct work_buffer {
     mlxn_buffer **buffer;
     uint64_t rows, width; /* of four bytes */
@@ -21,12 +21,16 @@ static void list_work(mlxn_context *c, work_buffer list[WORK_BUFFERS]) {
         {&w->h, n, s->n_embd, "h"},
         {&w->q, n, q, "q"},
         {&w->k, n, kv, "k"},
-        {&w->v, n, kv, "v"},
-        {&w->att, n, q, "att"},
-        {&w->gate, n, s->n_ff, "gate"},
-        {&w->up, n, s->n_ff, "up"},
+        {&w->v, n, (uint64_t)s->n_kv_heads * s->v_head_dim, "v"},
+        {&w->att, n, mlxn_lm_dim_value(s, MLXN_LM_VALUES), "att"},
+        {&w->gate, n, mlxn_max_u64(s->n_ff, s->n_ff_shared), "gate"},
+        {&w->up, n, mlxn_max_u64(s->n_ff, s->n_ff_shared), "up"},
         {&w->out_x, n, s->n_embd, "out_x"},
         {&w->out_q, n, q, "out_q"},
+        {&w->q_a, n, s->q_rank, "q_a"}, /* of latent attention: width 0 in other models; so all of these */
+        {&w->kv_a, n, s->kv_rank ? mlxn_lm_dim_value(s, MLXN_LM_KV_A) : 0, "kv_a"},
+        {&w->latent, n, s->kv_rank, "latent"},
+        {&w->kv_b, n, s->kv_rank ? mlxn_lm_dim_value(s, MLXN_LM_KV_B) : 0, "kv_b"},
         {&w->router, n, s->n_experts, "router"}, /* of mixtures of experts: width 0 in other models */
         {&w->expert_ids, n, used, "expert_ids"},
         {&w->expert_weights, n, used, "expert_weights"},
@@ -165,6 +169,10 @@ void mlxn_context_destroy(mlxn_context *context) {
                                &w->up,
                                &w->out_x,
                                &w->out_q,
+                               &w->q_a,
+                               &w->kv_a,
+                               &w->latent,
+                               &w->kv_b,
                                &w->router,
                                &w->expert_ids,
                                &w->expert_weights,

@@ -25,6 +25,10 @@ mlxn_tensor mlxn_lm_heads(const mlxn_lm_forward *f, mlxn_tensor t, uint32_t head
     return mlxn_tensor_3d(t.buffer, t.offset, t.dtype, t.dims[0], heads, f->model->shape.head_dim);
 }
 
+mlxn_tensor mlxn_lm_value_heads(const mlxn_lm_forward *f, mlxn_tensor t, uint32_t heads) {
+    return mlxn_tensor_3d(t.buffer, t.offset, t.dtype, t.dims[0], heads, f->model->shape.v_head_dim);
+}
+
 void mlxn_lm_rope(const mlxn_lm_forward *f, uint32_t layer, mlxn_tensor x) {
     const mlxn_lm_shape *s = &f->model->shape;
     bool local = f->model->layers[layer].sliding && s->rope_base_window > 0;
@@ -56,7 +60,7 @@ static mlxn_tensor rows_of(mlxn_buffer *buffer, uint32_t n, uint64_t width) {
 static void set_rows(mlxn_lm_forward *f, const mlxn_lm_work *w, uint32_t n) {
     const mlxn_lm_shape *s = &f->model->shape;
     f->h = rows_of(w->h, n, s->n_embd);
-    f->att = rows_of(w->att, n, mlxn_lm_dim_value(s, MLXN_LM_Q));
+    f->att = rows_of(w->att, n, mlxn_lm_dim_value(s, MLXN_LM_VALUES));
     f->gate = rows_of(w->gate, n, s->n_ff);
     f->up = rows_of(w->up, n, s->n_ff);
 }
@@ -108,7 +112,7 @@ static void record(mlxn_context *c, mlxn_encoder *encoder, uint32_t n, uint32_t 
     f.x = rows_of(c->work.x, n, s->n_embd);
     f.q = rows_of(c->work.q, n, q);
     f.k = rows_of(c->work.k, n, kv);
-    f.v = rows_of(c->work.v, n, kv);
+    f.v = rows_of(c->work.v, n, (uint64_t)s->n_kv_heads * s->v_head_dim);
     set_rows(&f, &c->work, n);
     if (selects) {
         f.out_x = rows_of(c->work.out_x, n_out, s->n_embd);

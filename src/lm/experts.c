@@ -2,12 +2,14 @@
 #include "lm/lm_internal.h"
 
 mlxn_status mlxn_lm_read_experts(mlxn_model *model, mlxn_error *error) {
-    static const mlxn_lm_names names[] = {{"expert_count", "num_experts"}, {NULL, "num_local_experts"}};
+    static const mlxn_lm_names names[] = {
+        {"expert_count", "num_experts"}, {NULL, "num_local_experts"}, {NULL, "n_routed_experts"}};
     static const mlxn_lm_names key_used = {"expert_used_count", "num_experts_per_tok"};
     mlxn_lm_shape *s = &model->shape;
     mlxn_lm_value value;
-    mlxn_lm_names key =
-        mlxn_lm_find(model, names[0], &value) || !mlxn_lm_find(model, names[1], &value) ? names[0] : names[1];
+    mlxn_lm_names key = names[0];
+    for (size_t i = sizeof names / sizeof names[0]; i-- > 0;)
+        if (mlxn_lm_find(model, names[i], &value)) key = names[i];
     mlxn_status status = mlxn_lm_key_u32(model, key, &s->n_experts, error);
     if (status == MLXN_OK) status = mlxn_lm_key_u32(model, key_used, &s->n_experts_used, error);
     if (status == MLXN_OK && s->n_experts_used > s->n_experts) {
@@ -25,7 +27,11 @@ void mlxn_lm_experts(const mlxn_lm_forward *f, const mlxn_lm_layer *layer) {
     const mlxn_tensor none = {0};
     const mlxn_moe_route_params route = {
         .score = s->route_selected ? MLXN_ROUTE_SELECTED_SOFTMAX : MLXN_ROUTE_SOFTMAX,
-        .normalize = s->normalize_experts ? MLXN_ROUTE_NORMALIZE : MLXN_ROUTE_AS_IS};
+        .normalize = s->normalize_experts ? MLXN_ROUTE_NORMALIZE : MLXN_ROUTE_AS_IS,
+        .factor = s->route_factor,
+        .groups = s->route_groups,
+        .top_groups = s->route_top_groups,
+        .group_best = s->route_groups ? 1 : 0};
     const mlxn_glu_params glu = {.fn = MLXN_GLU_SILU_CLAMPED, .alpha = s->glu_alpha, .limit = s->glu_limit};
     uint64_t n = f->n, used = s->n_experts_used;
     mlxn_tensor router = mlxn_tensor_2d(w->router, 0, MLXN_F32, n, s->n_experts);

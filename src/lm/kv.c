@@ -11,10 +11,10 @@ static uint32_t capacity_of(const mlxn_model *model, const mlxn_lm_layer *layer,
 }
 
 /* Of the keys of a layer, or of its values, as `what` says. */
-static mlxn_status half_bytes(const mlxn_lm_shape *s, const char *what, uint32_t capacity, uint32_t n_sequences,
-                              mlxn_kv_type type, uint64_t *out, mlxn_error *error) {
+static mlxn_status half_bytes(const mlxn_lm_shape *s, const char *what, uint32_t width, uint32_t capacity,
+                              uint32_t n_sequences, mlxn_kv_type type, uint64_t *out, mlxn_error *error) {
     uint64_t bytes;
-    mlxn_status status = mlxn_kv_row_bytes(type, s->head_dim, &bytes, error);
+    mlxn_status status = mlxn_kv_row_bytes(type, width, &bytes, error);
     if (status != MLXN_OK) {
         mlxn_error_prefix(error, "context: %s", what);
         return status;
@@ -29,8 +29,9 @@ static mlxn_status half_bytes(const mlxn_lm_shape *s, const char *what, uint32_t
 
 static mlxn_status layer_bytes(const mlxn_lm_shape *s, uint32_t capacity, uint32_t n_sequences, mlxn_kv_type k_type,
                                mlxn_kv_type v_type, uint64_t *k, uint64_t *v, mlxn_error *error) {
-    mlxn_status status = half_bytes(s, "keys", capacity, n_sequences, k_type, k, error);
-    return status != MLXN_OK ? status : half_bytes(s, "values", capacity, n_sequences, v_type, v, error);
+    mlxn_status status = half_bytes(s, "keys", s->head_dim, capacity, n_sequences, k_type, k, error);
+    return status != MLXN_OK ? status
+                             : half_bytes(s, "values", s->v_head_dim, capacity, n_sequences, v_type, v, error);
 }
 
 mlxn_status mlxn_lm_kv_bytes(const mlxn_model *model, uint32_t n_ctx, uint32_t n_sequences, uint32_t n_batch,
@@ -86,31 +87,31 @@ void mlxn_lm_kv_destroy(mlxn_lm_kv *kv) {
     memset(kv, 0, sizeof *kv);
 }
 
-static mlxn_tensor tensor_of(const mlxn_lm_kv *kv, const mlxn_lm_shape *s, mlxn_buffer *buffer, uint32_t capacity,
-                             mlxn_kv_type type) {
+static mlxn_tensor tensor_of(const mlxn_lm_kv *kv, const mlxn_lm_shape *s, mlxn_buffer *buffer, uint32_t width,
+                             uint32_t capacity, mlxn_kv_type type) {
     mlxn_dtype dtype = type == MLXN_KV_F32    ? MLXN_F32
                        : type == MLXN_KV_F16  ? MLXN_F16
                        : type == MLXN_KV_BF16 ? MLXN_BF16
                                               : MLXN_U8;
-    uint64_t row = s->head_dim;
-    if (dtype == MLXN_U8) mlxn_kv_row_bytes(type, s->head_dim, &row, NULL); /* fits: create asked for it */
+    uint64_t row = width;
+    if (dtype == MLXN_U8) mlxn_kv_row_bytes(type, width, &row, NULL); /* fits: create asked for it */
     return mlxn_tensor_4d(buffer, 0, dtype, kv->n_sequences, s->n_kv_heads, capacity, row);
 }
 
 static mlxn_tensor keys_of(const mlxn_lm_forward *f, uint32_t layer) {
     const mlxn_lm_kv_layer *l = &f->kv->layers[layer];
-    return tensor_of(f->kv, &f->model->shape, l->k, l->capacity, f->kv->k_type);
+    return tensor_of(f->kv, &f->model->shape, l->k, f->model->shape.head_dim, l->capacity, f->kv->k_type);
 }
 
 static mlxn_tensor values_of(const mlxn_lm_forward *f, uint32_t layer) {
     const mlxn_lm_kv_layer *l = &f->kv->layers[layer];
-    return tensor_of(f->kv, &f->model->shape, l->v, l->capacity, f->kv->v_type);
+    return tensor_of(f->kv, &f->model->shape, l->v, f->model->shape.v_head_dim, l->capacity, f->kv->v_type);
 }
 
 void mlxn_lm_store(const mlxn_lm_forward *f, uint32_t layer) {
     const mlxn_kv_write_params types = {f->kv->k_type, f->kv->v_type};
     uint32_t heads = f->model->shape.n_kv_heads;
-    mlxn_kv_write(f->encoder, mlxn_lm_heads(f, f->k, heads), mlxn_lm_heads(f, f->v, heads), f->sequences,
+    mlxn_kv_write(f->encoder, mlxn_lm_heads(f, f->k, heads), mlxn_lm_value_heads(f, f->v, heads), f->sequences,
                   f->positions, keys_of(f, layer), values_of(f, layer), &types);
 }
 
@@ -122,7 +123,7 @@ void mlxn_lm_attend(const mlxn_lm_forward *f, uint32_t layer, const mlxn_attenti
     p.window = f->model->layers[layer].sliding ? f->model->shape.window : 0;
     uint32_t heads = f->model->shape.n_heads;
     mlxn_attention(f->encoder, mlxn_lm_heads(f, f->q, heads), keys_of(f, layer), values_of(f, layer), f->sequences,
-                   f->positions, f->model->layers[layer].sinks, none, mlxn_lm_heads(f, f->att, heads), &p);
+                   f->positions, f->model->layers[layer].sinks, none, mlxn_lm_value_heads(f, f->att, heads), &p);
 }
 
 bool mlxn_lm_kv_holds(const mlxn_lm_kv *kv, const mlxn_model *model, uint32_t length, uint32_t first,

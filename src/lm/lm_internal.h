@@ -20,12 +20,18 @@
 
 typedef struct mlxn_lm_shape {
     uint32_t n_layers, n_embd, n_ff, n_heads, n_kv_heads, head_dim, n_vocab, n_ctx_train;
+    uint32_t v_head_dim;                             /* of values; head_dim is of queries and keys */
     uint32_t n_experts, n_experts_used, n_ff_expert; /* 0: no mixture of experts */
-    bool normalize_experts;                          /* the weights of the chosen ones add up to 1 */
-    bool route_selected;                             /* they are a softmax over the chosen ones alone */
-    float glu_alpha, glu_limit;                      /* of the experts' clamped SwiGLU; 0: the usual one */
-    uint32_t rope_dims, rope_pairing;                /* mlxn_rope_pairing */
-    uint32_t window;                                 /* of the sliding layers; 0 = every layer is global */
+    uint32_t n_dense_layers, n_ff_shared;    /* first layers without experts; of experts that every token takes */
+    float route_factor;                      /* multiplies the weights of experts; 0: nothing */
+    uint32_t route_groups, route_top_groups; /* experts are taken from the best groups; 0: from all */
+    uint32_t q_rank,
+        kv_rank;            /* latent attention: queries (0: directly), keys and values go through so many numbers */
+    bool normalize_experts; /* the weights of the chosen ones add up to 1 */
+    bool route_selected;    /* they are a softmax over the chosen ones alone */
+    float glu_alpha, glu_limit;       /* of the experts' clamped SwiGLU; 0: the usual one */
+    uint32_t rope_dims, rope_pairing; /* mlxn_rope_pairing */
+    uint32_t window;                  /* of the sliding layers; 0 = every layer is global */
     float norm_eps;
     float rope_base;
     float rope_freq_scale;   /* 1 / the linear scaling factor */
@@ -46,6 +52,9 @@ typedef struct mlxn_lm_layer {
     /* A mixture of experts has these instead; the biases are optional, [experts] and [experts, width]. */
     mlxn_weight *router, *gate_experts, *up_experts, *down_experts;
     mlxn_tensor router_bias, gate_experts_bias, up_experts_bias, down_experts_bias;
+    mlxn_weight *gate_shared, *up_shared, *down_shared;
+    mlxn_weight *q_a, *q_b, *kv_a, *kv_b; /* latent attention */
+    mlxn_tensor q_a_norm, kv_a_norm;
     mlxn_tensor sinks; /* optional, [n_heads]: one more score in the sum that each head's weights are divided by */
 } mlxn_lm_layer;
 
@@ -63,6 +72,12 @@ typedef enum mlxn_lm_dim {
     MLXN_LM_EXPERTS,
     MLXN_LM_FF_EXPERT,
     MLXN_LM_FF_TWICE,
+    MLXN_LM_FF_SHARED,
+    MLXN_LM_VALUES, /* n_heads x v_head_dim */
+    MLXN_LM_Q_RANK,
+    MLXN_LM_KV_RANK,
+    MLXN_LM_KV_A,   /* the latent, and the rotary part of keys, which all heads share */
+    MLXN_LM_KV_B,   /* of each head the rest of its keys, and its values */
     MLXN_LM_Q_KV,   /* queries and keys */
     MLXN_LM_Q_KV_KV /* and values */
 } mlxn_lm_dim;
@@ -129,6 +144,10 @@ typedef struct mlxn_lm_arch {
     /* After the common keys are in model->shape: the architecture's own ones, and which layers slide. May be NULL. */
     mlxn_status (*configure)(mlxn_model *model, mlxn_error *error);
     const mlxn_lm_tensor_spec *layer_tensors;
+    /* Whether a layer has a tensor of the list; NULL: every layer has all. */
+    bool (*has)(const mlxn_model *model, const mlxn_lm_tensor_spec *spec, uint32_t layer);
+    const char *folder_rotary; /* the key for how many dims of a head turn; NULL: those of "head_dim" */
+    bool values_differ;        /* values may have another length than keys */
     /* Records one pass. Errors stick to the encoder. */
     void (*forward)(mlxn_lm_forward *f);
 } mlxn_lm_arch;
@@ -259,6 +278,7 @@ typedef struct mlxn_lm_work {
     mlxn_buffer *out_x, *out_q; /* the rows whose logits are wanted, in the last layer */
     /* Of mixtures of experts: [n_batch, experts] scores, [n_batch, used] numbers (u32) and weights, [n_batch x used,
      * ...] */
+    mlxn_buffer *q_a, *kv_a, *latent, *kv_b; /* of latent attention */
     mlxn_buffer *router, *expert_ids, *expert_weights, *expert_gate, *expert_up, *expert_out;
 } mlxn_lm_work;
 
@@ -278,6 +298,8 @@ struct mlxn_lm_forward {
 
 /* The same rows of `t` seen as [n, heads, head_dim]. */
 mlxn_tensor mlxn_lm_heads(const mlxn_lm_forward *f, mlxn_tensor t, uint32_t heads);
+/* [n, heads, v_head_dim] */
+mlxn_tensor mlxn_lm_value_heads(const mlxn_lm_forward *f, mlxn_tensor t, uint32_t heads);
 /* Turns the heads of `x` as the layer's positions say, in place. */
 void mlxn_lm_rope(const mlxn_lm_forward *f, uint32_t layer, mlxn_tensor x);
 /* Stores the keys and values of layer `layer`, in f->k and f->v, in the cache. */

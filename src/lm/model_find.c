@@ -29,6 +29,18 @@ uint64_t mlxn_lm_dim_value(const mlxn_lm_shape *shape, mlxn_lm_dim dim) {
             return shape->n_ff_expert;
         case MLXN_LM_FF_TWICE:
             return 2 * (uint64_t)shape->n_ff;
+        case MLXN_LM_FF_SHARED:
+            return shape->n_ff_shared;
+        case MLXN_LM_VALUES:
+            return (uint64_t)shape->n_heads * shape->v_head_dim;
+        case MLXN_LM_Q_RANK:
+            return shape->q_rank;
+        case MLXN_LM_KV_RANK:
+            return shape->kv_rank;
+        case MLXN_LM_KV_A:
+            return (uint64_t)shape->kv_rank + shape->rope_dims;
+        case MLXN_LM_KV_B:
+            return (uint64_t)shape->n_heads * (shape->head_dim - shape->rope_dims + shape->v_head_dim);
         case MLXN_LM_Q_KV:
             return ((uint64_t)shape->n_heads + shape->n_kv_heads) * shape->head_dim;
         case MLXN_LM_Q_KV_KV:
@@ -64,6 +76,18 @@ static const char *dim_text(const mlxn_model *model, mlxn_lm_dim dim) {
             return folder ? "moe_intermediate_size" : "expert_feed_forward_length";
         case MLXN_LM_FF_TWICE:
             return folder ? "2 x intermediate_size" : "2 x feed_forward_length";
+        case MLXN_LM_FF_SHARED:
+            return "shared experts x their width";
+        case MLXN_LM_VALUES:
+            return "heads x the length of values";
+        case MLXN_LM_Q_RANK:
+            return folder ? "q_lora_rank" : "attention.q_lora_rank";
+        case MLXN_LM_KV_RANK:
+            return folder ? "kv_lora_rank" : "attention.kv_lora_rank";
+        case MLXN_LM_KV_A:
+            return "kv_lora_rank + rotary dims";
+        case MLXN_LM_KV_B:
+            return "heads x (dims of keys that do not turn + length of values)";
         case MLXN_LM_Q_KV:
         case MLXN_LM_Q_KV_KV:
             return "(heads + 2 x KV heads) x their length";
@@ -117,8 +141,10 @@ mlxn_status mlxn_lm_walk(mlxn_lm_loader *ld, mlxn_lm_spec_fn each) {
         status = each(ld, s, -1);
     for (int64_t i = 0; status == MLXN_OK && i < ld->model->shape.n_layers; i++) {
         for (const mlxn_lm_tensor_spec *s = ld->model->arch->layer_tensors;
-             status == MLXN_OK && !mlxn_lm_spec_ends(s); s++)
+             status == MLXN_OK && !mlxn_lm_spec_ends(s); s++) {
+            if (ld->model->arch->has && !ld->model->arch->has(ld->model, s, (uint32_t)i)) continue;
             status = each(ld, s, i);
+        }
     }
     return status;
 }

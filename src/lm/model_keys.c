@@ -115,13 +115,14 @@ mlxn_status mlxn_lm_key_bool_or(const mlxn_model *model, mlxn_lm_names key, bool
 
 static const mlxn_lm_names key_heads = {"attention.head_count", "num_attention_heads"};
 static const mlxn_lm_names key_kv_heads = {"attention.head_count_kv", "num_key_value_heads"};
-static const mlxn_lm_names key_head_dim = {"attention.key_length", "head_dim"};
 static const mlxn_lm_names key_embd = {"embedding_length", "hidden_size"};
 static const mlxn_lm_names key_layers = {"block_count", "num_hidden_layers"};
 
 /* Heads: how many, how wide, and that keys and values are as wide as queries. */
 static mlxn_status read_heads(mlxn_model *model, mlxn_error *error) {
     mlxn_lm_shape *s = &model->shape;
+    const mlxn_lm_names key_head_dim = {"attention.key_length",
+                                        model->arch->folder_rotary ? model->arch->folder_rotary : "head_dim"};
     mlxn_status status = mlxn_lm_key_u32(model, key_heads, &s->n_heads, error);
     if (status != MLXN_OK) return status;
     status = mlxn_lm_key_u32_or(model, key_kv_heads, s->n_heads, &s->n_kv_heads, error);
@@ -137,13 +138,12 @@ static mlxn_status read_heads(mlxn_model *model, mlxn_error *error) {
                                 mlxn_lm_key_name(model, key_heads).s, s->n_heads);
     }
     if (s->head_dim == 0) s->head_dim = s->n_embd / s->n_heads;
-    uint32_t value_length;
     const mlxn_lm_names key_values = {"attention.value_length", NULL};
-    status = mlxn_lm_key_u32_or(model, key_values, s->head_dim, &value_length, error);
+    status = mlxn_lm_key_u32_or(model, key_values, s->head_dim, &s->v_head_dim, error);
     if (status != MLXN_OK) return status;
-    if (value_length != s->head_dim) {
+    if (s->v_head_dim != s->head_dim && !model->arch->values_differ) {
         return mlxn_lm_key_fail(model, MLXN_ERR_UNSUPPORTED, key_values, error, "is %u, want %u (the length of keys)",
-                                value_length, s->head_dim);
+                                s->v_head_dim, s->head_dim);
     }
     if ((uint64_t)s->n_heads * s->head_dim > INT32_MAX) {
         return mlxn_lm_key_fail(model, MLXN_ERR_FORMAT, key_heads, error,

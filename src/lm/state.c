@@ -36,7 +36,8 @@ static mlxn_status take_fingerprint(const mlxn_model *m, fingerprint *out, mlxn_
                            s->rope_base_window, s->embedding_scale, s->attention_scale,
                            s->rope_attn_factor, s->logit_softcap,   s->attention_softcap};
     uint64_t widest =
-        mlxn_max_u64(mlxn_max_u64(s->n_embd, mlxn_max_u64(s->n_ff, s->n_ff_expert)), mlxn_lm_dim_value(s, MLXN_LM_Q));
+        mlxn_max_u64(mlxn_max_u64(mlxn_max_u64(s->n_embd, s->kv_rank), mlxn_max_u64(s->n_ff, s->n_ff_expert)),
+                     mlxn_lm_dim_value(s, MLXN_LM_Q));
     uint8_t sum[32] = {0}, *room = mlxn_alloc_array(widest + 64, sizeof(float));
     float *row = mlxn_alloc_array(widest, sizeof *row);
     mlxn_status status = MLXN_OK;
@@ -58,6 +59,7 @@ static mlxn_status take_fingerprint(const mlxn_model *m, fingerprint *out, mlxn_
         status = mix_row(sum, m->layers[i].k, room, row, error);
         if (!status) status = mix_row(sum, m->layers[i].down, room, row, error);
         if (!status) status = mix_row(sum, m->layers[i].down_experts, room, row, error);
+        if (!status) status = mix_row(sum, m->layers[i].kv_b, room, row, error);
     }
     for (int i = 0; i < 32; i++) snprintf(out->hex + 2 * i, 3, "%02x", sum[i]);
     mlxn_free(room);
@@ -79,7 +81,8 @@ typedef struct half {
 static half half_of(const mlxn_context *c, uint32_t layer, int which) {
     const mlxn_lm_kv_layer *l = &c->kv.layers[layer];
     half h = {which ? l->v : l->k, which ? c->kv.v_type : c->kv.k_type, l->capacity, 0, which ? "values" : "keys"};
-    mlxn_kv_row_bytes(h.type, c->model->shape.head_dim, &h.row_bytes, NULL); /* fits: the context was made of it */
+    mlxn_kv_row_bytes(h.type, which ? c->model->shape.v_head_dim : c->model->shape.head_dim, &h.row_bytes,
+                      NULL); /* fits: the context was made of it */
     return h;
 }
 

@@ -8,9 +8,10 @@
 
 static mlxn_device *device;
 
-static const char *const names[] = {"llama",      "llama3", "llama3-old", "llama-linear",  "llama-yarn", "mistral",
-                                    "qwen2",      "qwen3",  "qwen3_moe",  "qwen3_moe-mlx", "gemma2",     "gemma3",
-                                    "gemma3-old", "phi3",   "phi3-short", "gpt_oss"};
+static const char *const names[] = {
+    "llama",      "llama3", "llama3-old", "llama-linear",  "llama-yarn",  "mistral",
+    "qwen2",      "qwen3",  "qwen3_moe",  "qwen3_moe-mlx", "gemma2",      "gemma3",
+    "gemma3-old", "phi3",   "phi3-short", "gpt_oss",       "deepseek_v2", "deepseek_v2-groups"};
 
 /* The largest difference from the stored rows, over the largest logit. */
 static double distance(const fm *m, const float *logits) {
@@ -211,7 +212,7 @@ static void write_keys(mlxn_gguf_writer *w, const fm *m, const mlxn_model *model
     set_u32(w, arch, "attention.head_count", s->n_heads);
     set_u32(w, arch, "attention.head_count_kv", s->n_kv_heads);
     set_u32(w, arch, "attention.key_length", s->head_dim);
-    set_u32(w, arch, "attention.value_length", s->head_dim);
+    set_u32(w, arch, "attention.value_length", s->v_head_dim);
     set_u32(w, arch, "rope.dimension_count", s->rope_dims);
     set_f32(w, arch, "attention.layer_norm_rms_epsilon", (double)s->norm_eps);
     set_f32(w, arch, "rope.freq_base", (double)s->rope_base);
@@ -219,6 +220,15 @@ static void write_keys(mlxn_gguf_writer *w, const fm *m, const mlxn_model *model
         set_u32(w, arch, "expert_count", s->n_experts);
         set_u32(w, arch, "expert_used_count", s->n_experts_used);
         set_u32(w, arch, "expert_feed_forward_length", s->n_ff_expert);
+    }
+    if (s->kv_rank) {
+        set_u32(w, arch, "attention.kv_lora_rank", s->kv_rank);
+        set_u32(w, arch, "attention.q_lora_rank", s->q_rank);
+        set_u32(w, arch, "leading_dense_block_count", s->n_dense_layers);
+        set_u32(w, arch, "expert_shared_count", s->n_ff_shared / s->n_ff_expert);
+        set_f32(w, arch, "expert_weights_scale", (double)s->route_factor);
+        set_u32(w, arch, "expert_group_count", s->route_groups);
+        set_u32(w, arch, "expert_group_used_count", s->route_top_groups);
     }
     if (s->window) set_u32(w, arch, "attention.sliding_window", s->window);
     if ((value = json_object_get(c, "sliding_window_pattern")))
@@ -300,7 +310,7 @@ static void write_gguf(const fm *m, const mlxn_model *model, const char *path) {
  * stacks.
  */
 static void test_gguf(void) {
-    static const char *const left_out[] = {"mistral", "qwen2", "qwen3_moe"};
+    static const char *const left_out[] = {"mistral", "qwen2", "qwen3_moe", "deepseek_v2"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         fm m;
         char path[300];

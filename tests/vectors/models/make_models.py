@@ -80,6 +80,20 @@ MOE = {
     "decoder_sparse_step": 1,
     "mlp_only_layers": [],
 }
+DEEPSEEK = {
+    "model_type": "deepseek_v2",
+    "num_key_value_heads": 4,
+    "kv_lora_rank": 32,
+    "qk_nope_head_dim": 24,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 16,
+    "n_routed_experts": 8,
+    "num_experts_per_tok": 3,
+    "moe_intermediate_size": 32,
+    "n_shared_experts": 2,
+    "first_k_dense_replace": 1,
+    "tie_word_embeddings": False,
+}
 GEMMA = {"head_dim": 32, "rms_norm_eps": 1e-6, "hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 24}
 
 # name: config, and what is special: dtype of the stored weights, a prefix of tensor names, experts stacked in one tensor
@@ -187,6 +201,36 @@ MODELS = {
             "vision_config": {"hidden_size": 32, "model_type": "siglip_vision_model"},
         },
         {"prefix": "language_model."},
+    ),
+    "deepseek_v2": (
+        base(
+            **DEEPSEEK,
+            q_lora_rank=None,
+            topk_method="greedy",
+            routed_scaling_factor=1.0,
+            rope_parameters={
+                "rope_type": "yarn",
+                "rope_theta": 10000.0,
+                "factor": 8.0,
+                "beta_fast": 4.0,
+                "mscale": 0.707,
+                "mscale_all_dim": 0.707,
+                "original_max_position_embeddings": 32,
+            },
+        ),
+        {},
+    ),
+    "deepseek_v2-groups": (
+        base(
+            **DEEPSEEK,
+            q_lora_rank=24,
+            topk_method="group_limited_greedy",
+            n_group=4,
+            topk_group=2,
+            routed_scaling_factor=2.5,
+            rope_theta=10000.0,
+        ),
+        {"dtype": "BF16", "stacked": True},
     ),
     "qwen3_moe": (base(num_experts=8, norm_topk_prob=False, **MOE), {"dtype": "BF16"}),
     "qwen3_moe-mlx": (base(num_local_experts=8, norm_topk_prob=True, **MOE), {"stacked": True}),
