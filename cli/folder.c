@@ -63,6 +63,16 @@ static const char *const numbers[][3] = {{"num_hidden_layers", "layers", "block_
                                          {"vocab_size", "vocabulary", "vocabulary"}};
 enum { N_NUMBERS = sizeof numbers / sizeof numbers[0] };
 
+/* The name of its tokenizer into `name`, and whether it has a chat template; false if there is none to be loaded. */
+static bool find_tokenizer(const char *path, char *name, size_t room, bool *chat) {
+    mlxn_tokenizer *tok = NULL;
+    if (mlxn_tokenizer_load(path, &tok, NULL)) return false;
+    snprintf(name, room, "%s", mlxn_tokenizer_name(tok));
+    *chat = mlxn_tokenizer_chat_template(tok).size > 0;
+    mlxn_tokenizer_destroy(tok);
+    return true;
+}
+
 typedef struct totals {
     uint64_t tensors[MLXN_ST_DTYPE_COUNT], elements[MLXN_ST_DTYPE_COUNT], bytes[MLXN_ST_DTYPE_COUNT];
     uint64_t parameters, modules; /* modules: quantized ones */
@@ -171,6 +181,8 @@ static json_t *quant_json(const folder *f, const totals *sums) {
 static int print_json(const cli_options *options, const folder *f, const totals *sums, const char *path) {
     mlxn_config_value value;
     int64_t number;
+    char tokenizer[64];
+    bool chat;
     json_t *types = json_array();
     for (int i = 0; i < MLXN_ST_DTYPE_COUNT; i++) {
         if (!sums->tensors[i]) continue;
@@ -188,6 +200,10 @@ static int print_json(const cli_options *options, const folder *f, const totals 
     for (int i = 0; i < N_NUMBERS; i++)
         if (find_number(f, numbers[i][0], &number)) json_object_set_new(root, numbers[i][2], json_integer(number));
     if (f->quant) json_object_set_new(root, "quantization", quant_json(f, sums));
+    if (find_tokenizer(path, tokenizer, sizeof tokenizer, &chat)) {
+        json_object_set_new(root, "tokenizer", json_string(tokenizer));
+        json_object_set_new(root, "chat_template", json_boolean(chat));
+    }
     if (options->all_keys && mlxn_config_find(f->config, "", &value)) {
         json_object_set_new(root, "keys", config_json(f, &value));
         json_object_set_new(root, "tensor_list", tensors_json(f));
@@ -237,7 +253,8 @@ static void print_everything(const folder *f) {
 static int print_text(const cli_options *options, const folder *f, const totals *sums, const char *path) {
     mlxn_config_value value;
     int64_t number;
-    char bytes[32];
+    char bytes[32], tokenizer[64];
+    bool chat;
     uint32_t files = mlxn_safetensors_shard_count(f->file);
     printf("%-16s %s (%" PRIu32 " safetensors file%s, %s)\n", "folder", path, files, files == 1 ? "" : "s",
            cli_bytes(mlxn_safetensors_file_size(f->file), bytes));
@@ -255,6 +272,8 @@ static int print_text(const cli_options *options, const folder *f, const totals 
     printf("%-16s %.1f million\n", "parameters", (double)sums->parameters / 1e6);
     for (int i = 0; i < N_NUMBERS; i++)
         if (find_number(f, numbers[i][0], &number)) printf("%-16s %" PRId64 "\n", numbers[i][1], number);
+    if (find_tokenizer(path, tokenizer, sizeof tokenizer, &chat))
+        printf("%-16s %s%s\n", "tokenizer", tokenizer, chat ? ", with a chat template" : "");
     printf("%-16s %" PRIu64 " (`--all` lists them)\n", "tensors", mlxn_safetensors_tensor_count(f->file));
     for (int i = 0; i < MLXN_ST_DTYPE_COUNT; i++) {
         if (!sums->tensors[i]) continue;
