@@ -262,19 +262,30 @@ mlxn_status mlxn_lm_find_tensor(mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *s
                                (unsigned long long)experts);
 }
 
+/* Is `name` what one of the specs names? Old folders also keep frequencies, which follow from the config. */
+static bool is_used(const mlxn_lm_tensor_spec *specs, const char *name) {
+    static const char frequencies[] = "rotary_emb.inv_freq";
+    size_t length = strlen(name), end = sizeof frequencies - 1;
+    if (length >= end && strcmp(name + length - end, frequencies) == 0) return true;
+    while (!mlxn_lm_spec_ends(specs) && !covers(specs, name)) specs++;
+    return !mlxn_lm_spec_ends(specs);
+}
+
 mlxn_status mlxn_lm_refuse_unused(mlxn_lm_loader *ld) {
-    static const char inv_freq[] = "self_attn.rotary_emb.inv_freq"; /* old files keep what follows from the config */
     const mlxn_model *m = ld->model;
-    uint64_t layer;
-    mlxn_string rest;
+    mlxn_lm_folder_name name;
     for (uint64_t i = 0; mlxn_lm_source_is_folder(m->source) && i < m->source->tensor_count; i++) {
-        if (!mlxn_lm_folder_layer_tensor(m->source, i, &layer, &rest) || layer >= m->shape.n_layers) continue;
-        const mlxn_lm_tensor_spec *s = m->arch->layer_tensors;
-        while (!mlxn_lm_spec_ends(s) && !covers(s, rest.data)) s++;
-        if (!mlxn_lm_spec_ends(s) || strcmp(rest.data, inv_freq) == 0) continue;
-        return mlxn_fail(ld->error, MLXN_ERR_UNSUPPORTED,
-                         "%s: tensor \"%.*s\" of layer %llu is none that architecture %s has", m->path_name,
-                         (int)mlxn_min_u64(rest.size, 128), rest.data, (unsigned long long)layer, m->arch->name);
+        if (!mlxn_lm_folder_tensor_name(m->source, i, &name)) continue;
+        if (name.layer >= (int64_t)m->shape.n_layers) {
+            return mlxn_fail(ld->error, MLXN_ERR_FORMAT,
+                             "%s: tensor \"%.128s\" is of layer %lld, but num_hidden_layers is %u", m->path_name,
+                             name.text, (long long)name.layer, m->shape.n_layers);
+        }
+        if (is_used(name.layer < 0 ? globals : m->arch->layer_tensors, name.text)) continue;
+        char where[32] = "";
+        if (name.layer >= 0) snprintf(where, sizeof where, " of layer %lld", (long long)name.layer);
+        return mlxn_fail(ld->error, MLXN_ERR_UNSUPPORTED, "%s: tensor \"%.128s\"%s is none that architecture %s has",
+                         m->path_name, name.text, where, m->arch->name);
     }
     return MLXN_OK;
 }

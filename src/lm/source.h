@@ -97,8 +97,14 @@ struct mlxn_lm_source {
 /* *out is the caller's to close; NULL after an error. Errors: as the readers of the formats have them. */
 mlxn_status mlxn_lm_source_open_gguf(const char *path, mlxn_lm_source **out, mlxn_error *error);
 mlxn_status mlxn_lm_source_open_folder(const char *path, mlxn_lm_source **out, mlxn_error *error);
-/* Of a folder: the i-th tensor (below tensor_count), if it is one of a layer: which, and its name in it. */
-bool mlxn_lm_folder_layer_tensor(const mlxn_lm_source *source, uint64_t i, uint64_t *layer, mlxn_string *rest);
+/* A tensor of a folder by the names that architectures use. */
+typedef struct mlxn_lm_folder_name {
+    int64_t layer; /* -1: of none */
+    char text[200];
+} mlxn_lm_folder_name;
+/* That of the i-th tensor (below tensor_count); false if it is not of the text model, or is used under other names.
+ */
+bool mlxn_lm_folder_tensor_name(const mlxn_lm_source *source, uint64_t i, mlxn_lm_folder_name *out);
 static inline void mlxn_lm_source_close(mlxn_lm_source *source) {
     if (source) source->c->close(source);
 }

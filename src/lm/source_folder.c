@@ -276,30 +276,42 @@ static void release_pages(mlxn_lm_source *source, const mlxn_lm_range *range) {
 
 static const mlxn_lm_source_class class = {close_source, value, element, tensor_name, tensor, wrap, release_pages};
 
-bool mlxn_lm_folder_layer_tensor(const mlxn_lm_source *source, uint64_t i, uint64_t *layer, mlxn_string *rest) {
-    const folder_source *f = (const folder_source *)source;
-    static const char layers[] = "layers.";
-    mlxn_string name = mlxn_safetensors_name(f->file, i);
-    size_t at = strlen(f->body);
-    if (name.size < at + sizeof layers || memcmp(name.data, f->body, at) != 0 ||
-        memcmp(name.data + at, layers, sizeof layers - 1) != 0)
-        return false;
-    at += sizeof layers - 1;
-    size_t digits = strspn(name.data + at, "0123456789"); /* a zero follows the name */
-    if (digits == 0 || digits > 9 || name.data[at + digits] != '.') return false;
-    *layer = strtoull(name.data + at, NULL, 10);
-    at += digits + 1;
-    *rest = (mlxn_string){name.data + at, name.size - at};
-    if (f->blocks && strncmp(rest->data, experts_prefix, sizeof experts_prefix - 1) == 0) {
-        const char *stored = rest->data + sizeof experts_prefix - 1;
-        for (size_t k = 0; k < sizeof block_parts / sizeof *block_parts; k++) {
-            const char *end = stored + strlen(block_parts[k].stored);
-            if (strncmp(stored, block_parts[k].stored, (size_t)(end - stored)) == 0 &&
-                (block_parts[k].matrix ? strcmp(end, "_blocks") == 0 || strcmp(end, "_scales") == 0 : !*end))
-                return false; /* used, under other names */
-        }
+/* Experts in blocks, which are used under other names. */
+static bool is_block(const folder_source *f, const char *name) {
+    if (!f->blocks || strncmp(name, experts_prefix, sizeof experts_prefix - 1) != 0) return false;
+    const char *stored = name + sizeof experts_prefix - 1;
+    for (size_t k = 0; k < sizeof block_parts / sizeof *block_parts; k++) {
+        const char *end = stored + strlen(block_parts[k].stored);
+        if (strncmp(stored, block_parts[k].stored, (size_t)(end - stored)) == 0 &&
+            (block_parts[k].matrix ? strcmp(end, "_blocks") == 0 || strcmp(end, "_scales") == 0 : !*end))
+            return true;
     }
-    return true;
+    return false;
+}
+
+bool mlxn_lm_folder_tensor_name(const mlxn_lm_source *source, uint64_t i, mlxn_lm_folder_name *out) {
+    static const char layers[] = "layers.", head[] = "lm_head.";
+    const folder_source *f = (const folder_source *)source;
+    const char *name = mlxn_safetensors_name(f->file, i).data; /* a zero follows it */
+    size_t body = strlen(f->body), before_head = strlen(f->head);
+    *out = (mlxn_lm_folder_name){.layer = -1};
+    if (strncmp(name, f->head, before_head) == 0 && strncmp(name + before_head, head, sizeof head - 1) == 0) {
+        snprintf(out->text, sizeof out->text, "%s", name + before_head);
+        return true;
+    }
+    if (strncmp(name, f->body, body) != 0) return false;
+    name += body;
+    size_t digits =
+        strncmp(name, layers, sizeof layers - 1) == 0 ? strspn(name + sizeof layers - 1, "0123456789") : 0;
+    if (digits > 0 && digits < 10 && name[sizeof layers - 1 + digits] == '.') {
+        name += sizeof layers - 1;
+        out->layer = (int64_t)strtoull(name, NULL, 10);
+        name += digits + 1;
+        snprintf(out->text, sizeof out->text, "%s", name);
+        return !is_block(f, name);
+    }
+    snprintf(out->text, sizeof out->text, "model.%s", name);
+    return body > 0; /* without a prefix, anything may lie beside the text model */
 }
 
 /* Models of text alone, and the text part of models of text and images as two generations of files name it. */

@@ -47,6 +47,7 @@ static const edit edits[] = {
     {"llama", "num_hidden_layers", "null", MLXN_ERR_NOT_FOUND, {"num_hidden_layers"}},
     {"llama", "num_hidden_layers", NULL, MLXN_ERR_NOT_FOUND, {"config.json", "num_hidden_layers"}},
     {"llama", "num_hidden_layers", "4", MLXN_ERR_NOT_FOUND, {"model.layers.3.input_layernorm.weight", "missing"}},
+    {"llama", "num_hidden_layers", "2", MLXN_ERR_FORMAT, {"layer 2", "num_hidden_layers is 2"}},
     {"llama", "hidden_size", "192", MLXN_ERR_FORMAT, {"model.safetensors", "128", "192 (hidden_size)"}},
     {"llama", "hidden_size", "130", MLXN_ERR_FORMAT, {"hidden_size", "130", "num_attention_heads 4"}},
     {"llama", "vocab_size", "2000000000", MLXN_ERR_FORMAT, {"model.embed_tokens.weight", "128", "2000000000"}},
@@ -154,8 +155,19 @@ static void test_tensors(void) {
     expect_tensors_refused(&m, "an unknown tensor", MLXN_ERR_UNSUPPORTED, "mlp.up_proj.lora_A.weight", "layer 1",
                            "llama");
     t->name = "model.layers.9.mlp.up_proj.weight";
+    expect_tensors_refused(&m, "a layer too many", MLXN_ERR_FORMAT, "mlp.up_proj.weight", "layer 9",
+                           "num_hidden_layers is 3");
+    t->name = "vision.layers.1.mlp.up_proj.weight";
     expect_tensors_refused(&m, "a missing tensor", MLXN_ERR_NOT_FOUND, old.name, "missing", NULL);
     *t = old;
+    fm_tensor *norm = named(&m, "model.layers.1.input_layernorm.weight"), old_norm = *norm;
+    static const char *const others[] = {"lm_head.bias", "model.norm.bias", "model.embed_positions.weight"};
+    for (size_t i = 0; i < 3; i++) {
+        m.tensors[m.n_tensors] = old_norm;
+        m.tensors[m.n_tensors++].name = others[i];
+        expect_tensors_refused(&m, others[i], MLXN_ERR_UNSUPPORTED, others[i], "llama", NULL);
+        m.n_tensors--;
+    }
     t->name = "model.layers.1.mlp.up_proj.scales";
     fm_tensor weight = old;
     m.tensors[m.n_tensors++] = weight;
