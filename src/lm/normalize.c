@@ -99,7 +99,7 @@ static bool byte_level(const char *s, size_t n, mlxn_tok_bytes *out) {
 
 /* From `text` to `spare`; REPLACE is apart, because only it can fail for other reasons than memory. */
 static bool apply(const mlxn_tok_step *step, const mlxn_tok_bytes *text, mlxn_tok_bytes *spare) {
-    const char *s = text->data;
+    const char *s = text->size ? text->data : "";
     size_t n = text->size;
     bool before = step->op == MLXN_NORM_PREPEND && n, behind = step->op == MLXN_NORM_APPEND && n;
     switch (step->op) {

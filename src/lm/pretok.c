@@ -61,12 +61,17 @@ static bool is(mlxn_string s, const char *text) {
     return s.size == strlen(text) && memcmp(s.data, text, s.size) == 0;
 }
 
+const char *mlxn_regex_known(size_t i) {
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++)
+        for (size_t j = 0; j < 4 && rows[k].expressions[j]; j++)
+            if (!i--) return rows[k].expressions[j];
+    return i < sizeof known / sizeof *known ? known[i] : NULL;
+}
+
 bool mlxn_regex_is_known(mlxn_string source) {
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        for (size_t k = 0; k < 4 && rows[i].expressions[k]; k++)
-            if (is(source, rows[i].expressions[k])) return true;
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (is(source, known[i])) return true;
+    const char *text;
+    for (size_t i = 0; (text = mlxn_regex_known(i)); i++)
+        if (is(source, text)) return true;
     return false;
 }
 

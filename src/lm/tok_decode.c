@@ -53,34 +53,36 @@ static bool strip(const mlxn_tok_step *step, const char *s, uint32_t n, mlxn_tok
     return mlxn_tok_append(out, s + start, end - start);
 }
 
+/* Where a text stands among the others. */
+typedef struct place {
+    bool first, last;
+} place;
+
 typedef struct decoder {
-    const mlxn_tok_step *step;
-    const mlxn_tok_texts *in;
-    mlxn_tok_texts out;
     mlxn_tok_bytes one, spare; /* work on one text */
     mlxn_regex_work regex;
-    bool inside;
 } decoder;
 
-static const char *text_of(const decoder *d, size_t i, uint32_t *n) {
-    *n = d->in->cuts.data[i].end - d->in->cuts.data[i].start;
-    return d->in->bytes.data + d->in->cuts.data[i].start;
+static void free_decoder(decoder *d) {
+    mlxn_free(d->one.data);
+    mlxn_free(d->spare.data);
+    mlxn_regex_work_free(&d->regex);
 }
 
-static bool wordpiece(decoder *d, size_t i, const char *s, uint32_t n) {
-    uint32_t prefix = (uint32_t)d->step->text.size;
-    bool first = i == 0 && !d->inside, ok = true;
+static bool wordpiece(decoder *d, const mlxn_tok_step *step, bool first, const char *s, uint32_t n,
+                      mlxn_tok_bytes *out) {
+    uint32_t prefix = (uint32_t)step->text.size;
+    bool ok = true;
     d->one.size = 0;
-    if (!first && n >= prefix && memcmp(s, d->step->text.data, prefix) == 0)
+    if (!first && n >= prefix && memcmp(s, step->text.data, prefix) == 0)
         ok = mlxn_tok_append(&d->one, s + prefix, n - prefix);
     else
         ok = mlxn_tok_append(&d->one, " ", !first) && mlxn_tok_append(&d->one, s, n);
-    if (ok && d->step->flag[0]) ok = clean_up(&d->one, &d->spare);
-    return ok && mlxn_tok_append(&d->out.bytes, d->one.data, d->one.size);
+    if (ok && step->flag[0]) ok = clean_up(&d->one, &d->spare);
+    return ok && mlxn_tok_append(out, d->one.data, d->one.size);
 }
 
-static bool ctc(decoder *d, const char *s, uint32_t n) {
-    const mlxn_tok_step *step = d->step;
+static bool ctc(decoder *d, const mlxn_tok_step *step, const char *s, uint32_t n, mlxn_tok_bytes *out) {
     d->one.size = d->spare.size = 0;
     const mlxn_tok_step remove = {.text = step->text}, space = {.text = step->content, .content = {" ", 1}};
     if (mlxn_tok_replace(&remove, &d->regex, s, n, &d->one, NULL) != MLXN_OK) return false;
@@ -91,54 +93,18 @@ static bool ctc(decoder *d, const char *s, uint32_t n) {
             return false;
         mlxn_tok_swap(&d->one, &d->spare);
     }
-    return mlxn_tok_append(&d->out.bytes, d->one.data, d->one.size);
+    return mlxn_tok_append(out, d->one.data, d->one.size);
 }
 
-static bool metaspace(const decoder *d, size_t i, const char *s, uint32_t n, mlxn_tok_bytes *out) {
-    uint32_t size = (uint32_t)d->step->text.size;
-    bool drop = i == 0 && !d->inside && d->step->flag[0], ok = true;
+static bool metaspace(const mlxn_tok_step *step, bool first, const char *s, uint32_t n, mlxn_tok_bytes *out) {
+    uint32_t size = (uint32_t)step->text.size;
+    bool drop = first && step->flag[0], ok = true;
     for (uint32_t k = 0; ok && k < n;) {
-        bool space = n - k >= size && memcmp(s + k, d->step->text.data, size) == 0;
+        bool space = n - k >= size && memcmp(s + k, step->text.data, size) == 0;
         ok = space ? mlxn_tok_append(out, " ", !drop) : mlxn_tok_append(out, s + k, 1);
         k += space ? size : 1;
     }
     return ok;
-}
-
-static mlxn_status decode_one(decoder *d, size_t i, mlxn_error *error) {
-    const mlxn_tok_step *step = d->step;
-    mlxn_tok_bytes *out = &d->out.bytes;
-    uint32_t n;
-    const char *s = text_of(d, i, &n);
-    bool ok = true;
-    switch (step->op) {
-        case MLXN_DECODE_BYTE_LEVEL:
-            ok = from_byte_level(s, n, out);
-            break;
-        case MLXN_DECODE_WORDPIECE:
-            ok = wordpiece(d, i, s, n);
-            break;
-        case MLXN_DECODE_METASPACE:
-            ok = metaspace(d, i, s, n, out);
-            break;
-        case MLXN_DECODE_STRIP:
-            ok = strip(step, s, n, out);
-            break;
-        case MLXN_DECODE_BPE: {
-            bool last = i + 1 == d->in->cuts.count && !d->inside;
-            const mlxn_tok_step space = {.text = step->text, .content = {" ", !last}};
-            return mlxn_tok_replace(&space, &d->regex, s, n, out, error);
-        }
-        case MLXN_DECODE_REPLACE:
-            return mlxn_tok_replace(step, &d->regex, s, n, out, error);
-        case MLXN_DECODE_CTC:
-            ok = ctc(d, s, n);
-            break;
-        default:
-            ok = mlxn_tok_append(out, s, n);
-            break;
-    }
-    return ok ? MLXN_OK : mlxn_tok_no_memory(n, error);
 }
 
 static int hex_digit(char c) {
@@ -155,67 +121,148 @@ static int named_byte(const char *s, uint32_t n) {
     return high < 0 || low < 0 ? -1 : high << 4 | low;
 }
 
-static bool close_text(decoder *d, size_t start) {
-    return d->out.bytes.size <= UINT32_MAX &&
-           mlxn_tok_cut_add(&d->out.cuts, (mlxn_tok_cut){(uint32_t)start, (uint32_t)d->out.bytes.size, false, false});
+static bool byte_or_text(const char *s, uint32_t n, mlxn_tok_bytes *out) {
+    int byte = named_byte(s, n);
+    char c = (char)byte;
+    return byte < 0 ? mlxn_tok_append(out, s, n) : mlxn_tok_append(out, &c, 1);
 }
 
-/* Byte tokens that follow each other become one text. */
-static bool byte_fallback(decoder *d) {
-    bool last = false;
-    for (size_t i = 0; i < d->in->cuts.count; i++) {
-        uint32_t n;
-        const char *s = text_of(d, i, &n);
-        int byte = named_byte(s, n);
-        char c = (char)byte;
-        size_t start = d->out.bytes.size;
-        if (!mlxn_tok_append(&d->out.bytes, byte < 0 ? s : &c, byte < 0 ? n : 1)) return false;
-        if (byte >= 0 && last && !d->inside)
-            d->out.cuts.data[d->out.cuts.count - 1].end = (uint32_t)d->out.bytes.size;
-        else if (!close_text(d, start))
-            return false;
-        last = byte >= 0;
-    }
-    return true;
-}
-
-static mlxn_status run(decoder *d, mlxn_error *error) {
-    size_t total = d->in->bytes.size;
-    mlxn_tok_op op = d->step->op;
-    if (op == MLXN_DECODE_BYTE_FALLBACK) return byte_fallback(d) ? MLXN_OK : mlxn_tok_no_memory(total, error);
-    for (size_t i = 0; i < d->in->cuts.count; i++) {
-        if (op == MLXN_DECODE_CTC && i && !d->inside) { /* repeated tokens are one */
-            uint32_t n, before;
-            const char *s = text_of(d, i, &n), *last = text_of(d, i - 1, &before);
-            if (n == before && memcmp(s, last, n) == 0) continue;
+/* One step on one text. */
+static mlxn_status decode_one(decoder *d, const mlxn_tok_step *step, place at, const char *s, uint32_t n,
+                              mlxn_tok_bytes *out, mlxn_error *error) {
+    bool ok = true;
+    switch (step->op) {
+        case MLXN_DECODE_BYTE_LEVEL:
+            ok = from_byte_level(s, n, out);
+            break;
+        case MLXN_DECODE_WORDPIECE:
+            ok = wordpiece(d, step, at.first, s, n, out);
+            break;
+        case MLXN_DECODE_METASPACE:
+            ok = metaspace(step, at.first, s, n, out);
+            break;
+        case MLXN_DECODE_BYTE_FALLBACK:
+            ok = byte_or_text(s, n, out);
+            break;
+        case MLXN_DECODE_STRIP:
+            ok = strip(step, s, n, out);
+            break;
+        case MLXN_DECODE_BPE: {
+            const mlxn_tok_step space = {.text = step->text, .content = {" ", !at.last}};
+            return mlxn_tok_replace(&space, &d->regex, s, n, out, error);
         }
-        size_t start = d->out.bytes.size;
-        mlxn_status status = decode_one(d, i, error);
+        case MLXN_DECODE_REPLACE:
+            return mlxn_tok_replace(step, &d->regex, s, n, out, error);
+        case MLXN_DECODE_CTC:
+            ok = ctc(d, step, s, n, out);
+            break;
+        default:
+            ok = mlxn_tok_append(out, s, n);
+            break;
+    }
+    return ok ? MLXN_OK : mlxn_tok_no_memory(n, error);
+}
+
+/* ---- lists of texts ---- */
+
+static const char *text_of(const mlxn_tok_texts *texts, size_t i, uint32_t *n) {
+    *n = texts->cuts.data[i].end - texts->cuts.data[i].start;
+    return *n ? texts->bytes.data + texts->cuts.data[i].start : "";
+}
+
+/* Whether text i is not one of its own: byte tokens that follow each other become one text, repeated tokens of CTC
+ * are one, and after a fuse step all are. */
+static bool joins(mlxn_tok_op op, const mlxn_tok_texts *in, size_t i) {
+    uint32_t n, before;
+    if (!i) return false;
+    const char *s = text_of(in, i, &n), *last = text_of(in, i - 1, &before);
+    if (op == MLXN_DECODE_BYTE_FALLBACK) return named_byte(s, n) >= 0 && named_byte(last, before) >= 0;
+    return op == MLXN_DECODE_FUSE || (op == MLXN_DECODE_CTC && n == before && memcmp(s, last, n) == 0);
+}
+
+static mlxn_status run(decoder *d, const mlxn_tok_step *step, const mlxn_tok_texts *in, mlxn_tok_texts *out,
+                       mlxn_error *error) {
+    bool ctc = step->op == MLXN_DECODE_CTC;
+    for (size_t i = 0; i < in->cuts.count; i++) {
+        uint32_t n;
+        const char *s = text_of(in, i, &n);
+        bool joined = joins(step->op, in, i);
+        if (joined && ctc) continue;
+        size_t start = out->bytes.size;
+        place at = {i == 0, i + 1 == in->cuts.count};
+        mlxn_status status = decode_one(d, step, at, s, n, &out->bytes, error);
         if (status != MLXN_OK) return status;
-        if (op == MLXN_DECODE_FUSE && i + 1 < d->in->cuts.count) continue;
-        if (op == MLXN_DECODE_CTC && !d->inside && d->out.bytes.size == start) continue;
-        if (!close_text(d, op == MLXN_DECODE_FUSE ? 0 : start)) return mlxn_tok_no_memory(total, error);
+        if (out->bytes.size > UINT32_MAX) return mlxn_tok_no_memory(out->bytes.size, error);
+        if (ctc && out->bytes.size == start) continue;
+        if (joined)
+            out->cuts.data[out->cuts.count - 1].end = (uint32_t)out->bytes.size;
+        else if (!mlxn_tok_cut_add(&out->cuts,
+                                   (mlxn_tok_cut){(uint32_t)start, (uint32_t)out->bytes.size, false, false}))
+            return mlxn_tok_no_memory(out->bytes.size, error);
     }
     return MLXN_OK;
 }
 
-mlxn_status mlxn_tok_decode_steps(const mlxn_tok_steps *steps, mlxn_tok_texts *texts, bool inside,
-                                  mlxn_error *error) {
-    decoder d = {.in = texts, .inside = inside};
+mlxn_status mlxn_tok_decode_steps(const mlxn_tok_steps *steps, mlxn_tok_texts *texts, mlxn_error *error) {
+    decoder d = {0};
+    mlxn_tok_texts out = {0};
     mlxn_status status =
         mlxn_regex_begin(&d.regex, texts->bytes.size) ? MLXN_OK : mlxn_tok_no_memory(texts->bytes.size, error);
     for (uint32_t i = 0; status == MLXN_OK && i < steps->count; i++) {
-        d.step = &steps->items[i];
-        if (inside && d.step->op == MLXN_DECODE_FUSE) break;
-        d.out.bytes.size = d.out.cuts.count = 0;
-        status = run(&d, error);
+        out.bytes.size = out.cuts.count = 0;
+        status = run(&d, &steps->items[i], texts, &out, error);
         mlxn_tok_texts swap = *texts;
-        *texts = d.out;
-        d.out = swap;
+        *texts = out;
+        out = swap;
     }
-    mlxn_tok_texts_free(&d.out);
-    mlxn_free(d.one.data);
-    mlxn_free(d.spare.data);
-    mlxn_regex_work_free(&d.regex);
+    mlxn_tok_texts_free(&out);
+    free_decoder(&d);
+    return status;
+}
+
+/* ---- texts in the middle of others ---- */
+
+/* Most tokens of most vocabularies pass most steps as they are. */
+static bool is_unchanged(const mlxn_tok_step *step, const char *s, uint32_t n) {
+    if (step->op == MLXN_DECODE_BYTE_FALLBACK) return n != 6 || s[0] != '<';
+    return step->op == MLXN_DECODE_REPLACE && !step->regex && step->text.size &&
+           (n < step->text.size || !memchr(s, step->text.data[0], n));
+}
+
+static mlxn_status decode_inside(decoder *d, const mlxn_tok_steps *steps, const char *s, uint32_t n,
+                                 mlxn_tok_bytes turns[2], mlxn_tok_bytes *out, mlxn_error *error) {
+    for (uint32_t i = 0; i < steps->count && steps->items[i].op != MLXN_DECODE_FUSE; i++) {
+        if (is_unchanged(&steps->items[i], s, n)) continue;
+        mlxn_tok_bytes *to = &turns[i % 2];
+        if (s == turns[i % 2].data) to = &turns[(i + 1) % 2];
+        to->size = 0;
+        mlxn_status status = decode_one(d, &steps->items[i], (place){false, false}, s, n, to, error);
+        if (status != MLXN_OK) return status;
+        n = (uint32_t)to->size;
+        s = n ? to->data : "";
+    }
+    return mlxn_tok_append(out, s, n) ? MLXN_OK : mlxn_tok_no_memory(n, error);
+}
+
+mlxn_status mlxn_tok_decode_each(const mlxn_tok_steps *steps, const mlxn_tok_each *each, mlxn_tok_bytes *out,
+                                 uint32_t *ends, mlxn_error *error) {
+    decoder d = {0};
+    mlxn_tok_bytes turns[2] = {{0}};
+    mlxn_status status = MLXN_OK;
+    for (uint32_t i = 0; status == MLXN_OK && i < each->count; i++) {
+        mlxn_string text;
+        bool decoded = each->get(each->user, i, &text);
+        if (decoded)
+            status = mlxn_regex_begin(&d.regex, text.size)
+                         ? decode_inside(&d, steps, text.data, (uint32_t)text.size, turns, out, error)
+                         : mlxn_tok_no_memory(text.size, error);
+        else if (!mlxn_tok_append(out, text.data, (size_t)text.size))
+            status = mlxn_tok_no_memory(text.size, error);
+        if (out->size > UINT32_MAX) status = mlxn_tok_no_memory(out->size, error);
+        ends[i] = (uint32_t)out->size;
+    }
+    mlxn_free(turns[0].data);
+    mlxn_free(turns[1].data);
+    free_decoder(&d);
     return status;
 }

@@ -9,44 +9,39 @@ static bool is_decoded(const mlxn_tokenizer *tok, uint32_t id) {
            (type == MLXN_TOK_BYTE && tok->model == MLXN_TOK_SCORES);
 }
 
-static mlxn_status decode_all(mlxn_tokenizer *tok, mlxn_tok_texts *texts, mlxn_error *error) {
-    uint64_t total = 0;
-    for (uint32_t i = 0; i < tok->tokens.count; i++) total += tok->tokens.items[i].size;
-    bool ok = total < UINT32_MAX / 4 && mlxn_tok_bytes_room(&texts->bytes, (size_t)total);
-    for (uint32_t i = 0; ok && i < tok->tokens.count; i++) {
-        size_t start = texts->bytes.size;
-        if (is_decoded(tok, i))
-            ok = mlxn_tok_append(&texts->bytes, mlxn_tok_text(&tok->tokens, i), tok->tokens.items[i].size);
-        ok = ok && mlxn_tok_cut_add(&texts->cuts,
-                                    (mlxn_tok_cut){(uint32_t)start, (uint32_t)texts->bytes.size, false, false});
-    }
-    if (!ok) return mlxn_fail(error, MLXN_ERR_MEMORY, "tokenizer: no memory for the texts of its tokens");
-    return mlxn_tok_decode_steps(&tok->decoders, texts, true, error);
+static bool get(const void *user, uint32_t i, mlxn_string *text) {
+    const mlxn_tokenizer *tok = user;
+    *text = (mlxn_string){mlxn_tok_text(&tok->tokens, i), tok->tokens.items[i].size};
+    return is_decoded(tok, i);
 }
 
-static mlxn_status take_pieces(mlxn_tokenizer *tok, const mlxn_tok_texts *texts, mlxn_error *error) {
-    mlxn_tok_bytes pieces = {0};
-    bool ok = mlxn_tok_bytes_room(&pieces, texts->bytes.size + 1);
-    tok->piece_ends = mlxn_alloc_array(tok->tokens.count, sizeof *tok->piece_ends);
-    ok = ok && tok->piece_ends;
+/* What stands between the texts of tokens that no decoder joins stands before each. */
+static bool add_spaces(mlxn_tokenizer *tok, mlxn_tok_bytes *pieces) {
+    mlxn_tok_bytes spaced = {0};
+    uint32_t start = 0;
+    bool ok = true;
     for (uint32_t i = 0; ok && i < tok->tokens.count; i++) {
-        const mlxn_tok_cut *cut = &texts->cuts.data[i];
-        bool decoded = is_decoded(tok, i);
-        ok = mlxn_tok_append(&pieces, " ", tok->joins_with_spaces) &&
-             mlxn_tok_append(&pieces, decoded ? texts->bytes.data + cut->start : mlxn_tok_text(&tok->tokens, i),
-                             decoded ? cut->end - cut->start : tok->tokens.items[i].size) &&
-             pieces.size <= UINT32_MAX;
-        tok->piece_ends[i] = (uint32_t)pieces.size;
+        uint32_t end = tok->piece_ends[i];
+        ok = mlxn_tok_append(&spaced, " ", 1) && mlxn_tok_append(&spaced, pieces->data + start, end - start) &&
+             spaced.size <= UINT32_MAX;
+        tok->piece_ends[i] = (uint32_t)spaced.size;
+        start = end;
     }
-    tok->piece_bytes = pieces.data;
-    return ok ? MLXN_OK : mlxn_fail(error, MLXN_ERR_MEMORY, "tokenizer: no memory for the texts of its tokens");
+    mlxn_tok_swap(pieces, &spaced);
+    mlxn_free(spaced.data);
+    return ok;
 }
 
 mlxn_status mlxn_tok_finish(mlxn_tokenizer *tok, mlxn_error *error) {
-    mlxn_tok_texts texts = {0};
-    mlxn_status status = decode_all(tok, &texts, error);
-    if (status == MLXN_OK) status = take_pieces(tok, &texts, error);
-    mlxn_tok_texts_free(&texts);
+    const mlxn_tok_each each = {get, tok, tok->tokens.count};
+    mlxn_tok_bytes pieces = {0};
+    tok->piece_ends = mlxn_alloc_array(tok->tokens.count, sizeof *tok->piece_ends);
+    bool ok = tok->piece_ends && mlxn_tok_bytes_room(&pieces, 6 * (size_t)tok->tokens.count);
+    mlxn_status status = ok ? mlxn_tok_decode_each(&tok->decoders, &each, &pieces, tok->piece_ends, error)
+                            : mlxn_fail(error, MLXN_ERR_MEMORY, "tokenizer: no memory for the texts of its tokens");
+    if (status == MLXN_OK && tok->joins_with_spaces && !add_spaces(tok, &pieces))
+        status = mlxn_fail(error, MLXN_ERR_MEMORY, "tokenizer: no memory for the texts of its tokens");
+    tok->piece_bytes = pieces.data;
     return status == MLXN_OK ? mlxn_tok_added_build(tok, error) : status;
 }
 

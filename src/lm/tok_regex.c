@@ -11,7 +11,7 @@ enum {
     HEAP_KIB = 256 << 10, /* for backtracking */
     FIRST_STEPS = 128,    /* what a match may take without being charged */
     STEPS_PER_BYTE = 256,
-    STEPS_AT_LEAST = 20000000
+    STEPS_AT_LEAST = 1000000
 };
 
 struct mlxn_regex {

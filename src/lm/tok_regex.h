@@ -37,7 +37,8 @@ mlxn_status mlxn_regex_next(const mlxn_regex *regex, mlxn_regex_work *work, cons
 
 /* The expression as PCRE2 spells it, zero-terminated, for mlxn_free (tok_onig.c). */
 mlxn_status mlxn_regex_translate(mlxn_string source, const char *where, char **out, mlxn_error *error);
-/* An expression whose work is linear in the text (pretok.c). */
+/* Expressions whose work is linear in the text, one by one; NULL: no more (pretok.c). */
+const char *mlxn_regex_known(size_t i);
 bool mlxn_regex_is_known(mlxn_string source);
 
 #endif

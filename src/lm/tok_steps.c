@@ -62,6 +62,17 @@ bool mlxn_tok_cut_add(mlxn_tok_cuts *cuts, mlxn_tok_cut cut) {
     return true;
 }
 
+/* Short texts, which nearly all are, byte by byte; memmem is linear for long ones, but slow to begin. */
+static const char *find_text(const char *s, size_t n, const char *text, size_t size) {
+    if (size > 16) return memmem(s, n, text, size);
+    const char *end = s + n - size + 1;
+    while (s < end && (s = memchr(s, text[0], (size_t)(end - s)))) {
+        if (memcmp(s, text, size) == 0) return s;
+        s++;
+    }
+    return NULL;
+}
+
 mlxn_status mlxn_tok_find_pattern(const mlxn_tok_step *step, mlxn_regex_work *regex, const char *s, uint32_t n,
                                   uint32_t at, uint32_t *start, uint32_t *end, mlxn_error *error) {
     if (step->regex) return mlxn_regex_next(step->regex, regex, s, n, at, start, end, error);
@@ -71,7 +82,7 @@ mlxn_status mlxn_tok_find_pattern(const mlxn_tok_step *step, mlxn_regex_work *re
         *start = *end = at;
         return MLXN_OK;
     }
-    const char *found = n - at >= size ? memmem(s + at, n - at, step->text.data, size) : NULL;
+    const char *found = n - at >= size ? find_text(s + at, n - at, step->text.data, size) : NULL;
     if (!found) return MLXN_OK;
     *start = (uint32_t)(found - s);
     *end = *start + (uint32_t)size;
@@ -105,6 +116,7 @@ static mlxn_status replace_run(const mlxn_tok_step *step, mlxn_regex_work *regex
 
 mlxn_status mlxn_tok_replace(const mlxn_tok_step *step, mlxn_regex_work *regex, const char *s, uint32_t n,
                              mlxn_tok_bytes *out, mlxn_error *error) {
+    if (!n) s = "";
     if (!step->regex && step->text.size) return replace_run(step, regex, s, n, out, error);
     uint32_t start = 0;
     for (uint32_t i = 0, length; i < n; i += length) {

@@ -128,10 +128,21 @@ typedef struct mlxn_tok_texts {
     mlxn_tok_bytes bytes;
     mlxn_tok_cuts cuts;
 } mlxn_tok_texts;
-/* Runs the steps in place. `inside`: the texts are in the middle of something: nothing is the first or the last, and
- * what comes after a fuse step (it concerns the whole) is left out. (tok_decode.c) */
-mlxn_status mlxn_tok_decode_steps(const mlxn_tok_steps *steps, mlxn_tok_texts *texts, bool inside, mlxn_error *error);
+/* Runs the steps in place. (tok_decode.c) */
+mlxn_status mlxn_tok_decode_steps(const mlxn_tok_steps *steps, mlxn_tok_texts *texts, mlxn_error *error);
 void mlxn_tok_texts_free(mlxn_tok_texts *texts);
+
+/* Texts 0..count-1; false: this one stands for itself. */
+typedef struct mlxn_tok_each {
+    bool (*get)(const void *user, uint32_t i, mlxn_string *text);
+    const void *user;
+    uint32_t count;
+} mlxn_tok_each;
+/* What each text gives in the middle of others: nothing is the first or the last, and what comes after a fuse step
+ * (it concerns the whole) is left out. The results lie one behind the other in `out`; ends[0..count) is where each
+ * ends. */
+mlxn_status mlxn_tok_decode_each(const mlxn_tok_steps *steps, const mlxn_tok_each *each, mlxn_tok_bytes *out,
+                                 uint32_t *ends, mlxn_error *error);
 
 /* ---- what the steps need to know about characters (tok_chars.c) ---- */
 

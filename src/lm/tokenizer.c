@@ -251,7 +251,7 @@ static mlxn_status finish_text(mlxn_tok_texts *texts, bool spaces, char **text, 
     for (size_t i = 0; ok && i < texts->cuts.count; i++) {
         const mlxn_tok_cut *cut = &texts->cuts.data[i];
         ok = mlxn_tok_append(&out, " ", spaces && i) &&
-             mlxn_tok_append(&out, texts->bytes.data + cut->start, cut->end - cut->start);
+             (cut->start == cut->end || mlxn_tok_append(&out, texts->bytes.data + cut->start, cut->end - cut->start));
     }
     if (!ok || !mlxn_tok_append(&out, "", 1)) {
         mlxn_free(out.data);
@@ -285,8 +285,7 @@ mlxn_status mlxn_tokenizer_decode(const mlxn_tokenizer *tok, const mlxn_token *i
             !mlxn_tok_cut_add(&texts.cuts, (mlxn_tok_cut){(uint32_t)start, (uint32_t)(start + size), false, false}))
             status = mlxn_fail(error, MLXN_ERR_MEMORY, "detokenize: no memory for the text of %zu tokens", n_ids);
     }
-    if (status == MLXN_OK && !tok->decodes_pieces)
-        status = mlxn_tok_decode_steps(&tok->decoders, &texts, false, error);
+    if (status == MLXN_OK && !tok->decodes_pieces) status = mlxn_tok_decode_steps(&tok->decoders, &texts, error);
     if (status == MLXN_OK) status = finish_text(&texts, tok->joins_with_spaces, text, bytes, error);
     mlxn_tok_texts_free(&texts);
     return status;

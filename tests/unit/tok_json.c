@@ -2,6 +2,7 @@
  * names the place in the file and the reason; a failing allocation at any place of load, encode or decode gives a
  * clean error and leaks nothing; tokenizer_config.json in both spellings is understood. */
 #include "test.h"
+#include "unit/tok_samples.h"
 #include "unit/tok_tiny.h"
 
 #define MODEL "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]}"
@@ -76,6 +77,8 @@ static const bad_case bad[] = {
      "decoder.start:", "is true or false, want an integer"},
 };
 
+#define everything tok_samples[0]
+
 static void test_errors(void) {
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         const bad_case *c = &bad[i];
@@ -103,39 +106,24 @@ static void test_depth(void) {
           "%s", error.message);
 }
 
-static const char everything[] =
-    "{\"added_tokens\":[{\"id\":7,\"content\":\"<s>\",\"special\":true},{\"id\":8,\"content\":\"Q\"},"
-    "{\"id\":9,\"content\":\"</s>\",\"special\":true}],"
-    "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFKC\"},{\"type\":\"Lowercase\"},"
-    "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"x+\"},\"content\":\"b\"}]},"
-    "\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\"},"
-    "{\"type\":\"Metaspace\",\"replacement\":\"_\"}]},"
-    "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}},"
-    "{\"Sequence\":{\"id\":\"A\"}}],\"pair\":[{\"Sequence\":{\"id\":\"A\"}},{\"Sequence\":{\"id\":\"B\"}}],"
-    "\"special_tokens\":{\"<s>\":{\"id\":\"<s>\",\"ids\":[7],\"tokens\":[\"<s>\"]}}},"
-    "\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Metaspace\",\"replacement\":\"_\"},"
-    "{\"type\":\"Fuse\"},{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}]},"
-    "\"model\":{\"type\":\"BPE\",\"unk_token\":\"?\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2,\"_\":3,\"_ab\":4,\"1\":5,"
-    "\"?\":6},\"merges\":[\"a b\",[\"_\",\"ab\"]]}}";
-
 /* The k-th allocation fails, for every k until nothing fails any more. */
-static void test_no_memory(void) {
+static void test_no_memory(const char *json) {
     static const char text[] = "Ab xx \xc3\xa9 Q 11 <s> abab and a few more words, so that something grows";
     static const char config[] = "{\"bos_token\":\"<s>\",\"chat_template\":\"{{ x }}\"}";
     mlxn_error error = {0};
     uint64_t live = mlxn_alloc_live(), k = 1;
-    for (int done = 0; !done && k < 1000; k++) {
+    for (int done = 0; !done && k < 3000; k++) {
         mlxn_tokenizer *tok = NULL;
         mlxn_token *ids = NULL;
         char *back = NULL;
         size_t n, bytes;
         mlxn_alloc_fail_at(k);
-        mlxn_status status =
-            mlxn_tokenizer_from_json(everything, sizeof everything - 1, config, sizeof config - 1, &tok, &error);
+        mlxn_status status = mlxn_tokenizer_from_json(json, strlen(json), config, sizeof config - 1, &tok, &error);
         if (!status) status = mlxn_tokenizer_encode(tok, text, sizeof text - 1, 0, &ids, &n, &error);
         if (!status) status = mlxn_tokenizer_decode(tok, ids, n, true, &back, &bytes, &error);
         mlxn_alloc_fail_at(0);
-        done = status == MLXN_OK;
+        /* Some samples meet text that they have no tokens for. */
+        done = status == MLXN_OK || status == MLXN_ERR_UNSUPPORTED || status == MLXN_ERR_LIMIT;
         CHECK(done || (status == MLXN_ERR_MEMORY && error.message[0]), "k = %d: %d %s", (int)k, status,
               error.message);
         mlxn_free(ids);
@@ -143,7 +131,7 @@ static void test_no_memory(void) {
         mlxn_tokenizer_destroy(tok);
         CHECK(mlxn_alloc_live() == live, "k = %d leaks", (int)k);
     }
-    CHECK(k > 50 && k < 1000, "%d failing allocations", (int)k);
+    CHECK(k > 20 && k < 3000, "%d failing allocations", (int)k);
 }
 
 static void test_config(void) {
@@ -167,7 +155,7 @@ static void test_config(void) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         mlxn_tokenizer *tok = NULL;
         mlxn_error error = {0};
-        CHECK(!mlxn_tokenizer_from_json(everything, sizeof everything - 1, cases[i].config, strlen(cases[i].config),
+        CHECK(!mlxn_tokenizer_from_json(everything, strlen(everything), cases[i].config, strlen(cases[i].config),
                                         &tok, &error),
               "case %zu: %s", i, error.message);
         if (!tok) continue;
@@ -176,14 +164,15 @@ static void test_config(void) {
                   mlxn_tokenizer_pad(tok) == cases[i].pad && mlxn_tokenizer_is_end(tok, cases[i].eos),
               "case %zu: %d %d %d", i, (int)mlxn_tokenizer_bos(tok), (int)mlxn_tokenizer_eos(tok),
               (int)mlxn_tokenizer_pad(tok));
-        CHECK(template.size == strlen(cases[i].template) && !memcmp(template.data, cases[i].template, template.size),
+        CHECK(template.size == strlen(cases[i].template) &&
+                  (!template.size || !memcmp(template.data, cases[i].template, template.size)),
               "case %zu: template", i);
         CHECK(mlxn_tokenizer_adds_bos(tok) == cases[i].adds_bos, "case %zu: adds BOS", i);
         mlxn_tokenizer_destroy(tok);
     }
     mlxn_tokenizer *tok;
     mlxn_error error = {0};
-    CHECK(mlxn_tokenizer_from_json(everything, sizeof everything - 1, "{\"bos_token\":7}", 15, &tok, &error) ==
+    CHECK(mlxn_tokenizer_from_json(everything, strlen(everything), "{\"bos_token\":7}", 15, &tok, &error) ==
                   MLXN_ERR_FORMAT &&
               strstr(error.message, "tokenizer_config.json: bos_token: is an integer, want a string"),
           "%s", error.message);
@@ -192,7 +181,7 @@ static void test_config(void) {
 static void test_encode(void) {
     mlxn_tokenizer *tok = NULL;
     mlxn_error error = {0};
-    CHECK(!mlxn_tokenizer_from_json(everything, sizeof everything - 1, NULL, 0, &tok, &error), "%s", error.message);
+    CHECK(!mlxn_tokenizer_from_json(everything, strlen(everything), NULL, 0, &tok, &error), "%s", error.message);
     if (!tok) return;
     CHECK(!strcmp(mlxn_tokenizer_name(tok), "json/bpe") && mlxn_tokenizer_size(tok) == 10, "%s, %u",
           mlxn_tokenizer_name(tok), mlxn_tokenizer_size(tok));
@@ -220,7 +209,7 @@ static void test_encode(void) {
 int main(void) {
     test_errors();
     test_depth();
-    test_no_memory();
+    for (size_t i = 0; i < sizeof tok_samples / sizeof *tok_samples; i++) test_no_memory(tok_samples[i]);
     test_config();
     test_encode();
     return TEST_DONE();

@@ -149,7 +149,7 @@ static void test_decoders(const mlxn_config *c) {
                         mlxn_tok_cut_add(&texts.cuts, (mlxn_tok_cut){start, start + (uint32_t)s.size, false, false}),
                     "memory");
             }
-            CHECK(!mlxn_tok_decode_steps(&tok->decoders, &texts, false, NULL), "decode");
+            CHECK(!mlxn_tok_decode_steps(&tok->decoders, &texts, NULL), "decode");
             mlxn_string got = well_formed(&texts, out);
             CHECK(same(got, expected.v.s), "%s, list %d: got \"%s\", want \"%s\"", shown(spec.v.s), (int)k,
                   shown(got), shown(expected.v.s));
