@@ -19,6 +19,20 @@ static int by_bytes(const void *x, const void *y) {
     return (a->id > b->id) - (a->id < b->id);
 }
 
+uint32_t mlxn_trie_group(uint8_t byte) {
+    static const char own[] = "\n\t\r \"\\'-_.,:;/{}[]="; /* a group each, from 8 on */
+    static const char *const shared[] = {"()", "<>", "+*", "!?"};
+    if (byte >= 0x80) return MLXN_TRIE_WIDE;
+    if (byte >= 'a' && byte <= 'z') return 1;
+    if (byte >= 'A' && byte <= 'Z') return 2;
+    if (byte >= '0' && byte <= '9') return 3;
+    const char *found = byte ? strchr(own, byte) : NULL;
+    if (found) return 8 + (uint32_t)(found - own);
+    for (uint32_t i = 0; byte && i < 4; i++)
+        if (strchr(shared[i], byte)) return 4 + i;
+    return byte < 0x20 || byte == 0x7f ? 30 : 31;
+}
+
 /* Everything that may be part of a text; returns how many. */
 static uint32_t collect(const mlxn_model *model, mlxn_token_trie *trie, entry *entries) {
     uint32_t n = 0;
@@ -45,26 +59,76 @@ static uint32_t common(const entry *a, const entry *b) {
     return n;
 }
 
-static void build(mlxn_token_trie *trie, const entry *entries, uint32_t n) {
-    uint32_t path[MLXN_TRIE_MAX_DEPTH], depth = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t shared = i ? common(&entries[i - 1], &entries[i]) : 0;
-        while (depth > shared) trie->nodes[path[--depth]].skip = trie->count;
-        if (i && depth == entries[i].size && depth == entries[i - 1].size) {
-            mlxn_trie_node *node = &trie->nodes[path[depth - 1]];
-            trie->same[entries[i].id] = node->token;
-            node->token = entries[i].id;
+/* Reads one byte more of UTF-8: *left bytes of a character are wanted, the next of them from *low to *high. false:
+ * that is none. */
+static bool read_byte(uint8_t byte, uint8_t *left, uint8_t *low, uint8_t *high) {
+    if (*left) {
+        bool good = byte >= *low && byte <= *high;
+        *left -= 1;
+        *low = 0x80, *high = 0xbf;
+        return good;
+    }
+    *low = byte == 0xe0 ? 0xa0 : byte == 0xf0 ? 0x90 : 0x80;
+    *high = byte == 0xed ? 0x9f : byte == 0xf4 ? 0x8f : 0xbf;
+    *left = byte < 0x80 ? 0 : byte < 0xe0 ? 1 : byte < 0xf0 ? 2 : 3;
+    return byte < 0x80 || (byte >= 0xc2 && byte <= 0xf4);
+}
+
+/* Whether the way down to a node is UTF-8: bytes that are wanted to end its last character, or NONE. */
+enum { NONE = 255 };
+typedef struct way {
+    uint32_t node;
+    uint8_t left, low, high;
+} way;
+
+/* The subtrees of path[keep..] are complete: what lies below a node is known to the one above it. */
+static void close_nodes(mlxn_token_trie *trie, const way *path, uint32_t *depth, uint32_t keep) {
+    while (*depth > keep) {
+        const way *w = &path[--*depth];
+        mlxn_trie_below *own = &trie->below[w->node];
+        uint8_t byte = trie->nodes[w->node].byte;
+        trie->nodes[w->node].skip = trie->count;
+        if (*depth == 0) {
+            own->whole = own->whole && w->left == 0;
             continue;
         }
-        for (; depth < entries[i].size; depth++) {
-            path[depth] = trie->count;
-            trie->nodes[trie->count++] = (mlxn_trie_node){
-                .token = -1, .depth = (uint16_t)(depth + 1), .byte = (uint8_t)entries[i].bytes[depth]};
+        mlxn_trie_below *up = &trie->below[path[*depth - 1].node];
+        bool begins = path[*depth - 1].left == 0; /* a character */
+        up->groups |= own->groups | (begins ? 1u << mlxn_trie_group(byte) : 0);
+        if (up->characters < own->characters + begins) up->characters = (uint16_t)(own->characters + begins);
+        up->whole = up->whole && own->whole && w->left != NONE;
+        own->whole = own->whole && w->left == 0;
+    }
+}
+
+static void descend(mlxn_token_trie *trie, way *path, uint32_t depth, uint8_t byte, uint32_t first) {
+    way next = {trie->count, 0, 0, 0};
+    if (depth) next = path[depth - 1], next.node = trie->count;
+    if (next.left != NONE && !read_byte(byte, &next.left, &next.low, &next.high)) next.left = NONE;
+    path[depth] = next;
+    trie->below[trie->count] = (mlxn_trie_below){.first = first, .whole = next.left != NONE};
+    trie->nodes[trie->count++] = (mlxn_trie_node){.token = -1, .depth = (uint16_t)(depth + 1), .byte = byte};
+}
+
+static void build(mlxn_token_trie *trie, const entry *entries, uint32_t n) {
+    way path[MLXN_TRIE_MAX_DEPTH];
+    uint32_t depth = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        trie->order[i] = entries[i].id;
+        close_nodes(trie, path, &depth, i ? common(&entries[i - 1], &entries[i]) : 0);
+        if (i && depth == entries[i].size && depth == entries[i - 1].size) {
+            mlxn_trie_node *node = &trie->nodes[path[depth - 1].node];
+            trie->same[entries[i].id] = node->token;
+            node->token = entries[i].id;
+            node->shared = true;
+            continue;
         }
-        trie->nodes[path[depth - 1]].token = entries[i].id;
+        for (; depth < entries[i].size; depth++) descend(trie, path, depth, (uint8_t)entries[i].bytes[depth], i);
+        trie->nodes[path[depth - 1].node].token = entries[i].id;
         if (depth > trie->depth) trie->depth = depth;
     }
-    while (depth > 0) trie->nodes[path[--depth]].skip = trie->count;
+    close_nodes(trie, path, &depth, 0);
+    trie->below[trie->count].first = n;
 }
 
 static uint32_t count_nodes(const entry *entries, uint32_t n) {
@@ -85,9 +149,12 @@ mlxn_status mlxn_token_trie_create(const mlxn_model *model, mlxn_token_trie **ou
     }
     if (trie && entries && trie->same && trie->ends) {
         n = collect(model, trie, entries);
-        trie->nodes = mlxn_alloc_array((size_t)count_nodes(entries, n) + 1, sizeof *trie->nodes);
+        size_t room = (size_t)count_nodes(entries, n) + 1;
+        trie->nodes = mlxn_alloc_array(room, sizeof *trie->nodes);
+        trie->below = mlxn_alloc_array(room, sizeof *trie->below);
+        trie->order = mlxn_alloc_array(n, sizeof *trie->order);
     }
-    if (trie && trie->nodes) {
+    if (trie && trie->nodes && trie->below && trie->order) {
         build(trie, entries, n);
         *out = trie;
     } else {
@@ -100,6 +167,8 @@ mlxn_status mlxn_token_trie_create(const mlxn_model *model, mlxn_token_trie **ou
 void mlxn_token_trie_destroy(mlxn_token_trie *trie) {
     if (!trie) return;
     mlxn_free(trie->nodes);
+    mlxn_free(trie->below);
+    mlxn_free(trie->order);
     mlxn_free(trie->same);
     mlxn_free(trie->ends);
     mlxn_free(trie);

@@ -12,11 +12,27 @@ typedef struct mlxn_trie_node {
     mlxn_token token; /* that ends here; -1: none */
     uint16_t depth;   /* bytes from the beginning, at least 1 */
     uint8_t byte;
+    bool shared; /* other tokens have the same bytes: see `same` */
 } mlxn_trie_node;
+
+/* What lies below a node, so that a subtree can be taken as a whole. */
+typedef struct mlxn_trie_below {
+    uint32_t groups;     /* the groups of all characters below, a bit each */
+    uint32_t first;      /* tokens order[first] .. order[first of node `skip` - 1] end at the node or below */
+    uint16_t characters; /* that the longest way down from the node has, begun ones included */
+    bool whole;          /* the node ends a character, and what lies below is UTF-8, but for unfinished ends */
+} mlxn_trie_below;
+
+/* Characters are told apart by groups: letters, digits, what formats treat in a way of its own, and all those of
+ * several bytes. */
+enum { MLXN_TRIE_WIDE = 0, MLXN_TRIE_GROUPS = 32 };
+uint32_t mlxn_trie_group(uint8_t byte); /* of its first byte */
 
 typedef struct mlxn_token_trie {
     mlxn_trie_node *nodes;
-    uint32_t count, depth; /* nodes; bytes of the longest token */
+    mlxn_trie_below *below; /* [count + 1] */
+    mlxn_token *order;      /* all tokens of the tree, sorted by their bytes */
+    uint32_t count, depth;  /* nodes; bytes of the longest token */
     uint32_t n_vocab;
     mlxn_token *same; /* [n_vocab]: another token with the same bytes; -1: none */
     mlxn_token *ends; /* end tokens, which are not in the trie, as other special tokens and empty ones are not */

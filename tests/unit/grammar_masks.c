@@ -4,6 +4,7 @@
 #include "base/base.h"
 #include "lm/sampler_internal.h"
 #include "lm/token_trie.h"
+#include "lm/utf8.h"
 #include "lm_tiny.h"
 
 static const char *const json =
@@ -207,16 +208,52 @@ static void test_too_hard(mlxn_model *model) {
     mlxn_constraint_destroy(c);
 }
 
+static bool differ(const mlxn_model *model, mlxn_token a, mlxn_token b) {
+    size_t n = 0, k = 0;
+    const char *x = mlxn_token_bytes(model, a, &n), *y = mlxn_token_bytes(model, b, &k);
+    return n != k || memcmp(x, y, n);
+}
+
+/* What is said of a subtree, against reading each way down from the beginning. */
+static bool below_is_right(const mlxn_token_trie *trie, uint32_t node, const char *beginning) {
+    char text[MLXN_TRIE_MAX_DEPTH + 4];
+    uint32_t depth = trie->nodes[node].depth, groups = 0, longest = 0;
+    bool whole = true;
+    memcpy(text, beginning, depth);
+    for (uint32_t k = node; k < trie->nodes[node].skip; k++) {
+        uint32_t n = trie->nodes[k].depth, at = 0, below = 0, size, bad = 0;
+        text[n - 1] = (char)trie->nodes[k].byte;
+        for (; at < n; at += size) {
+            size = mlxn_utf8_read(text + at, n - at, NULL, &bad);
+            if (!size && bad == n - at && k != node) size = n - at; /* unfinished */
+            if (!size) break;
+            if (at < depth && at + size > depth) break; /* the node ends within a character */
+            if (at < depth) continue;
+            groups |= 1u << mlxn_trie_group((uint8_t)text[at]);
+            below++;
+        }
+        whole = whole && at >= n;
+        if (below > longest) longest = below;
+    }
+    const mlxn_trie_below *b = &trie->below[node];
+    return b->whole == whole && (!whole || (b->groups == groups && b->characters == longest));
+}
+
 /* Duplicate tokens, tokens of no bytes, long ones: all tokens of the trie are found, each once. */
 static void test_trie(const mlxn_model *model, uint32_t n_vocab) {
     mlxn_token_trie *trie = NULL;
     uint8_t *seen = calloc(n_vocab, 1);
     CHECK(mlxn_token_trie_create(model, &trie, NULL) == MLXN_OK, "trie");
     char text[MLXN_TRIE_MAX_DEPTH + 1];
-    uint32_t wrong = 0, missing = 0;
+    uint32_t wrong = 0, missing = 0, n_sorted = 0;
     for (uint32_t i = 0; i < trie->count; i++) {
+        const mlxn_trie_below *below = &trie->below[i];
+        wrong += below->first > trie->below[trie->nodes[i].skip].first;
+        if (trie->nodes[i].token >= 0) /* the first of the subtree, or one of those that are the same */
+            wrong += differ(model, trie->order[below->first], trie->nodes[i].token);
         const mlxn_trie_node *node = &trie->nodes[i];
         text[node->depth - 1] = (char)node->byte;
+        wrong += i % 3 == 0 && !below_is_right(trie, i, text);
         wrong += node->skip <= i || node->skip > trie->count;
         wrong += node->skip < trie->count && trie->nodes[node->skip].depth > node->depth;
         for (mlxn_token t = node->token; t >= 0; t = trie->same[t]) {
@@ -230,7 +267,9 @@ static void test_trie(const mlxn_model *model, uint32_t n_vocab) {
         mlxn_token_bytes(model, (mlxn_token)id, &n);
         bool out = mlxn_token_is_end(model, (mlxn_token)id) || mlxn_token_is_special(model, (mlxn_token)id) || !n;
         missing += out == seen[id];
+        n_sorted += seen[id];
     }
+    wrong += trie->below[trie->count].first != n_sorted;
     CHECK(!wrong && !missing, "%u wrong, %u missing", wrong, missing);
     mlxn_token_trie_destroy(trie);
     free(seen);

@@ -1,6 +1,8 @@
 /* Promise: under a grammar, generate gives texts of that grammar alone, ends where they end, and moves the constraint
  * along; log-probabilities are those of the logits before and of the draw after the sampler's steps. */
 #include <mlxn/grammar.h>
+#include <pthread.h>
+
 #include "base/base.h"
 #include "lm/lm_internal.h"
 #include "lm_tiny.h"
@@ -175,11 +177,37 @@ static void test_edges(void) {
     CHECK(mlxn_lm_logprobs(x, 2, &(mlxn_logprob){.token = 0}, NULL, 0) == 0, "none asked for");
 }
 
+static void *constrain(void *grammar) {
+    mlxn_constraint *c = NULL;
+    const uint32_t *bits = NULL;
+    if (mlxn_constraint_create(model, grammar, &c, NULL) || mlxn_constraint_mask(c, &bits, NULL)) return NULL;
+    size_t allowed = 0;
+    for (int i = 0; i < (TINY_VOCAB + 31) / 32; i++) allowed += (size_t)__builtin_popcount(bits[i]);
+    mlxn_constraint_destroy(c);
+    return (void *)allowed;
+}
+
+/* The first constraints of a model, made at once: all see the same vocabulary. */
+static void test_threads(void) {
+    enum { THREADS = 8 };
+    pthread_t threads[THREADS];
+    mlxn_grammar *g = NULL;
+    CHECK(mlxn_grammar_from_gbnf("root ::= [a-e]", 14, &g, NULL) == MLXN_OK, "grammar");
+    for (int i = 0; i < THREADS; i++) CHECK(!pthread_create(&threads[i], NULL, constrain, g), "thread");
+    for (int i = 0; i < THREADS; i++) {
+        void *allowed = NULL;
+        pthread_join(threads[i], &allowed);
+        CHECK((size_t)allowed == 5, "thread %d: %zu tokens", i, (size_t)allowed);
+    }
+    mlxn_grammar_release(&g);
+}
+
 int main(void) {
     mlxn_device *device = tiny_device(MLXN_PRECISION_F32, 1);
     mlxn_context_desc desc = {.struct_size = sizeof desc, .n_ctx = 200};
     model = tiny_load(device, "llama");
     CHECK(mlxn_context_create(model, &desc, &context, NULL) == MLXN_OK, "context");
+    test_threads();
     test_texts();
     test_ends();
     test_logprobs(0);

@@ -123,8 +123,8 @@ static uint32_t intern_state(mlxn_automaton *a, const mlxn_au_item *items, uint3
         !append(&a->items.data, &a->items.count, &a->items.capacity, items, n))
         return fail(a, MLXN_ERR_MEMORY);
     if (mlxn_au_bytes(a) > MAX_BYTES) return fail(a, MLXN_ERR_LIMIT);
-    a->states.data[a->states.count++] =
-        (mlxn_au_state){.first = first, .count = n, .hash = hash, .accepts = accepts, .escapes = escapes};
+    a->states.data[a->states.count++] = (mlxn_au_state){
+        .first = first, .count = n, .hash = hash, .accepts = accepts, .escapes = escapes, .run_next = UINT32_MAX};
     a->state_table[h & a->state_mask] = id + 1;
     memset(a->rows + (size_t)id * a->grammar->n_classes, n ? 0xff : 0, a->grammar->n_classes * sizeof *a->rows);
     return id;

@@ -32,8 +32,9 @@ typedef struct mlxn_au_context {
 typedef struct mlxn_au_state {
     uint32_t first, count; /* of items, sorted by context and then by state */
     uint32_t hash;
-    bool accepts, escapes; /* the text may end here; an open context may return here */
-    void *memo;            /* the owner's; see free_memo */
+    bool accepts, escapes;  /* the text may end here; an open context may return here */
+    void *memo;             /* the owner's; see free_memo */
+    uint32_t run, run_next; /* the owner's too; run_next: UINT32_MAX at first */
 } mlxn_au_state;
 
 typedef struct mlxn_au_caller {

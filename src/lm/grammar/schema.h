@@ -81,7 +81,7 @@ typedef struct mlxn_schema {
     mlxn_status status;
 } mlxn_schema;
 
-/* ---- schema.c ---- */
+/* ---- schema_text.c ---- */
 
 /* "JSON schema at #/properties/a: …"; the first message stays. Returns MLXN_SC_ERROR. */
 mlxn_sc_result mlxn_sc_fail(mlxn_schema *s, mlxn_status status, const char *format, ...)
@@ -103,6 +103,11 @@ void mlxn_sc_new_rule(mlxn_schema *s, char name[MLXN_SC_EXPRESSION]);
 mlxn_sc_result mlxn_sc_add_rule(mlxn_schema *s, const char *name, mlxn_sc_text *body);
 /* Names a common rule: "value", "object", "array", "string", "number", "integer", "char", "ws". */
 const char *mlxn_sc_common(mlxn_schema *s, const char *name);
+/* Appends the common rules that were named. */
+void mlxn_sc_add_common_rules(mlxn_schema *s);
+
+/* ---- schema.c ---- */
+
 /* The expression, one element, for a node. */
 mlxn_sc_result mlxn_sc_convert(mlxn_schema *s, json_t *node, char expression[MLXN_SC_EXPRESSION]);
 /* The types of the keyword "type"; all if there is none. */
