@@ -2,7 +2,7 @@
 #include "lm/grammar/masker.h"
 
 enum {
-    LARGE_SUBTREE = 8,  /* nodes; smaller ones are walked */
+    LARGE_SUBTREE = 8,   /* nodes; smaller ones are walked */
     MAX_VISITS = 1 << 26 /* trie nodes of one mask */
 };
 

@@ -138,6 +138,8 @@ mlxn_sc_result mlxn_sc_values(mlxn_schema *s, json_t *flat, char expression[MLXN
 /* anyOf or oneOf: `keyword`. */
 mlxn_sc_result mlxn_sc_union(mlxn_schema *s, json_t *flat, const char *keyword, char expression[MLXN_SC_EXPRESSION]);
 
+/* Equal as JSON schemas have it: 1 is 1.0. */
+bool mlxn_sc_same_value(const json_t *a, const json_t *b);
 /* A JSON string's text between its quotes, as one spells it with the fewest escapes. */
 void mlxn_sc_put_json_text(mlxn_sc_text *text, const char *bytes, size_t n);
 /* A number as JSON, shortest. */

@@ -127,7 +127,7 @@ static json_t *as_values(const json_t *flat) {
 
 static bool has_value(const json_t *list, const json_t *value) {
     for (size_t i = 0; i < json_array_size(list); i++)
-        if (json_equal(json_array_get(list, i), value)) return true;
+        if (mlxn_sc_same_value(json_array_get(list, i), value)) return true;
     return false;
 }
 
@@ -241,6 +241,12 @@ static mlxn_sc_result merge_keyword(mlxn_schema *s, const char *key, json_t *x, 
     return mlxn_sc_unsupported(s, key, "schemas that must hold together have different ones");
 }
 
+/* The items of b would mean others behind the prefixItems of a. */
+static bool shifts_items(const json_t *a, const json_t *b) {
+    const json_t *prefix = json_object_get(a, "prefixItems"), *other = json_object_get(b, "prefixItems");
+    return prefix && (other ? !json_equal(prefix, other) : json_object_get(b, "items") != NULL);
+}
+
 mlxn_sc_result mlxn_sc_merge(mlxn_schema *s, json_t *a, json_t *b, json_t **out) {
     *out = a;
     if (json_is_false(a) || json_is_true(b)) return MLXN_SC_OK;
@@ -251,9 +257,7 @@ mlxn_sc_result mlxn_sc_merge(mlxn_schema *s, json_t *a, json_t *b, json_t **out)
     mlxn_sc_result result = made ? MLXN_SC_OK : MLXN_SC_ERROR;
     if (++s->n_nodes > MLXN_SC_MAX_NODES)
         return mlxn_sc_fail(s, MLXN_ERR_LIMIT, "more than %d schemas", MLXN_SC_MAX_NODES);
-    if (!result && json_object_get(a, "prefixItems") != json_object_get(b, "prefixItems") &&
-        (json_object_get(a, "items") || json_object_get(b, "items")) &&
-        !json_equal(json_object_get(a, "prefixItems"), json_object_get(b, "prefixItems")))
+    if (!result && (shifts_items(a, b) || shifts_items(b, a)))
         return mlxn_sc_unsupported(s, "prefixItems", "schemas that must hold together have different ones");
     json_object_foreach(b, key, value) {
         json_t *mine = json_object_get(a, key);

@@ -13,7 +13,7 @@ static bool share_value(mlxn_schema *s, const json_t *a, const json_t *b) {
     if (mlxn_sc_work(s, json_array_size(a), json_array_size(b))) return true;
     for (size_t i = 0; i < json_array_size(a); i++)
         for (size_t k = 0; k < json_array_size(b); k++)
-            if (json_equal(json_array_get(a, i), json_array_get(b, k))) return true;
+            if (mlxn_sc_same_value(json_array_get(a, i), json_array_get(b, k))) return true;
     return false;
 }
 

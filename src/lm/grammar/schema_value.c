@@ -36,6 +36,25 @@ void mlxn_sc_put_json_number(mlxn_sc_text *text, const json_t *number) {
     mlxn_sc_put(text, "%s%s", line, strpbrk(line, ".e") ? "" : ".0");
 }
 
+bool mlxn_sc_same_value(const json_t *a, const json_t *b) {
+    const char *key;
+    json_t *part;
+    if (json_is_number(a) && json_is_number(b))
+        return json_is_integer(a) && json_is_integer(b) ? json_integer_value(a) == json_integer_value(b)
+                                                        : json_number_value(a) == json_number_value(b);
+    if (json_typeof(a) != json_typeof(b) || json_array_size(a) != json_array_size(b) ||
+        json_object_size(a) != json_object_size(b))
+        return false;
+    if (!json_is_array(a) && !json_is_object(a)) return json_equal(a, b);
+    for (size_t i = 0; i < json_array_size(a); i++)
+        if (!mlxn_sc_same_value(json_array_get(a, i), json_array_get(b, i))) return false;
+    json_object_foreach((json_t *)a, key, part) {
+        const json_t *other = json_object_get(b, key);
+        if (!other || !mlxn_sc_same_value(part, other)) return false;
+    }
+    return true;
+}
+
 static void put_literal(mlxn_sc_text *out, mlxn_sc_text *json) {
     mlxn_sc_put(out, "\"");
     if (json->size) mlxn_sc_put_quoted(out, json->data, json->size);
@@ -182,7 +201,7 @@ mlxn_sc_result mlxn_sc_values(mlxn_schema *s, json_t *flat, char out[MLXN_SC_EXP
     size_t count = list ? json_array_size(list) : 1;
     for (size_t i = 0; i < count && !result; i++) {
         const json_t *value = list ? json_array_get(list, i) : one;
-        if (list && one && !json_equal(one, value)) continue;
+        if (list && one && !mlxn_sc_same_value(one, value)) continue;
         if (!fits_type(value, types) || !fits_bounds(flat, value)) continue;
         result = refuse(s, flat, value);
         mlxn_sc_put(&body, "%s", n++ ? " | " : "");

@@ -165,6 +165,8 @@ CASES = [
      [{"b": 1}, {"a": 1, "b": 1}], []),
     ({"allOf": [{"anyOf": [{"minimum": 5}, {"maximum": 0}]}, {"anyOf": [{"multipleOf": 1}, {"maximum": 7}]}], "type": "integer"}, [5, 0, 100], [3], []),
     ({"type": "object", "properties": {"a": {"type": "string"}}, "allOf": [{"required": ["a"]}]}, [{"a": "x"}], [{}, {"a": 1}], []),
+    ({"type": "array", "prefixItems": [{"type": "integer"}], "items": False, "allOf": [{"minItems": 1}]}, [[1]], [[], [1, 2], ["a"]], []),
+    ({"allOf": [{"enum": [1, 2.0, [3, {"a": 1}]]}, {"enum": [1.0, 2, [3.0, {"a": 1.0}]]}]}, [1, 2.0, [3, {"a": 1}]], [3], []),
     # references
     (TREE, [{"v": 1}, {"v": 1, "kids": [{"v": 2, "kids": [{"v": 3}]}, {"v": 4, "kids": []}]}], [{}, {"v": 1, "kids": [{}]}, {"v": 1, "kids": 1}], []),
     ({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"type": "integer"}}}, [1], ["x"], []),
@@ -212,6 +214,8 @@ ERRORS = [
     ({"type": "string", "pattern": "^a+$", "maxLength": 5}, "UNSUPPORTED", ["\"maxLength\"", "\"pattern\""]),
     ({"type": "string", "format": "date", "pattern": "1"}, "UNSUPPORTED", ["\"pattern\"", "format"]),
     ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "UNSUPPORTED", ["\"oneOf\"", "0 and 1"]),
+    ({"oneOf": [{"enum": [1]}, {"enum": [1.0]}]}, "UNSUPPORTED", ["\"oneOf\""]),
+    ({"allOf": [{"prefixItems": [{}]}, {"items": {"type": "null"}}]}, "UNSUPPORTED", ["\"prefixItems\""]),
     ({"oneOf": [{"minimum": 1}, {"type": "string"}]}, "UNSUPPORTED", ["\"oneOf\""]),
     ({"$ref": "other.json"}, "UNSUPPORTED", ["\"$ref\"", "other.json"]),
     ({"$ref": "#name"}, "UNSUPPORTED", ["\"$ref\"", "#name"]),
