@@ -100,7 +100,7 @@ endforeach()
 mlxn_fuzz(safetensors ${MLXN_FUZZ_PARSER} ${MLXN_FUZZ_BASE})
 # Grammars and schemas: all but the constraints, which need a model.
 file(GLOB MLXN_FUZZ_PARSER CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/lm/grammar/*.c)
-list(FILTER MLXN_FUZZ_PARSER EXCLUDE REGEX "constraint\\.c$")
+list(FILTER MLXN_FUZZ_PARSER EXCLUDE REGEX "(constraint|masker|masker_run)\\.c$")
 list(APPEND MLXN_FUZZ_PARSER ${CMAKE_SOURCE_DIR}/src/lm/utf8.c)
 set(MLXN_FUZZ_LIBRARIES -ljansson)
 mlxn_fuzz(grammar ${MLXN_FUZZ_PARSER} ${MLXN_FUZZ_BASE})

@@ -1,136 +1,7 @@
-/* automaton.c: states and contexts, each stored once. */
-#include "lm/grammar/automaton.h"
+/* automaton.c: from a state and a byte to the next state; life; compaction. */
+#include "lm/grammar/automaton_store.h"
 
-enum {
-    MAX_PLACES = 1 << 18, /* of one step */
-    MAX_WORK = 1 << 25    /* places of one question */
-};
-#define MAX_BYTES ((uint64_t)1 << 30) /* within one question; between questions the owner compacts far earlier */
-#define NEW_CALL 0x80000000u          /* a context: that of the rule in the other bits, called in this step */
-#define PAIR_ACCEPT UINT32_MAX        /* a pair's state: the root returns */
-#define PAIR_ESCAPE (UINT32_MAX - 1)  /* the open context returns */
-
-static uint32_t fail(mlxn_automaton *a, mlxn_status status) {
-    if (!a->status)
-        a->status =
-            status == MLXN_ERR_MEMORY
-                ? mlxn_fail(&a->error, status, "grammar: no memory for %u states", a->states.count)
-                : mlxn_fail(&a->error, status,
-                            "grammar: it is too ambiguous: following the text takes more than the allowed time "
-                            "or memory");
-    return MLXN_AU_FAILED;
-}
-
-static int by_context(const void *x, const void *y) {
-    const mlxn_au_item *a = x, *b = y;
-    if (a->context != b->context) return a->context < b->context ? -1 : 1;
-    return (a->state > b->state) - (a->state < b->state);
-}
-
-/* Sorts and drops what is there twice; returns how many are left. */
-static uint32_t sort_unique(mlxn_au_item *items, uint32_t n) {
-    uint32_t kept = 0;
-    if (n > 1) qsort(items, n, sizeof *items, by_context);
-    for (uint32_t i = 0; i < n; i++)
-        if (!kept || by_context(&items[i], &items[kept - 1])) items[kept++] = items[i];
-    return kept;
-}
-
-static uint32_t hash_of(const mlxn_au_item *items, uint32_t n, uint32_t seed) {
-    uint64_t h = seed * 0x9e3779b97f4a7c15u + n;
-    for (uint32_t i = 0; i < n; i++) {
-        h = (h ^ ((uint64_t)items[i].context << 32 | items[i].state)) * 0xff51afd7ed558ccdu;
-        h ^= h >> 32;
-    }
-    return (uint32_t)h;
-}
-
-static bool append(mlxn_au_item **to, uint32_t *count, uint32_t *capacity, const mlxn_au_item *items, uint32_t n) {
-    uint64_t want = (uint64_t)*count + n;
-    if (want > UINT32_MAX / 2) return false;
-    while (*capacity < want)
-        if (!mlxn_gr_grow(to, capacity, *capacity, sizeof **to)) return false;
-    if (n) memcpy(*to + *count, items, n * sizeof *items);
-    *count += n;
-    return true;
-}
-
-/* Doubles a table of ids when it is half full; `hash` gives that of an id. */
-static bool table_room(const mlxn_automaton *a, uint32_t **table, uint32_t *mask, uint32_t count,
-                       uint32_t (*hash)(const mlxn_automaton *a, uint32_t id)) {
-    if (*table && count * 2 < *mask) return true;
-    uint32_t more = *table ? *mask * 2 + 1 : 1023;
-    uint32_t *grown = mlxn_alloc_array((size_t)more + 1, sizeof *grown);
-    if (!grown) return false;
-    for (uint32_t id = 0; id < count; id++) {
-        uint32_t h = hash(a, id);
-        while (grown[h & more]) h++;
-        grown[h & more] = id + 1;
-    }
-    mlxn_free(*table);
-    *table = grown;
-    *mask = more;
-    return true;
-}
-
-static uint32_t context_hash(const mlxn_automaton *a, uint32_t id) {
-    return hash_of(a->pairs.data + a->contexts.data[id].first, a->contexts.data[id].count, 0);
-}
-static uint32_t state_hash(const mlxn_automaton *a, uint32_t id) { return a->states.data[id].hash; }
-
-/* The id of a context with these pairs, which are sorted. */
-static uint32_t intern_context(mlxn_automaton *a, const mlxn_au_item *pairs, uint32_t n) {
-    if (!table_room(a, &a->context_table, &a->context_mask, a->contexts.count, context_hash))
-        return fail(a, MLXN_ERR_MEMORY);
-    uint32_t h = hash_of(pairs, n, 0);
-    for (; a->context_table[h & a->context_mask]; h++) {
-        uint32_t id = a->context_table[h & a->context_mask] - 1;
-        const mlxn_au_context *c = &a->contexts.data[id];
-        if (c->count == n && !memcmp(a->pairs.data + c->first, pairs, n * sizeof *pairs)) return id;
-    }
-    uint32_t id = a->contexts.count, first = a->pairs.count;
-    if (id >= NEW_CALL - 1 || !MLXN_GR_ROOM(a->contexts) ||
-        !append(&a->pairs.data, &a->pairs.count, &a->pairs.capacity, pairs, n))
-        return fail(a, MLXN_ERR_MEMORY);
-    a->contexts.data[a->contexts.count++] = (mlxn_au_context){first, n, UINT32_MAX};
-    a->context_table[h & a->context_mask] = id + 1;
-    return id;
-}
-
-static bool rows_room(mlxn_automaton *a) {
-    if (a->states.count < a->rows_capacity) return true;
-    uint32_t more = a->rows_capacity ? a->rows_capacity * 2 : 64;
-    uint32_t *rows = mlxn_realloc_array(a->rows, (size_t)more * a->grammar->n_classes, sizeof *rows);
-    if (!rows) return false;
-    a->rows = rows;
-    a->rows_capacity = more;
-    return true;
-}
-
-static uint32_t intern_state(mlxn_automaton *a, const mlxn_au_item *items, uint32_t n, bool accepts, bool escapes) {
-    if (!n && !accepts && !escapes && a->states.count) return MLXN_AU_DEAD;
-    if (!table_room(a, &a->state_table, &a->state_mask, a->states.count, state_hash)) return fail(a, MLXN_ERR_MEMORY);
-    uint32_t hash = hash_of(items, n, 1u + accepts + 2u * escapes), h = hash;
-    for (; a->state_table[h & a->state_mask]; h++) {
-        uint32_t id = a->state_table[h & a->state_mask] - 1;
-        const mlxn_au_state *s = &a->states.data[id];
-        if (s->hash == hash && s->count == n && s->accepts == accepts && s->escapes == escapes &&
-            !memcmp(a->items.data + s->first, items, n * sizeof *items))
-            return id;
-    }
-    uint32_t id = a->states.count, first = a->items.count;
-    if (!MLXN_GR_ROOM(a->states) || !rows_room(a) ||
-        !append(&a->items.data, &a->items.count, &a->items.capacity, items, n))
-        return fail(a, MLXN_ERR_MEMORY);
-    if (mlxn_au_bytes(a) > MAX_BYTES) return fail(a, MLXN_ERR_LIMIT);
-    a->states.data[a->states.count++] = (mlxn_au_state){
-        .first = first, .count = n, .hash = hash, .accepts = accepts, .escapes = escapes, .run_next = UINT32_MAX};
-    a->state_table[h & a->state_mask] = id + 1;
-    memset(a->rows + (size_t)id * a->grammar->n_classes, n ? 0xff : 0, a->grammar->n_classes * sizeof *a->rows);
-    return id;
-}
-
-/* ---- one step ---- */
+enum { MAX_WORK = 1 << 25 }; /* places of one question */
 
 static bool seen_room(mlxn_automaton *a) {
     if (a->seen && a->todo.count * 2 < a->seen_mask) return true;
@@ -138,7 +9,7 @@ static bool seen_room(mlxn_automaton *a) {
     uint64_t *grown = mlxn_alloc_array((size_t)more + 1, sizeof *grown);
     if (!grown) return false;
     for (uint32_t i = 0; i < a->todo.count; i++) {
-        uint32_t h = hash_of(&a->todo.data[i], 1, 0);
+        uint32_t h = mlxn_au_hash(&a->todo.data[i], 1, 0);
         while (grown[h & more]) h++;
         grown[h & more] = (uint64_t)a->step << 32 | (i + 1);
     }
@@ -151,13 +22,13 @@ static bool seen_room(mlxn_automaton *a) {
 /* A place that is reached without another byte. */
 static bool reach(mlxn_automaton *a, uint32_t state, uint32_t context) {
     mlxn_au_item item = {state, context};
-    uint32_t h = hash_of(&item, 1, 0);
-    if (!seen_room(a) || !MLXN_GR_ROOM(a->todo)) return fail(a, MLXN_ERR_MEMORY), false;
+    uint32_t h = mlxn_au_hash(&item, 1, 0);
+    if (!seen_room(a) || !MLXN_GR_ROOM(a->todo)) return mlxn_au_fail(a, MLXN_ERR_MEMORY), false;
     for (; a->seen[h & a->seen_mask] >> 32 == a->step; h++) {
         const mlxn_au_item *known = &a->todo.data[(uint32_t)a->seen[h & a->seen_mask] - 1];
         if (known->state == state && known->context == context) return true;
     }
-    if (a->todo.count == MAX_PLACES || ++a->work > MAX_WORK) return fail(a, MLXN_ERR_LIMIT), false;
+    if (a->todo.count == MLXN_AU_MAX_PLACES || ++a->work > MAX_WORK) return mlxn_au_fail(a, MLXN_ERR_LIMIT), false;
     a->todo.data[a->todo.count++] = item;
     a->seen[h & a->seen_mask] = (uint64_t)a->step << 32 | a->todo.count;
     return true;
@@ -166,26 +37,26 @@ static bool reach(mlxn_automaton *a, uint32_t state, uint32_t context) {
 static bool follow_call(mlxn_automaton *a, uint32_t rule, uint32_t next, uint32_t context) {
     mlxn_au_called *r = &a->rules[rule];
     const mlxn_gr_call *call = &a->grammar->rules[rule];
-    if (!MLXN_GR_ROOM(a->callers) || !MLXN_GR_ROOM(a->called)) return fail(a, MLXN_ERR_MEMORY), false;
+    if (!MLXN_GR_ROOM(a->callers) || !MLXN_GR_ROOM(a->called)) return mlxn_au_fail(a, MLXN_ERR_MEMORY), false;
     a->callers.data[a->callers.count++] = (mlxn_au_caller){next, context, r->callers};
     bool first = r->callers == 0;
     r->callers = a->callers.count;
     if (first) {
         a->called.data[a->called.count++] = (uint64_t)call->rank << 32 | rule;
-        if (!reach(a, call->entry, NEW_CALL | rule)) return false;
+        if (!reach(a, call->entry, MLXN_AU_NEW_CALL | rule)) return false;
     }
     /* A rule that is called here and returns here has matched nothing: that is known beforehand. */
     return !call->nullable || reach(a, next, context);
 }
 
 static bool follow_return(mlxn_automaton *a, uint32_t context) {
-    if (context & NEW_CALL) return true;
+    if (context & MLXN_AU_NEW_CALL) return true;
     mlxn_au_context c = a->contexts.data[context];
     for (uint32_t i = 0; i < c.count; i++) {
         mlxn_au_item pair = a->pairs.data[c.first + i];
-        if (pair.state == PAIR_ACCEPT)
+        if (pair.state == MLXN_AU_PAIR_ACCEPT)
             a->accepts = true;
-        else if (pair.state == PAIR_ESCAPE)
+        else if (pair.state == MLXN_AU_PAIR_ESCAPE)
             a->escapes = true;
         else if (!reach(a, pair.state, pair.context))
             return false;
@@ -200,8 +71,8 @@ static bool follow(mlxn_automaton *a, mlxn_au_item at) {
         case MLXN_GR_RETURN:
             return follow_return(a, at.context);
         case MLXN_GR_BYTES:
-            return append(&a->found.data, &a->found.count, &a->found.capacity, &at, 1) ||
-                   (fail(a, MLXN_ERR_MEMORY), false);
+            return mlxn_au_append(&a->found.data, &a->found.count, &a->found.capacity, &at, 1) ||
+                   (mlxn_au_fail(a, MLXN_ERR_MEMORY), false);
         case MLXN_GR_BRANCH:
             for (uint32_t i = 0; i < s.count; i++)
                 if (!reach(a, g->outs.data[s.first + i], at.context)) return false;
@@ -213,7 +84,7 @@ static bool follow(mlxn_automaton *a, mlxn_au_item at) {
 }
 
 static uint32_t known_context(const mlxn_automaton *a, uint32_t context) {
-    return context & NEW_CALL ? a->rules[context & ~NEW_CALL].context : context;
+    return context & MLXN_AU_NEW_CALL ? a->rules[context & ~MLXN_AU_NEW_CALL].context : context;
 }
 
 static int by_value(const void *x, const void *y) {
@@ -230,17 +101,18 @@ static bool make_context(mlxn_automaton *a, uint32_t rule) {
         uint32_t context = known_context(a, caller.context);
         if (caller.next == 0) { /* it returns at once: its callers are ours */
             mlxn_au_context c = a->contexts.data[context];
-            ok = append(&a->found.data, &a->found.count, &a->found.capacity, a->pairs.data + c.first, c.count);
+            ok =
+                mlxn_au_append(&a->found.data, &a->found.count, &a->found.capacity, a->pairs.data + c.first, c.count);
             a->work += c.count;
         } else {
             mlxn_au_item pair = {caller.next, context};
-            ok = append(&a->found.data, &a->found.count, &a->found.capacity, &pair, 1);
+            ok = mlxn_au_append(&a->found.data, &a->found.count, &a->found.capacity, &pair, 1);
         }
-        if (ok && a->found.count - base > MAX_PLACES) return fail(a, MLXN_ERR_LIMIT), false;
+        if (ok && a->found.count - base > MLXN_AU_MAX_PLACES) return mlxn_au_fail(a, MLXN_ERR_LIMIT), false;
     }
-    if (!ok) return fail(a, MLXN_ERR_MEMORY), false;
-    uint32_t n = sort_unique(a->found.data + base, a->found.count - base);
-    a->rules[rule].context = intern_context(a, a->found.data + base, n);
+    if (!ok) return mlxn_au_fail(a, MLXN_ERR_MEMORY), false;
+    uint32_t n = mlxn_au_sort(a->found.data + base, a->found.count - base);
+    a->rules[rule].context = mlxn_au_intern_context(a, a->found.data + base, n);
     a->found.count = base;
     return a->rules[rule].context != MLXN_AU_FAILED;
 }
@@ -263,8 +135,8 @@ static uint32_t finish(mlxn_automaton *a, bool ok) {
         a->found.data[i].context = known_context(a, a->found.data[i].context);
     for (uint32_t i = 0; i < a->called.count; i++) a->rules[(uint32_t)a->called.data[i]] = (mlxn_au_called){0};
     if (!ok) return MLXN_AU_FAILED;
-    uint32_t n = sort_unique(a->found.data, a->found.count);
-    return intern_state(a, a->found.data, n, a->accepts, a->escapes);
+    uint32_t n = mlxn_au_sort(a->found.data, a->found.count);
+    return mlxn_au_intern_state(a, a->found.data, n, a->accepts, a->escapes);
 }
 
 uint32_t mlxn_au_step_slow(mlxn_automaton *a, uint32_t state, uint32_t class) {
@@ -297,42 +169,22 @@ uint32_t mlxn_au_pop(mlxn_automaton *a, uint32_t context) {
 
 uint32_t mlxn_au_open(mlxn_automaton *a, uint32_t first, uint32_t count) {
     begin(a);
-    if (!append(&a->found.data, &a->found.count, &a->found.capacity, a->items.data + first, count))
-        return fail(a, MLXN_ERR_MEMORY);
+    if (!mlxn_au_append(&a->found.data, &a->found.count, &a->found.capacity, a->items.data + first, count))
+        return mlxn_au_fail(a, MLXN_ERR_MEMORY);
     for (uint32_t i = 0; i < count; i++) a->found.data[i].context = MLXN_AU_OPEN;
-    return intern_state(a, a->found.data, count, false, false);
+    return mlxn_au_intern_state(a, a->found.data, count, false, false);
 }
 
 /* ---- life ---- */
 
-uint64_t mlxn_au_bytes(const mlxn_automaton *a) {
-    return (uint64_t)a->contexts.capacity * sizeof *a->contexts.data +
-           (uint64_t)a->pairs.capacity * sizeof(mlxn_au_item) +
-           (uint64_t)a->states.capacity * sizeof *a->states.data +
-           (uint64_t)a->items.capacity * sizeof(mlxn_au_item) +
-           (uint64_t)a->rows_capacity * a->grammar->n_classes * sizeof *a->rows + a->memo_bytes;
-}
-
 /* The contexts and states that are always there. */
 static bool add_first(mlxn_automaton *a) {
-    static const mlxn_au_item root = {PAIR_ACCEPT, MLXN_AU_ROOT}, open = {PAIR_ESCAPE, MLXN_AU_ROOT};
-    if (intern_context(a, &root, 1) != MLXN_AU_ROOT || intern_context(a, &open, 1) != MLXN_AU_OPEN) return false;
-    if (intern_state(a, NULL, 0, false, false) != MLXN_AU_DEAD) return false;
+    static const mlxn_au_item root = {MLXN_AU_PAIR_ACCEPT, MLXN_AU_ROOT}, open = {MLXN_AU_PAIR_ESCAPE, MLXN_AU_ROOT};
+    if (mlxn_au_intern_context(a, &root, 1) != MLXN_AU_ROOT || mlxn_au_intern_context(a, &open, 1) != MLXN_AU_OPEN)
+        return false;
+    if (mlxn_au_intern_state(a, NULL, 0, false, false) != MLXN_AU_DEAD) return false;
     begin(a);
     return finish(a, reach(a, a->grammar->rules[a->grammar->root].entry, MLXN_AU_ROOT)) == MLXN_AU_START;
-}
-
-/* What compaction replaces. */
-static void free_store(mlxn_automaton *a) {
-    for (uint32_t i = 0; i < a->states.count; i++)
-        if (a->states.data[i].memo) a->free_memo(a->states.data[i].memo);
-    mlxn_free(a->contexts.data);
-    mlxn_free(a->pairs.data);
-    mlxn_free(a->states.data);
-    mlxn_free(a->items.data);
-    mlxn_free(a->rows);
-    mlxn_free(a->context_table);
-    mlxn_free(a->state_table);
 }
 
 mlxn_status mlxn_au_init(mlxn_automaton *a, const mlxn_grammar *grammar, void (*free_memo)(void *),
@@ -340,7 +192,7 @@ mlxn_status mlxn_au_init(mlxn_automaton *a, const mlxn_grammar *grammar, void (*
     *a = (mlxn_automaton){.grammar = grammar, .free_memo = free_memo};
     a->rules = mlxn_alloc_array(grammar->n_rules, sizeof *a->rules);
     if (!a->rules)
-        fail(a, MLXN_ERR_MEMORY);
+        mlxn_au_fail(a, MLXN_ERR_MEMORY);
     else
         add_first(a);
     if (a->status && error) *error = a->error;
@@ -348,7 +200,7 @@ mlxn_status mlxn_au_init(mlxn_automaton *a, const mlxn_grammar *grammar, void (*
 }
 
 void mlxn_au_free(mlxn_automaton *a) {
-    free_store(a);
+    mlxn_au_free_store(a);
     mlxn_free(a->todo.data);
     mlxn_free(a->found.data);
     mlxn_free(a->callers.data);
@@ -373,10 +225,10 @@ static void mark_contexts(const mlxn_automaton *a, const uint32_t *states, size_
 /* Items or pairs of the old store with the new ids of their contexts, into a->found. */
 static bool translate(mlxn_automaton *a, const mlxn_au_item *items, uint32_t n, const uint32_t *ids) {
     a->found.count = 0;
-    if (!append(&a->found.data, &a->found.count, &a->found.capacity, items, n))
-        return fail(a, MLXN_ERR_MEMORY), false;
+    if (!mlxn_au_append(&a->found.data, &a->found.count, &a->found.capacity, items, n))
+        return mlxn_au_fail(a, MLXN_ERR_MEMORY), false;
     for (uint32_t k = 0; k < n; k++) a->found.data[k].context = ids[a->found.data[k].context];
-    sort_unique(a->found.data, n);
+    mlxn_au_sort(a->found.data, n);
     return true;
 }
 
@@ -388,13 +240,13 @@ static bool copy_live(mlxn_automaton *a, const mlxn_automaton *old, uint32_t *st
         ids[id] = id;
         if (id <= MLXN_AU_OPEN || !marks[id]) continue;
         if (!translate(a, old->pairs.data + c.first, c.count, ids)) return false;
-        ids[id] = intern_context(a, a->found.data, c.count);
+        ids[id] = mlxn_au_intern_context(a, a->found.data, c.count);
         if (ids[id] == MLXN_AU_FAILED) return false;
     }
     for (size_t i = 0; i < n; i++) {
         mlxn_au_state s = old->states.data[states[i]];
         if (!translate(a, old->items.data + s.first, s.count, ids)) return false;
-        uint32_t id = intern_state(a, a->found.data, s.count, s.accepts, s.escapes);
+        uint32_t id = mlxn_au_intern_state(a, a->found.data, s.count, s.accepts, s.escapes);
         if (id == MLXN_AU_FAILED) return false;
         states[i] = id;
     }
@@ -416,9 +268,9 @@ mlxn_status mlxn_au_compact(mlxn_automaton *a, uint32_t *states, size_t n, mlxn_
         a->rows_capacity = 0;
         a->memo_bytes = a->work = 0;
         ok = copy_live(a, &old, states, n, marks, ids);
-        free_store(&old);
+        mlxn_au_free_store(&old);
     }
-    if (!ok) fail(a, MLXN_ERR_MEMORY);
+    if (!ok) mlxn_au_fail(a, MLXN_ERR_MEMORY);
     mlxn_free(marks);
     mlxn_free(ids);
     if (a->status && error) *error = a->error;
