@@ -1,5 +1,5 @@
 /* fill.c (CPU kernels): fill_value, arange, pad, diag_mask, timestep_embedding. */
-#include "backend/cpu/kernels/rows.h"
+#include "backend/cpu/kernels/span.h"
 
 static void plan_fill(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out) {
     const mlxn_view *o = &args[0];
@@ -19,18 +19,36 @@ static uint32_t fill_bits(mlxn_dtype dtype, double value) {
     return bits.u;
 }
 
+/* n bytes of the same word, past the caches. */
+static void fill_stream(char *to, uint64_t n, uint32_t word) {
+    uint32_t words[16];
+    for (int i = 0; i < 16; i++) words[i] = word;
+    float bits[16];
+    memcpy(bits, words, sizeof bits);
+    const v16 v = v16_load(bits);
+    uint64_t i = 0;
+    for (; i + 64 <= n; i += 64) v16_stream_as(MLXN_F32, to + i, 0, v);
+    memcpy(to + i, words, n - i);
+}
+
 static void run_fill(cpu_run *run) {
     const mlxn_view *out = &run->args[0];
     rows_shape shape = rows_of(&out, 1, false);
     size_t size = mlxn_dtype_size(out->dtype);
     uint32_t bits = fill_bits(out->dtype, ((const mlxn_fill_value_params *)run->params)->value);
     int64_t step = shape.flat ? 1 : rows_stride(out);
+    const bool streams = step == 1 && stream_fits(out, NULL, 0);
     uint64_t chunk;
     while (cpu_next(run, &chunk)) {
         rows_part p = rows_chunk(&shape, chunk);
         for (uint64_t r = p.row; r < p.row_end; r++) {
             char *o = shape.flat ? out->data : rows_at(out, r, size);
-            if (size == 4)
+            if (streams && stream_aligned(MLXN_F32, o + p.begin * size))
+                fill_stream(o + p.begin * size, p.n * size,
+                            size == 4   ? bits
+                            : size == 2 ? bits * 0x10001u
+                                        : bits * 0x1010101u);
+            else if (size == 4)
                 for (uint64_t i = p.begin; i < p.begin + p.n; i++) ((uint32_t *)o)[(int64_t)i * step] = bits;
             else if (size == 2)
                 for (uint64_t i = p.begin; i < p.begin + p.n; i++)
@@ -39,19 +57,35 @@ static void run_fill(cpu_run *run) {
                 for (uint64_t i = p.begin; i < p.begin + p.n; i++) ((uint8_t *)o)[(int64_t)i * step] = (uint8_t)bits;
         }
     }
+    if (streams) stream_end();
 }
 
 static void plan_arange(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out) {
     *out = (cpu_plan){.phases = 1, .chunks = {(args[0].dims[0] + ROWS_PIECE - 1) / ROWS_PIECE}};
 }
 
+/* f32 without gaps in spans; others one by one, since they round from double once. */
 static void run_arange(cpu_run *run) {
     const mlxn_view *out = &run->args[0];
     const mlxn_arange_params *p = run->params;
+    const bool spans = out->dtype == MLXN_F32 && rows_stride(out) == 1;
+    const bool streams = spans && stream_fits(out, NULL, 0) && stream_aligned(MLXN_F32, out->data);
+    const double start = p->start, step = p->step;
+    float buffer[SPAN] __attribute__((aligned(64)));
     uint64_t chunk;
-    while (cpu_next(run, &chunk))
-        for (uint64_t i = chunk * ROWS_PIECE; i < out->dims[0] && i < (chunk + 1) * ROWS_PIECE; i++)
-            mlxn_view_set(out, &i, p->start + p->step * (double)i);
+    while (cpu_next(run, &chunk)) {
+        const uint64_t end = mlxn_min_u64((chunk + 1) * ROWS_PIECE, out->dims[0]);
+        for (uint64_t i = chunk * ROWS_PIECE; !spans && i < end; i++)
+            mlxn_view_set(out, &i, start + step * (double)i);
+        for (uint64_t i = chunk * ROWS_PIECE; spans && i < end; i += SPAN) {
+            const int32_t n = (int32_t)mlxn_min_u64(SPAN, end - i);
+            const double base = (double)i;
+            float *to = streams ? buffer : (float *)out->data + i;
+            for (int32_t k = 0; k < n; k++) to[k] = (float)(start + step * (base + (double)k));
+            if (streams) span_stream(MLXN_F32, out->data, i, (uint64_t)n, buffer);
+        }
+    }
+    if (streams) stream_end();
 }
 
 static void put(void *row, int64_t at, size_t size, uint32_t bits) {

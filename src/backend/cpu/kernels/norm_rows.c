@@ -34,33 +34,37 @@ typedef struct nr_row {
     float scalar;                  /* what everything is multiplied by in the end; 1 = nothing */
     float *t;
     uint64_t n;
+    float total, squares; /* of t as it was gathered */
     float mean, inverse;
     const void *ahead; /* of x, for rows_fetch; NULL: t */
 } nr_row;
 
-/* t = x [+ residual] [* silu(gate_in)]; sum = t. */
-SIMD_INLINE void nr_gather_part(const nr_row *a, bool unit, mlxn_dtype dtype, uint64_t i, uint64_t k) {
+/* t = x [+ residual] [* silu(gate_in)]; sum = t. The sum of t into s, that of its squares into q. */
+SIMD_INLINE void nr_gather_part(const nr_row *a, bool unit, mlxn_dtype dtype, uint64_t i, uint64_t k, v16 *s,
+                                v16 *q) {
     v16 v = nr_load(a->x, unit, dtype, i, k);
     if (a->residual.data) v = v16_add(v, nr_load(a->residual, unit, dtype, i, k));
     if (a->gate_in.data) v = v16_mul(v, nr_silu(nr_load(a->gate_in, unit, dtype, i, k)));
     v16_store(a->t + i, v);
     if (a->sum.data) nr_store(a->sum, unit, dtype, i, v, k);
+    *s = v16_add(*s, v);
+    *q = v16_fma(v, v, *q);
 }
-/* By value: what is stored could lie over *a for all that the compiler knows. */
-SIMD_INLINE void nr_gather(const nr_row a, bool unit, mlxn_dtype dtype) {
-    uint64_t i = 0;
-    for (; i + 16 <= a.n; i += 16) nr_gather_part(&a, unit, dtype, i, 16);
-    if (i < a.n) nr_gather_part(&a, unit, dtype, i, a.n - i);
-}
+SIMD_INLINE float nr_lanes(const v16 s[4]) { return v16_hsum(v16_add(v16_add(s[0], s[1]), v16_add(s[2], s[3]))); }
 
-static float nr_total(const float *t, uint64_t n) {
-    v16 s[4] = {v16_zero(), v16_zero(), v16_zero(), v16_zero()};
+/* The row by value: what is stored could lie over it for all that the compiler knows. The squares are those of
+ * sum_of_squares, in its order. */
+SIMD_INLINE void nr_gather(const nr_row a, bool unit, mlxn_dtype dtype, float *total, float *squares) {
+    v16 s[4] = {v16_zero(), v16_zero(), v16_zero(), v16_zero()}, q[4] = {s[0], s[0], s[0], s[0]};
     uint64_t i = 0;
-    for (; i + 64 <= n; i += 64)
+    for (; i + 64 <= a.n; i += 64) {
 #pragma GCC unroll 4
-        for (int k = 0; k < 4; k++) s[k] = v16_add(s[k], v16_load(t + i + 16 * k));
-    for (; i < n; i += 16) s[0] = v16_add(s[0], v16_load_as(MLXN_F32, t, i, simd_tail(i, n)));
-    return v16_hsum(v16_add(v16_add(s[0], s[1]), v16_add(s[2], s[3])));
+        for (uint64_t k = 0; k < 4; k++) nr_gather_part(&a, unit, dtype, i + 16 * k, 16, &s[k], &q[k]);
+    }
+    for (; i + 16 <= a.n; i += 16) nr_gather_part(&a, unit, dtype, i, 16, &s[0], &q[0]);
+    if (i < a.n) nr_gather_part(&a, unit, dtype, i, a.n - i, &s[1], &q[1]);
+    *total = nr_lanes(s);
+    *squares = nr_lanes(q);
 }
 
 static float nr_variation(const float *t, uint64_t n, float mean) {
@@ -77,17 +81,17 @@ static float nr_variation(const float *t, uint64_t n, float mean) {
         v16 v = v16_range(v16_zero(), v16_sub(v16_load_as(MLXN_F32, t, i, k), m), 0, k);
         s[0] = v16_fma(v, v, s[0]);
     }
-    return v16_hsum(v16_add(v16_add(s[0], s[1]), v16_add(s[2], s[3])));
+    return nr_lanes(s);
 }
 
 static void nr_measure(nr_row *a, uint32_t kind, float eps) {
     double n = (double)a->n, squares;
     a->mean = 0.0f;
     if (kind == MLXN_NORM_LAYER) {
-        a->mean = (float)((double)nr_total(a->t, a->n) / n);
+        a->mean = (float)((double)a->total / n);
         squares = (double)nr_variation(a->t, a->n, a->mean) / n;
     } else {
-        squares = (double)sum_of_squares(MLXN_F32, true, a->t, 1, a->n);
+        squares = (double)a->squares;
         if (kind == MLXN_NORM_RMS) squares /= n;
     }
     if (kind == MLXN_NORM_L2_MAX) {
@@ -119,15 +123,15 @@ SIMD_INLINE void nr_emit(const nr_row a, bool unit, mlxn_dtype dtype) {
 }
 
 /* Both with the dtype as a constant where all strides are 1. */
-static void nr_gather_any(const nr_row *a, bool unit) {
+static void nr_gather_any(nr_row *a, bool unit) {
     if (!unit)
-        nr_gather(*a, false, a->x.dtype);
+        nr_gather(*a, false, a->x.dtype, &a->total, &a->squares);
     else if (a->x.dtype == MLXN_F32)
-        nr_gather(*a, true, MLXN_F32);
+        nr_gather(*a, true, MLXN_F32, &a->total, &a->squares);
     else if (a->x.dtype == MLXN_F16)
-        nr_gather(*a, true, MLXN_F16);
+        nr_gather(*a, true, MLXN_F16, &a->total, &a->squares);
     else
-        nr_gather(*a, true, MLXN_BF16);
+        nr_gather(*a, true, MLXN_BF16, &a->total, &a->squares);
 }
 static void nr_emit_any(const nr_row *row, bool unit) {
     nr_row a = *row;
@@ -295,6 +299,7 @@ static void run_norm_multi(cpu_run *run) {
                 a.out = (nr_ptr){t, 1, MLXN_F32, false};
                 nr_emit_any(&a, true);
                 a.add32 = NULL;
+                a.squares = sum_of_squares(MLXN_F32, true, t, 1, d);
             }
             if (sum->present) {
                 nr_row s = {.n = d, .x = {t, 1, MLXN_F32, false}, .t = t, .scalar = 1.0f, .inverse = 1.0f};
@@ -353,6 +358,7 @@ static void run_moe_sum_norm(cpu_run *run) {
                 nr_emit_any(&b, true);
             }
             nr_row a = {.n = d, .t = t, .scalar = 1.0f, .add32 = b.t, .out = nr_at(out, r, 0)};
+            a.squares = sum_of_squares(MLXN_F32, true, t, 1, d);
             a.w = nr_vector(w, 0, 0.0f, t + 3 * pad);
             nr_measure(&a, MLXN_NORM_RMS, params->eps);
             nr_emit_any(&a, unit);
@@ -377,11 +383,24 @@ static float gn_value(const mlxn_view *v, uint64_t c, float otherwise) {
     return v->present ? simd_get(v->dtype, v->data, (int64_t)c * rows_stride(v)) : otherwise;
 }
 
+typedef struct gn_row {
+    float mean, inverse, scale, shift;
+} gn_row;
+
+/* (t - mean) * inverse * scale + shift */
+SIMD_INLINE void gn_emit(nr_ptr o, bool unit, mlxn_dtype dtype, const float *t, uint64_t n, gn_row g) {
+    v16 mean = v16_set1(g.mean), inverse = v16_set1(g.inverse), scale = v16_set1(g.scale), shift = v16_set1(g.shift);
+    for (uint64_t i = 0; i < n; i += 16) {
+        v16 v = v16_mul(v16_mul(v16_sub(v16_load(t + i), mean), inverse), scale);
+        nr_store(o, unit, dtype, i, v16_add(v, shift), simd_tail(i, n));
+    }
+}
+
 static void run_group_norm(cpu_run *run) {
     const mlxn_view *x = &run->args[0], *w = &run->args[1], *bias = &run->args[2], *out = &run->args[3];
     const mlxn_group_norm_params *p = run->params;
     uint64_t channels = x->dims[1], len = x->dims[2], each = gn_each(x, p), pad = nr_pad(len), chunk;
-    bool unit = rows_stride(x) == 1 && rows_stride(out) == 1;
+    bool unit = rows_stride(x) == 1 && rows_stride(out) == 1, streams = stream_fits(out, &x, 1);
     float *t = run->local;
     while (cpu_next(run, &chunk)) {
         uint64_t b = chunk / p->groups, first = chunk % p->groups * each;
@@ -392,21 +411,26 @@ static void run_group_norm(cpu_run *run) {
             a.t = t + c * pad;
             a.x = nr_at(x, b * channels + first + c, 0);
             nr_gather_any(&a, unit);
-            sum += (double)nr_total(a.t, len);
+            sum += (double)a.total;
         }
         float mean = (float)(sum / n);
         for (uint64_t c = 0; c < rows; c++) squares += (double)nr_variation(t + c * pad, len, mean);
         double inverse = 1.0 / sqrt(squares / n + (double)p->eps);
-        v16 m = v16_set1(mean), s = v16_set1((float)inverse);
         for (uint64_t c = 0; c < rows; c++) {
-            v16 scale = v16_set1(gn_value(w, first + c, 1.0f)), shift = v16_set1(gn_value(bias, first + c, 0.0f));
             nr_ptr o = nr_at(out, b * channels + first + c, 0);
-            for (uint64_t i = 0; i < len; i += 16) {
-                v16 v = v16_mul(v16_sub(v16_load(t + c * pad + i), m), s);
-                nr_store(o, o.stride == 1, o.dtype, i, v16_add(v16_mul(v, scale), shift), simd_tail(i, len));
-            }
+            const gn_row g = {mean, (float)inverse, gn_value(w, first + c, 1.0f), gn_value(bias, first + c, 0.0f)};
+            o.streams = streams;
+            if (o.stride != 1)
+                gn_emit(o, false, o.dtype, t + c * pad, len, g);
+            else if (o.dtype == MLXN_F32)
+                gn_emit(o, true, MLXN_F32, t + c * pad, len, g);
+            else if (o.dtype == MLXN_F16)
+                gn_emit(o, true, MLXN_F16, t + c * pad, len, g);
+            else
+                gn_emit(o, true, MLXN_BF16, t + c * pad, len, g);
         }
     }
+    if (streams) stream_end();
 }
 
 extern const cpu_kernel CPU_ISA(cpu_kernels_norm_rows)[];

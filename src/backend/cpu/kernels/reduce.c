@@ -191,7 +191,12 @@ REDUCE_SPAN(span_min, v16_pick_nan(v, v16_min(v, s[k])), INFINITY)
 REDUCE_SPAN(span_exp, v16_add(s[k], v16_exp(v16_sub(v, shift))), -INFINITY)
 REDUCE_SPAN(span_deviation, centred_square(v, shift, s[k]), 0.0f)
 static void span_product(reduce_state *st, const float *x, uint64_t n) {
-    for (uint64_t i = 0; i < n; i++) st->product *= (double)x[i];
+    double products[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+    uint64_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        for (uint64_t k = 0; k < 8; k++) products[k] *= (double)x[i + k];
+    for (; i < n; i++) st->product *= (double)x[i];
+    for (int k = 0; k < 8; k++) st->product *= products[k];
 }
 
 static void reduce_pass(const reduce_shape *s, const mlxn_view *x, uint64_t result, uint64_t begin, uint64_t end,
@@ -355,9 +360,23 @@ static void run_reduce(cpu_run *run) {
 }
 
 /* --- reduce over an axis along which x is not dense, while it is along the one before: rows of COLUMNS elements are
- * taken in one after the other, sums COLUMN_ROWS at a time before they join the total. --- */
+ * taken in one after the other, sums COLUMN_ROWS at a time before they join the total. Above COLUMN_PART rows there
+ * are several totals, which meet in double. --- */
 
-enum { COLUMNS = 256, COLUMN_ROWS = 32 };
+enum { COLUMNS = 1024, COLUMN_ROWS = 32, COLUMN_PART = 1024 };
+
+typedef struct column_shape {
+    uint64_t width, rows;          /* of x: the axis that stays, the axis that goes */
+    uint64_t blocks, parts, outer; /* pieces of the width, pieces of the rows, other axes */
+} column_shape;
+
+static column_shape columns_of(const mlxn_view *x) {
+    column_shape s = {.width = x->dims[x->rank - 2], .rows = x->dims[x->rank - 1]};
+    s.blocks = (s.width + COLUMNS - 1) / COLUMNS;
+    s.parts = (s.rows + COLUMN_PART - 1) / COLUMN_PART;
+    s.outer = rows_count(x) / s.width;
+    return s;
+}
 
 static bool columns_fit(const mlxn_view *args, const void *params) {
     const mlxn_reduce_params *p = params;
@@ -368,61 +387,107 @@ static bool columns_fit(const mlxn_view *args, const void *params) {
 }
 
 static void plan_columns(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out) {
-    uint64_t a = args[0].dims[args[0].rank - 2];
-    *out = (cpu_plan){.phases = 1, .chunks = {rows_count(&args[0]) / a * ((a + COLUMNS - 1) / COLUMNS)}};
+    const column_shape s = columns_of(&args[0]);
+    const uint64_t blocks = s.outer * s.blocks;
+    if (s.parts == 1)
+        *out = (cpu_plan){.phases = 1, .chunks = {blocks}};
+    else
+        *out = (cpu_plan){.phases = 2,
+                          .chunks = {blocks * s.parts, blocks},
+                          .shared_bytes = blocks * s.parts * COLUMNS * sizeof(float)};
 }
 
-SIMD_INLINE void columns_take(uint32_t fn, float *acc, const float *v, uint64_t n) {
+/* `count` rows at once, up to COLUMN_STEP: so many lines are under way, and the totals are touched once. */
+enum { COLUMN_STEP = 4 };
+SIMD_INLINE void columns_take(uint32_t fn, float *acc, const float *const rows[COLUMN_STEP], int count, uint64_t n) {
     for (uint64_t k = 0; k < n; k += 16) {
-        v16 x = v16_load_as(MLXN_F32, v, k, simd_tail(k, n)), s = v16_load(acc + k);
-        if (fn == MLXN_REDUCE_SUM)
-            s = v16_add(s, x);
-        else if (fn == MLXN_REDUCE_MAX)
-            s = v16_pick_nan(x, v16_max(x, s));
-        else if (fn == MLXN_REDUCE_MIN)
-            s = v16_pick_nan(x, v16_min(x, s));
-        else
-            s = v16_fma(x, x, s);
-        v16_store(acc + k, s);
+        v16 s = v16_load(acc + k), step = v16_zero();
+#pragma GCC unroll 4
+        for (int r = 0; r < count; r++) {
+            v16 x = v16_load_as(MLXN_F32, rows[r], k, simd_tail(k, n));
+            if (fn == MLXN_REDUCE_SUM)
+                step = v16_add(step, x);
+            else if (fn == MLXN_REDUCE_MAX)
+                s = v16_pick_nan(x, v16_max(x, s));
+            else if (fn == MLXN_REDUCE_MIN)
+                s = v16_pick_nan(x, v16_min(x, s));
+            else
+                step = v16_fma(x, x, step);
+        }
+        v16_store(acc + k, fn == MLXN_REDUCE_MAX || fn == MLXN_REDUCE_MIN ? s : v16_add(s, step));
     }
+}
+SIMD_INLINE void columns_step(uint32_t fn, float *acc, const float *const rows[COLUMN_STEP], int count, uint64_t n) {
+    if (count == COLUMN_STEP)
+        columns_take(fn, acc, rows, COLUMN_STEP, n);
+    else
+        for (int r = 0; r < count; r++) columns_take(fn, acc, &rows[r], 1, n);
 }
 
 static void columns_fill(float *acc, float value) {
     for (int k = 0; k < COLUMNS; k += 16) v16_store(acc + k, v16_set1(value));
 }
 
+/* The function of which a total is kept. */
+static uint32_t columns_fn(const mlxn_reduce_params *p) {
+    return p->fn == MLXN_REDUCE_MEAN ? (uint32_t)MLXN_REDUCE_SUM : p->fn;
+}
+
+/* m totals of rows [begin, end) from element `base` of each on. */
+static void columns_total(const mlxn_view *x, uint32_t fn, const char *base, uint64_t begin, uint64_t end, uint64_t m,
+                          float *all) {
+    float part[COLUMNS] __attribute__((aligned(64))), buffers[COLUMN_STEP][COLUMNS] __attribute__((aligned(64)));
+    const bool extreme = fn == MLXN_REDUCE_MAX || fn == MLXN_REDUCE_MIN;
+    const int64_t step = x->strides[x->rank - 1] * (int64_t)rows_size(x->dtype);
+    columns_fill(all, fn == MLXN_REDUCE_MAX ? -INFINITY : fn == MLXN_REDUCE_MIN ? INFINITY : 0.0f);
+    for (uint64_t row = begin; row < end; row += COLUMN_ROWS) {
+        const uint64_t stop = mlxn_min_u64(row + COLUMN_ROWS, end);
+        columns_fill(part, 0.0f);
+        for (uint64_t j = row; j < stop; j += COLUMN_STEP) {
+            const int count = (int)mlxn_min_u64(COLUMN_STEP, stop - j);
+            const float *v[COLUMN_STEP];
+            for (int r = 0; r < count; r++)
+                v[r] = span_in(x->dtype, base + (int64_t)(j + (uint64_t)r) * step, 1, 0, m, buffers[r]);
+            if (fn == MLXN_REDUCE_SUM)
+                columns_step(MLXN_REDUCE_SUM, part, v, count, m);
+            else if (fn == MLXN_REDUCE_MAX)
+                columns_step(MLXN_REDUCE_MAX, all, v, count, m);
+            else if (fn == MLXN_REDUCE_MIN)
+                columns_step(MLXN_REDUCE_MIN, all, v, count, m);
+            else
+                columns_step(MLXN_REDUCE_SUM_SQUARES, part, v, count, m);
+        }
+        for (int k = 0; k < COLUMNS && !extreme; k += 16)
+            v16_store(all + k, v16_add(v16_load(all + k), v16_load(part + k)));
+    }
+}
+
+/* Chunks of the first phase: outer axes, blocks, parts; of the second: outer axes, blocks. */
 static void run_columns(cpu_run *run) {
     const mlxn_view *x = &run->args[0], *out = &run->args[1];
     const mlxn_reduce_params *p = run->params;
-    uint32_t fn = p->fn == MLXN_REDUCE_MEAN ? MLXN_REDUCE_SUM : p->fn;
-    bool extreme = fn == MLXN_REDUCE_MAX || fn == MLXN_REDUCE_MIN;
-    uint64_t a = x->dims[x->rank - 2], n = x->dims[x->rank - 1], blocks = (a + COLUMNS - 1) / COLUMNS, chunk;
-    size_t size = rows_size(x->dtype);
-    int64_t step = x->strides[x->rank - 1] * (int64_t)size;
-    float all[COLUMNS] __attribute__((aligned(64))), part[COLUMNS] __attribute__((aligned(64)));
-    float buffer[COLUMNS] __attribute__((aligned(64)));
+    const column_shape s = columns_of(x);
+    const uint32_t fn = columns_fn(p);
+    const size_t size = rows_size(x->dtype);
+    float all[COLUMNS] __attribute__((aligned(64)));
+    float *totals = run->shared;
+    uint64_t chunk;
     while (cpu_next(run, &chunk)) {
-        uint64_t first = chunk % blocks * COLUMNS, m = mlxn_min_u64(COLUMNS, a - first), result = chunk / blocks * a;
-        const char *base = rows_at(x, result, size);
-        columns_fill(all, fn == MLXN_REDUCE_MAX ? -INFINITY : fn == MLXN_REDUCE_MIN ? INFINITY : 0.0f);
-        for (uint64_t begin = 0; begin < n; begin += COLUMN_ROWS) {
-            columns_fill(part, 0.0f);
-            for (uint64_t j = begin; j < n && j < begin + COLUMN_ROWS; j++) {
-                const float *v = span_in(x->dtype, base + (int64_t)j * step, 1, first, m, buffer);
-                if (fn == MLXN_REDUCE_SUM)
-                    columns_take(MLXN_REDUCE_SUM, part, v, m);
-                else if (fn == MLXN_REDUCE_MAX)
-                    columns_take(MLXN_REDUCE_MAX, all, v, m);
-                else if (fn == MLXN_REDUCE_MIN)
-                    columns_take(MLXN_REDUCE_MIN, all, v, m);
-                else
-                    columns_take(MLXN_REDUCE_SUM_SQUARES, part, v, m);
-            }
-            for (int k = 0; k < COLUMNS && !extreme; k += 16)
-                v16_store(all + k, v16_add(v16_load(all + k), v16_load(part + k)));
+        const uint64_t block = run->phase == 0 ? chunk / s.parts : chunk, first = block % s.blocks * COLUMNS;
+        const uint64_t m = mlxn_min_u64(COLUMNS, s.width - first), result = block / s.blocks * s.width;
+        if (run->phase == 0) {
+            const uint64_t begin = chunk % s.parts * COLUMN_PART;
+            columns_total(x, fn, (const char *)rows_at(x, result, size) + first * size, begin,
+                          mlxn_min_u64(begin + COLUMN_PART, s.rows), m, all);
+            if (s.parts > 1) memcpy(totals + chunk * COLUMNS, all, sizeof all);
         }
-        for (uint64_t k = 0; k < m; k++) {
-            reduce_part sum = {(double)all[k], 0, (double)n};
+        for (uint64_t k = 0; k < m && (run->phase == 1 || s.parts == 1); k++) {
+            const float *first_total = s.parts == 1 ? &all[k] : &totals[block * s.parts * COLUMNS + k];
+            reduce_part sum = {(double)*first_total, 0, (double)s.rows};
+            for (uint64_t part = 1; part < s.parts; part++) {
+                const reduce_part more = {(double)first_total[part * COLUMNS], 0, 0};
+                sum.a = reduce_merge(fn, sum, more).a;
+            }
             reduce_store(out, result + first + k, reduce_finish(p, sum));
         }
     }

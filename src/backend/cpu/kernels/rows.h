@@ -76,10 +76,11 @@ static inline rows_part rows_chunk(const rows_shape *s, uint64_t chunk) {
 /* First element of a row, `size` bytes per element. */
 static inline void *rows_at(const mlxn_view *v, uint64_t row, size_t size) {
     int64_t offset = 0;
-    for (uint32_t d = v->rank > 1 ? v->rank - 1 : 0; row && d-- > 0;) {
+    for (uint32_t d = v->rank > 1 ? v->rank - 1 : 0; row && d-- > 1;) {
         offset += (int64_t)(row % v->dims[d]) * v->strides[d];
         row /= v->dims[d];
     }
+    if (row) offset += (int64_t)row * v->strides[0]; /* what is left counts the first axis: no division */
     return (char *)v->data + offset * (int64_t)size;
 }
 

@@ -8,6 +8,21 @@ static void plan_rows(const mlxn_view *args, const void *params, uint32_t n_thre
     *out = (cpu_plan){.phases = 1, .chunks = {rows_chunks(&shape)}, .local_bytes = shape.cols * sizeof(float)};
 }
 
+/* softmax takes a row in blocks that stay in the first-level cache. A row of several blocks is read twice, which
+ * costs less than to keep its exponentials in the caches beyond. */
+enum { SOFTMAX_BLOCK = 4096 };
+
+typedef struct softmax_block {
+    float top, sum; /* sum: of the exponentials relative to top */
+} softmax_block;
+
+static uint64_t softmax_blocks(uint64_t n) { return (n + SOFTMAX_BLOCK - 1) / SOFTMAX_BLOCK; }
+
+static void plan_softmax(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out) {
+    plan_rows(args, params, n_threads, out);
+    out->local_bytes = SOFTMAX_BLOCK * sizeof(float) + softmax_blocks(rows_cols(&args[0])) * sizeof(softmax_block);
+}
+
 /* Where a row goes. */
 typedef struct softmax_out {
     void *to;
@@ -18,40 +33,100 @@ typedef struct softmax_out {
 
 /* row * a, or row - a - b. */
 SIMD_INLINE void softmax_emit_as(mlxn_dtype dtype, bool unit, const float *row, uint64_t n, bool logs, float a,
-                                 float b, const softmax_out out) {
+                                 float b, const softmax_out out, uint64_t at) {
     v16 va = v16_set1(a), vb = v16_set1(b);
     uint64_t i = 0;
     for (; i + 16 <= n; i += 16) {
         v16 v = v16_load(row + i);
-        rows_put(dtype, unit, out.to, out.stride, i, logs ? v16_sub(v16_sub(v, va), vb) : v16_mul(v, va), 16,
+        rows_put(dtype, unit, out.to, out.stride, at + i, logs ? v16_sub(v16_sub(v, va), vb) : v16_mul(v, va), 16,
                  out.streams);
     }
     if (i == n) return;
     v16 v = v16_load_as(MLXN_F32, row, i, n - i);
-    rows_store(dtype, unit, out.to, out.stride, i, logs ? v16_sub(v16_sub(v, va), vb) : v16_mul(v, va), n - i);
+    rows_store(dtype, unit, out.to, out.stride, at + i, logs ? v16_sub(v16_sub(v, va), vb) : v16_mul(v, va), n - i);
 }
-static void softmax_emit(const float *row, uint64_t n, bool logs, float a, float b, const softmax_out *out) {
+/* From element `at` of the row on. */
+static void softmax_emit(const float *row, uint64_t n, bool logs, float a, float b, const softmax_out *out,
+                         uint64_t at) {
     if (out->stride != 1)
-        softmax_emit_as(out->dtype, false, row, n, logs, a, b, *out);
+        softmax_emit_as(out->dtype, false, row, n, logs, a, b, *out, at);
     else if (out->dtype == MLXN_F32)
-        softmax_emit_as(MLXN_F32, true, row, n, logs, a, b, *out);
+        softmax_emit_as(MLXN_F32, true, row, n, logs, a, b, *out, at);
     else if (out->dtype == MLXN_F16)
-        softmax_emit_as(MLXN_F16, true, row, n, logs, a, b, *out);
+        softmax_emit_as(MLXN_F16, true, row, n, logs, a, b, *out, at);
     else
-        softmax_emit_as(MLXN_BF16, true, row, n, logs, a, b, *out);
+        softmax_emit_as(MLXN_BF16, true, row, n, logs, a, b, *out, at);
 }
 
-/* A row without a number above -infinity. */
-static void softmax_nothing(float *row, uint64_t n, bool logs, const softmax_out *out) {
+/* A block without a number above -infinity: its exponentials are 0, or undefined if there is a NaN among them. */
+static float softmax_nothing(float *row, uint64_t n, bool logs) {
     bool nan = false;
     for (uint64_t i = 0; i < n; i++) nan = nan || row[i] != row[i];
-    for (uint64_t i = 0; i < n; i++) row[i] = nan ? NAN : logs ? -INFINITY : 0.0f;
-    softmax_emit(row, n, false, 1.0f, 0.0f, out);
+    for (uint64_t i = 0; i < n; i++) row[i] = logs ? -INFINITY : 0.0f;
+    return nan ? NAN : 0.0f;
 }
 
-/* Rows up to this many bytes are fetched while the one before is at work: both, and that one in f32, stay in the
- * second-level cache. */
+/* The largest of a row and the sum relative to it. */
+static softmax_block softmax_merge(const softmax_block *blocks, uint64_t n) {
+    softmax_block all = blocks[0];
+    if (n == 1) return all;
+    for (uint64_t b = 1; b < n; b++) all.top = blocks[b].top > all.top ? blocks[b].top : all.top;
+    double sum = 0;
+    for (uint64_t b = 0; b < n; b++)
+        sum += (double)blocks[b].sum * (blocks[b].top < all.top ? exp((double)blocks[b].top - (double)all.top) : 1.0);
+    all.sum = (float)sum;
+    return all;
+}
+
+/* `row` holds the exponentials relative to the largest, or with `logs` the logits. */
+static void softmax_place(const float *row, uint64_t n, bool logs, softmax_block all, const softmax_out *out,
+                          uint64_t at) {
+    if (all.sum == 0 || all.sum != all.sum) /* -infinity alone, or undefined */
+        softmax_emit(row, n, false, all.sum == 0 ? 1.0f : NAN, 0.0f, out, at);
+    else
+        softmax_emit(row, n, logs, logs ? all.top : 1.0f / all.sum, logs ? logf(all.sum) : 0.0f, out, at);
+}
+
+/* Rows up to this many bytes are fetched while the one before is at work. */
 enum { SOFTMAX_AHEAD = 65536 };
+
+typedef struct softmax_call {
+    const mlxn_view *x, *mask; /* mask: NULL or with the dims of x */
+    float scale;
+    bool logs;
+} softmax_call;
+
+static void softmax_run_row(const softmax_call *c, const char *x, const char *mask, uint64_t n, const char *next,
+                            float *row, softmax_block *blocks, const softmax_out *out) {
+    const uint64_t count = softmax_blocks(n);
+    const size_t size = rows_size(c->x->dtype);
+    for (uint64_t b = 0; b < count; b++) {
+        uint64_t first = b * SOFTMAX_BLOCK, m = mlxn_min_u64(SOFTMAX_BLOCK, n - first);
+        float top = softmax_load_part(c->x, x, c->mask, mask, c->scale, first, m, row);
+        bool keep = count == 1 && !c->logs;
+        blocks[b].top = top;
+        if (top == -INFINITY)
+            blocks[b].sum = softmax_nothing(row, m, c->logs);
+        else if (next)
+            blocks[b].sum = softmax_exp_ahead(row, m, top, keep, c->x->dtype, next + first * size);
+        else
+            blocks[b].sum = softmax_exp(row, m, top, keep);
+    }
+    const softmax_block all = softmax_merge(blocks, count);
+    if (count == 1) {
+        softmax_place(row, n, c->logs, all, out, 0);
+        return;
+    }
+    for (uint64_t b = 0; b < count; b++) {
+        uint64_t first = b * SOFTMAX_BLOCK, m = mlxn_min_u64(SOFTMAX_BLOCK, n - first);
+        softmax_load_part(c->x, x, c->mask, mask, c->scale, first, m, row);
+        if (all.top == -INFINITY)
+            softmax_nothing(row, m, c->logs);
+        else if (!c->logs)
+            softmax_exp(row, m, all.top, true);
+        softmax_place(row, m, c->logs, all, out, first);
+    }
+}
 
 static void run_softmax(cpu_run *run) {
     const mlxn_view *x = &run->args[0], *out = &run->args[2];
@@ -59,24 +134,19 @@ static void run_softmax(cpu_run *run) {
     const mlxn_softmax_params *p = run->params;
     rows_shape shape = rows_of(&x, 1, true);
     size_t size = rows_size(x->dtype);
-    uint64_t chunk, n = shape.cols;
-    bool ahead = rows_stride(x) == 1 && n * size <= SOFTMAX_AHEAD;
+    bool ahead = rows_stride(x) == 1 && shape.cols * size <= SOFTMAX_AHEAD;
+    softmax_call c = {x, mask.present ? &mask : NULL, p->scale == 0 ? 1 : p->scale, p->log};
     softmax_out o = {.stride = rows_stride(out), .dtype = out->dtype, .streams = stream_fits(out, &x, 1)};
     float *row = run->local;
+    softmax_block *blocks = (softmax_block *)(void *)(row + SOFTMAX_BLOCK);
+    uint64_t chunk;
     while (cpu_next(run, &chunk)) {
         rows_part part = rows_chunk(&shape, chunk);
         for (uint64_t r = part.row; r < part.row_end; r++) {
             o.to = rows_at(out, r, size);
-            const void *pm = mask.present ? rows_at(&mask, r, rows_size(mask.dtype)) : NULL;
-            float top =
-                softmax_load(x, rows_at(x, r, size), pm ? &mask : NULL, pm, p->scale == 0 ? 1 : p->scale, n, row);
-            if (top == -INFINITY) {
-                softmax_nothing(row, n, p->log, &o);
-                continue;
-            }
-            const void *next = ahead && r + 1 < part.row_end ? rows_at(x, r + 1, size) : row;
-            float sum = softmax_exp_ahead(row, n, top, !p->log, x->dtype, next);
-            softmax_emit(row, n, p->log, p->log ? top : 1.0f / sum, p->log ? logf(sum) : 0.0f, &o);
+            softmax_run_row(&c, rows_at(x, r, size), c.mask ? rows_at(&mask, r, rows_size(mask.dtype)) : NULL,
+                            shape.cols, ahead && r + 1 < part.row_end ? rows_at(x, r + 1, size) : NULL, row, blocks,
+                            &o);
         }
     }
     if (o.streams) stream_end();
@@ -167,7 +237,7 @@ static void run_sample(cpu_run *run) {
 
 extern const cpu_kernel CPU_ISA(cpu_kernels_softmax)[];
 const cpu_kernel CPU_ISA(cpu_kernels_softmax)[] = {
-    {MLXN_OP_softmax, "softmax_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always, plan_rows, run_softmax},
+    {MLXN_OP_softmax, "softmax_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always, plan_softmax, run_softmax},
     {MLXN_OP_softmax_backward, "softmax_backward_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always, plan_rows,
      run_backward},
     {MLXN_OP_softmax_sample, "softmax_sample_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always, plan_rows,

@@ -65,14 +65,19 @@ SIMD_INLINE void v16_put_as(mlxn_dtype dtype, void *row, uint64_t i, v16 x, uint
         v16_store_as(dtype, row, i, x, n);
 }
 
-/* n bytes, to a multiple of 64 where `streams` is true; the rest of a line is stored as always. */
-static inline __attribute__((unused)) void stream_copy(void *to, const void *from, uint64_t n, bool streams) {
+/* n bytes, past the caches where `streams` is true, to a multiple of 64, or of 32 if n is 32. */
+SIMD_INLINE void stream_copy(void *to, const void *from, uint64_t n, bool streams) {
+    const char *source = from;
     uint64_t i = 0;
-    if (streams)
+    if (streams) {
         for (; i + 64 <= n; i += 64)
-            v16_stream_as(MLXN_F32, (char *)to + i, 0,
-                          v16_load((const float *)(const void *)((const char *)from + i)));
-    memcpy((char *)to + i, (const char *)from + i, n - i);
+            v16_stream_as(MLXN_F32, (char *)to + i, 0, v16_load((const float *)(const void *)(source + i)));
+#if defined(__x86_64__)
+        for (; i + 16 <= n && n == 32; i += 16)
+            _mm_stream_si128((void *)((char *)to + i), _mm_loadu_si128((const void *)(source + i)));
+#endif
+    }
+    memcpy((char *)to + i, source + i, n - i);
 }
 
 #endif
