@@ -32,6 +32,14 @@ MLXN_API mlxn_status mlxn_dequantize_row(mlxn_format format, const void *src, ui
  * IQ2, IQ3 ones and those of MLX. Errors: ARGUMENT (see row_bytes; values too large), UNSUPPORTED. */
 MLXN_API mlxn_status mlxn_quantize_row(mlxn_format format, const float *src, uint64_t cols, void *dst,
                                        mlxn_error *error);
+/* Encodes as is done once for the weights of a model, with a wider search where a format has one (the block formats
+ * of 4 and 5 bits, the K formats, IQ4_NL, IQ4_XS; all others: as mlxn_quantize_row). importance: how much an error in
+ * each of the `cols` columns counts, such as the mean square of that input of the matrix; numbers of 0 … 1e6 of which
+ * only the ratios matter; columns that share a scale and have no importance at all count the same. NULL: no
+ * importance, and only IQ4_NL differs from mlxn_quantize_row. Pure, any thread. Errors: as mlxn_quantize_row, with an
+ * eighth of its largest value where the importance is used; ARGUMENT (importance out of its range). */
+MLXN_API mlxn_status mlxn_quantize_row_weighted(mlxn_format format, const float *src, const float *importance,
+                                                uint64_t cols, void *dst, mlxn_error *error);
 
 /* How MLX packs a weight: formulas in MLX's documentation of mlx.core.quantize. */
 typedef enum mlxn_quant_mode {

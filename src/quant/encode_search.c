@@ -77,20 +77,20 @@ typedef struct sums {
 } sums;
 
 /* Codes of x for one inverse scale, and their sums. */
-static sums code_symmetric(int n, int nmax, const float *x, float inverse, int *codes) {
+static sums code_symmetric(int n, int nmax, const float *x, const float *w, float inverse, int *codes) {
     sums s = {0.0f, 0.0f};
     for (int i = 0; i < n; i++) {
         int code = codes[i] = mlxn_round_clamp(inverse * x[i], -nmax, nmax - 1);
-        float w = x[i] * x[i];
-        s.xl += w * x[i] * (float)code;
-        s.l2 += w * (float)code * (float)code;
+        float weight = w ? w[i] : x[i] * x[i];
+        s.xl += weight * x[i] * (float)code;
+        s.l2 += weight * (float)code * (float)code;
     }
     return s;
 }
 
 static float fit(sums s) { return s.l2 > 0.0f ? s.xl / s.l2 : 0.0f; }
 
-float mlxn_search_symmetric(int n, int nmax, const float *x, uint8_t *q) {
+float mlxn_search_symmetric(int n, int nmax, const float *x, const float *w, uint8_t *q) {
     float extreme = mlxn_extreme(x, n), scale = 0.0f, best = 0.0f;
     for (int i = 0; i < n; i++) q[i] = 0;
     if (fabsf(extreme) < MLXN_SEARCH_EPSILON) return 0.0f;
@@ -98,7 +98,7 @@ float mlxn_search_symmetric(int n, int nmax, const float *x, uint8_t *q) {
         int t = k == -10 ? 0 : k; /* 0 comes first and not again */
         if (k == 0) continue;
         int codes[MLXN_SEARCH_MAX];
-        sums s = code_symmetric(n, nmax, x, -((float)nmax + 0.1f * (float)t) / extreme, codes);
+        sums s = code_symmetric(n, nmax, x, w, -((float)nmax + 0.1f * (float)t) / extreme, codes);
         if (k != -10 && !(s.l2 > 0.0f && s.xl * s.xl > best * s.l2)) continue;
         for (int i = 0; i < n; i++) q[i] = (uint8_t)(codes[i] + nmax);
         scale = fit(s);
@@ -107,29 +107,81 @@ float mlxn_search_symmetric(int n, int nmax, const float *x, uint8_t *q) {
     return scale;
 }
 
-float mlxn_search_descent(int n, int nmax, const float *x, uint8_t *q) {
-    float extreme = mlxn_extreme(x, n);
-    for (int i = 0; i < n; i++) q[i] = 0;
-    if (fabsf(extreme) < MLXN_SEARCH_EPSILON) return 0.0f;
-    int codes[MLXN_SEARCH_MAX];
-    sums s = code_symmetric(n, nmax, x, -(float)nmax / extreme, codes);
+/* Moves single codes, each held in low … high, to where the rest of the run wants them, while that lowers the error:
+ * at most five sweeps. */
+static sums move_codes(int n, int low, int high, const float *x, const float *w, int *codes, sums s) {
     bool moved = true;
     for (int sweep = 0; sweep < 5 && moved; sweep++) {
         moved = false;
         for (int i = 0; i < n; i++) {
-            float w = x[i] * x[i], code = (float)codes[i];
-            sums rest = {s.xl - w * x[i] * code, s.l2 - w * code * code};
-            if (!(rest.xl > 0.0f)) continue;
-            int next = mlxn_round_clamp(x[i] * rest.l2 / rest.xl, -nmax, nmax - 1);
+            float weight = w ? w[i] : x[i] * x[i], code = (float)codes[i];
+            sums rest = {s.xl - weight * x[i] * code, s.l2 - weight * code * code};
+            if (!(rest.xl > 0.0f) || (low == 0 && !(rest.l2 > 0.0f))) continue;
+            int next = mlxn_round_clamp(x[i] * rest.l2 / rest.xl, low, high);
             if (next == codes[i]) continue;
-            rest.xl += w * x[i] * (float)next;
-            rest.l2 += w * (float)next * (float)next;
+            rest.xl += weight * x[i] * (float)next;
+            rest.l2 += weight * (float)next * (float)next;
             if (!(rest.l2 > 0.0f && rest.xl * rest.xl * s.l2 > s.xl * s.xl * rest.l2)) continue;
             codes[i] = next;
             s = rest;
             moved = true;
         }
     }
+    return s;
+}
+
+float mlxn_search_descent(int n, int nmax, const float *x, uint8_t *q) {
+    float extreme = mlxn_extreme(x, n);
+    for (int i = 0; i < n; i++) q[i] = 0;
+    if (fabsf(extreme) < MLXN_SEARCH_EPSILON) return 0.0f;
+    int codes[MLXN_SEARCH_MAX];
+    sums s = code_symmetric(n, nmax, x, NULL, -(float)nmax / extreme, codes);
+    s = move_codes(n, -nmax, nmax - 1, x, NULL, codes, s);
     for (int i = 0; i < n; i++) q[i] = (uint8_t)(codes[i] + nmax);
     return fit(s);
+}
+
+float mlxn_search_positive(int n, int nmax, const float *x, const float *w, uint8_t *q) {
+    float most = fmaxf(mlxn_extreme(x, n), 0.0f), inverse = 0.0f, least = INFINITY;
+    for (int i = 0; i < n; i++) q[i] = 0;
+    if (most < MLXN_SEARCH_EPSILON) return 0.0f;
+    for (int k = -5; k <= 4; k++) {
+        int t = k == -5 ? 0 : k; /* 0 comes first and not again */
+        if (k == 0) continue;
+        float tried = (0.1f * (float)t + (float)nmax) / most, scale = 1.0f / tried, error = 0.0f;
+        for (int i = 0; i < n; i++) {
+            float diff = x[i] - scale * (float)mlxn_round_clamp(tried * x[i], 0, nmax);
+            error += w[i] * diff * diff;
+        }
+        if (!(error < least)) continue;
+        least = error;
+        inverse = tried;
+    }
+    int codes[MLXN_SEARCH_MAX];
+    sums s = {0.0f, 0.0f};
+    for (int i = 0; i < n; i++) {
+        codes[i] = mlxn_round_clamp(inverse * x[i], 0, nmax);
+        s.xl += w[i] * x[i] * (float)codes[i];
+        s.l2 += w[i] * (float)codes[i] * (float)codes[i];
+    }
+    s = move_codes(n, 0, nmax, x, w, codes, s);
+    for (int i = 0; i < n; i++) q[i] = (uint8_t)codes[i];
+    return fit(s);
+}
+
+float mlxn_mean_square(const float *x, uint64_t n) {
+    float sum = 0.0f;
+    for (uint64_t i = 0; i < n; i++) sum += x[i] * x[i];
+    return sum / (float)n;
+}
+
+float mlxn_weigh_run(int n, const float *x, const float *importance, float variance, float *w) {
+    bool some = false;
+    for (int i = 0; i < n; i++) some |= importance[i] > 0.0f;
+    float sum = 0.0f;
+    for (int i = 0; i < n; i++) {
+        w[i] = (some ? importance[i] : 1e-10f) * sqrtf(variance + x[i] * x[i]);
+        sum += w[i];
+    }
+    return sum;
 }

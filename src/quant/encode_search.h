@@ -34,11 +34,22 @@ typedef struct mlxn_affine_search {
 /* x ≈ scale * q - minimum with minimum ≥ 0; returns the scale. */
 float mlxn_search_affine(const mlxn_affine_search *rule, const float *x, const float *w, uint8_t *q, float *minimum);
 
-/* x ≈ scale * (q - nmax), q in 0 … 2 nmax - 1, weights x². Nineteen inverse scales are tried. A run of zeros gives
- * scale 0 and codes 0. */
-float mlxn_search_symmetric(int n, int nmax, const float *x, uint8_t *q);
+/* x ≈ scale * (q - nmax), q in 0 … 2 nmax - 1, weights w, or x² if it is NULL. Nineteen inverse scales are tried. A
+ * run of zeros gives scale 0 and codes 0. */
+float mlxn_search_symmetric(int n, int nmax, const float *x, const float *w, uint8_t *q);
 
-/* As before, but one inverse scale, and then single codes are moved while that lowers the error. */
+/* As before with the weights x², but one inverse scale, and then single codes are moved while that lowers the error.
+ */
 float mlxn_search_descent(int n, int nmax, const float *x, uint8_t *q);
+
+/* x ≈ scale * q for x ≥ 0 and q in 0 … nmax. Nine inverse scales are tried, and then single codes are moved. */
+float mlxn_search_positive(int n, int nmax, const float *x, const float *w, uint8_t *q);
+
+/* Weights of a run of at most MLXN_SEARCH_MAX values: importance * sqrt(variance + x²). Values of which none has
+ * importance still get codes: all of them then count the same, and next to nothing beside other runs. Returns the
+ * sum. */
+float mlxn_weigh_run(int n, const float *x, const float *importance, float variance, float *w);
+/* Mean of the squares, summed in binary32 in order. */
+float mlxn_mean_square(const float *x, uint64_t n);
 
 #endif

@@ -35,14 +35,15 @@ static uint8_t nearest_nonlinear(float v) {
     return (uint8_t)i;
 }
 
-/* Codes of 32 values for one inverse scale; sums of w v x and of w v², v the coded value and w = x². */
-static void code_nonlinear(const float *x, float inverse, uint8_t *q, float *sum_vx, float *sum_v2) {
+/* Codes of 32 values for one inverse scale; sums of w v x and of w v², v the coded value and w the weight, x² if w is
+ * NULL. */
+static void code_nonlinear(const float *x, const float *w, float inverse, uint8_t *q, float *sum_vx, float *sum_v2) {
     *sum_vx = *sum_v2 = 0.0f;
     for (int i = 0; i < 32; i++) {
         q[i] = nearest_nonlinear(x[i] * inverse);
-        float v = (float)mlxn_iq4_values[q[i]], w = x[i] * x[i];
-        *sum_vx += w * v * x[i];
-        *sum_v2 += w * v * v;
+        float v = (float)mlxn_iq4_values[q[i]], weight = w ? w[i] : x[i] * x[i];
+        *sum_vx += weight * v * x[i];
+        *sum_v2 += weight * v * v;
     }
 }
 
@@ -52,21 +53,21 @@ void mlxn_encode_iq4_nl(const float *src, uint64_t n, uint8_t *dst) {
         float extreme = mlxn_extreme(src, 32), sum_vx, sum_v2;
         if (fabsf(extreme) < MLXN_SEARCH_EPSILON) continue;
         uint8_t q[32];
-        code_nonlinear(src, 1.0f / (extreme / -127.0f), q, &sum_vx, &sum_v2);
+        code_nonlinear(src, NULL, 1.0f / (extreme / -127.0f), q, &sum_vx, &sum_v2);
         mlxn_store_u16(dst, mlxn_f32_to_f16(sum_vx / sum_v2));
         store_halves(q, 16, dst + 2);
     }
 }
 
 /* The best of 16 scales for 32 values; 0 for zeros. */
-static float search_nonlinear(const float *x) {
+static float search_nonlinear(const float *x, const float *w) {
     float extreme = mlxn_extreme(x, 32), sum_vx, sum_v2;
     if (fabsf(extreme) < MLXN_SEARCH_EPSILON) return 0.0f;
     uint8_t q[32];
-    code_nonlinear(x, 1.0f / (extreme / 127.0f), q, &sum_vx, &sum_v2);
+    code_nonlinear(x, w, 1.0f / (extreme / 127.0f), q, &sum_vx, &sum_v2);
     float d = sum_vx / sum_v2, best = d * sum_vx;
     for (int t = -7; t <= 7; t++) {
-        code_nonlinear(x, (float)(t - 127) / extreme, q, &sum_vx, &sum_v2);
+        code_nonlinear(x, w, (float)(t - 127) / extreme, q, &sum_vx, &sum_v2);
         if (!(sum_v2 > 0.0f && sum_vx * sum_vx > best * sum_v2)) continue;
         d = sum_vx / sum_v2;
         best = d * sum_vx;
@@ -74,25 +75,50 @@ static float search_nonlinear(const float *x) {
     return d;
 }
 
-void mlxn_encode_iq4_xs(const float *src, uint64_t n, uint8_t *dst) {
+/* 32 values times an inverse scale as codes in 16 bytes. */
+static void store_nonlinear(const float *x, float inverse, uint8_t *dst) {
+    uint8_t q[32];
+    for (int i = 0; i < 32; i++) q[i] = nearest_nonlinear(inverse * x[i]);
+    store_halves(q, 16, dst);
+}
+
+void mlxn_encode_weighted_iq4_nl(const float *src, const float *importance, uint64_t n, uint8_t *dst) {
+    for (; n; n -= 32, src += 32, dst += 18) {
+        float w[32];
+        if (importance) {
+            mlxn_weigh_run(32, src, importance, 2.0f * mlxn_mean_square(src, 32), w);
+            importance += 32;
+        }
+        float d = search_nonlinear(src, importance ? w : NULL);
+        mlxn_store_u16(dst, mlxn_f32_to_f16(d));
+        store_nonlinear(src, mlxn_reciprocal(d), dst + 2);
+    }
+}
+
+void mlxn_encode_weighted_iq4_xs(const float *src, const float *importance, uint64_t n, uint8_t *dst) {
     for (; n; n -= 256, src += 256, dst += 136) {
-        float scale[8];
-        for (int j = 0; j < 8; j++) scale[j] = search_nonlinear(src + 32 * j);
+        float scale[8], w[32], variance = 2.0f * mlxn_mean_square(src, 256);
+        for (int j = 0; j < 8; j++) {
+            if (importance) mlxn_weigh_run(32, src + 32 * j, importance + 32 * j, variance, w);
+            scale[j] = search_nonlinear(src + 32 * j, importance ? w : NULL);
+        }
+        if (importance) importance += 256;
         float d = -mlxn_extreme(scale, 8) / 32.0f, inverse = mlxn_reciprocal(d);
         memset(dst, 0, 8);
         mlxn_store_u16(dst, mlxn_f32_to_f16(d));
         unsigned high = 0;
         for (int j = 0; j < 8; j++) {
             int u = mlxn_round_clamp(inverse * scale[j], -32, 31);
-            float step = mlxn_reciprocal(d * (float)u);
-            uint8_t q[32];
-            for (int i = 0; i < 32; i++) q[i] = nearest_nonlinear(step * src[32 * j + i]);
-            store_halves(q, 16, dst + 8 + 16 * j);
+            store_nonlinear(src + 32 * j, mlxn_reciprocal(d * (float)u), dst + 8 + 16 * j);
             dst[4 + j / 2] |= (uint8_t)(((u + 32) & 15) << 4 * (j & 1));
             high |= (unsigned)(u + 32) >> 4 << 2 * j;
         }
         mlxn_store_u16(dst + 2, (uint16_t)high);
     }
+}
+
+void mlxn_encode_iq4_xs(const float *src, uint64_t n, uint8_t *dst) {
+    mlxn_encode_weighted_iq4_xs(src, NULL, n, dst);
 }
 
 /* The code whose value times step is closest to x, the lowest on a tie. Values are twice those of E2M1. */

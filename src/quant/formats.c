@@ -4,37 +4,47 @@
 #include <inttypes.h>
 #include <math.h>
 
+/* One row each. SEARCHED: there is a search for weights too; GRID: cannot be written. */
+#define PLAIN(NAME, name, values, bytes, limit) \
+    { MLXN_FORMAT_##NAME, {#NAME, values, bytes}, mlxn_decode_##name, mlxn_encode_##name, limit, NULL }
+#define SEARCHED(NAME, name, values, bytes, limit)                                                 \
+    {                                                                                              \
+        MLXN_FORMAT_##NAME, {#NAME, values, bytes}, mlxn_decode_##name, mlxn_encode_##name, limit, \
+            mlxn_encode_weighted_##name                                                            \
+    }
+#define GRID(NAME, name, bytes) \
+    { MLXN_FORMAT_##NAME, {#NAME, 256, bytes}, mlxn_decode_##name, NULL, 0, NULL }
 static const mlxn_quant_format formats[] = {
-    {MLXN_FORMAT_F32, {"F32", 1, 4}, mlxn_decode_f32, mlxn_encode_f32, 0},
-    {MLXN_FORMAT_F16, {"F16", 1, 2}, mlxn_decode_f16, mlxn_encode_f16, 0},
-    {MLXN_FORMAT_BF16, {"BF16", 1, 2}, mlxn_decode_bf16, mlxn_encode_bf16, 0},
-    {MLXN_FORMAT_Q4_0, {"Q4_0", 32, 18}, mlxn_decode_q4_0, mlxn_encode_q4_0, 8 * 65520.0f},
-    {MLXN_FORMAT_Q4_1, {"Q4_1", 32, 20}, mlxn_decode_q4_1, mlxn_encode_q4_1, 65520.0f},
-    {MLXN_FORMAT_Q5_0, {"Q5_0", 32, 22}, mlxn_decode_q5_0, mlxn_encode_q5_0, 16 * 65520.0f},
-    {MLXN_FORMAT_Q5_1, {"Q5_1", 32, 24}, mlxn_decode_q5_1, mlxn_encode_q5_1, 65520.0f},
-    {MLXN_FORMAT_Q8_0, {"Q8_0", 32, 34}, mlxn_decode_q8_0, mlxn_encode_q8_0, 127 * 65520.0f},
-    {MLXN_FORMAT_Q4_K, {"Q4_K", 256, 144}, mlxn_decode_q4_k, mlxn_encode_q4_k, 32 * 65520.0f},
-    {MLXN_FORMAT_Q5_K, {"Q5_K", 256, 176}, mlxn_decode_q5_k, mlxn_encode_q5_k, 32 * 65520.0f},
-    {MLXN_FORMAT_Q6_K, {"Q6_K", 256, 210}, mlxn_decode_q6_k, mlxn_encode_q6_k, 2048 * 65520.0f},
-    {MLXN_FORMAT_Q8_1, {"Q8_1", 32, 36}, mlxn_decode_q8_1, mlxn_encode_q8_1, 2047.0f},
-    {MLXN_FORMAT_Q2_K, {"Q2_K", 256, 84}, mlxn_decode_q2_k, mlxn_encode_q2_k, 8 * 65520.0f},
-    {MLXN_FORMAT_Q3_K, {"Q3_K", 256, 110}, mlxn_decode_q3_k, mlxn_encode_q3_k, 64 * 65520.0f},
-    {MLXN_FORMAT_Q8_K, {"Q8_K", 256, 292}, mlxn_decode_q8_k, mlxn_encode_q8_k, 0x1p127f},
-    {MLXN_FORMAT_IQ2_XXS, {"IQ2_XXS", 256, 66}, mlxn_decode_iq2_xxs, NULL, 0},
-    {MLXN_FORMAT_IQ2_XS, {"IQ2_XS", 256, 74}, mlxn_decode_iq2_xs, NULL, 0},
-    {MLXN_FORMAT_IQ2_S, {"IQ2_S", 256, 82}, mlxn_decode_iq2_s, NULL, 0},
-    {MLXN_FORMAT_IQ3_XXS, {"IQ3_XXS", 256, 98}, mlxn_decode_iq3_xxs, NULL, 0},
-    {MLXN_FORMAT_IQ3_S, {"IQ3_S", 256, 110}, mlxn_decode_iq3_s, NULL, 0},
-    {MLXN_FORMAT_IQ1_S, {"IQ1_S", 256, 50}, mlxn_decode_iq1_s, NULL, 0},
-    {MLXN_FORMAT_IQ1_M, {"IQ1_M", 256, 56}, mlxn_decode_iq1_m, NULL, 0},
-    {MLXN_FORMAT_IQ4_NL, {"IQ4_NL", 32, 18}, mlxn_decode_iq4_nl, mlxn_encode_iq4_nl, 64 * 65520.0f},
-    {MLXN_FORMAT_IQ4_XS, {"IQ4_XS", 256, 136}, mlxn_decode_iq4_xs, mlxn_encode_iq4_xs, 2048 * 65520.0f},
-    {MLXN_FORMAT_TQ1_0, {"TQ1_0", 256, 54}, mlxn_decode_tq1_0, mlxn_encode_tq1_0, 65520.0f},
-    {MLXN_FORMAT_TQ2_0, {"TQ2_0", 256, 66}, mlxn_decode_tq2_0, mlxn_encode_tq2_0, 65520.0f},
-    {MLXN_FORMAT_MXFP4, {"MXFP4", 32, 17}, mlxn_decode_mxfp4, mlxn_encode_mxfp4, INFINITY},
-    {MLXN_FORMAT_NVFP4, {"NVFP4", 64, 36}, mlxn_decode_nvfp4, mlxn_encode_nvfp4, INFINITY},
-    {MLXN_FORMAT_Q1_0, {"Q1_0", 128, 18}, mlxn_decode_q1_0, mlxn_encode_q1_0, 65504.0f},
-    {MLXN_FORMAT_Q2_0, {"Q2_0", 64, 18}, mlxn_decode_q2_0, mlxn_encode_q2_0, 65520.0f},
+    PLAIN(F32, f32, 1, 4, 0),
+    PLAIN(F16, f16, 1, 2, 0),
+    PLAIN(BF16, bf16, 1, 2, 0),
+    SEARCHED(Q4_0, q4_0, 32, 18, 8 * 65520.0f),
+    SEARCHED(Q4_1, q4_1, 32, 20, 65520.0f),
+    SEARCHED(Q5_0, q5_0, 32, 22, 16 * 65520.0f),
+    SEARCHED(Q5_1, q5_1, 32, 24, 65520.0f),
+    PLAIN(Q8_0, q8_0, 32, 34, 127 * 65520.0f),
+    SEARCHED(Q4_K, q4_k, 256, 144, 32 * 65520.0f),
+    SEARCHED(Q5_K, q5_k, 256, 176, 32 * 65520.0f),
+    SEARCHED(Q6_K, q6_k, 256, 210, 2048 * 65520.0f),
+    PLAIN(Q8_1, q8_1, 32, 36, 2047.0f),
+    SEARCHED(Q2_K, q2_k, 256, 84, 8 * 65520.0f),
+    SEARCHED(Q3_K, q3_k, 256, 110, 64 * 65520.0f),
+    PLAIN(Q8_K, q8_k, 256, 292, 0x1p127f),
+    GRID(IQ2_XXS, iq2_xxs, 66),
+    GRID(IQ2_XS, iq2_xs, 74),
+    GRID(IQ2_S, iq2_s, 82),
+    GRID(IQ3_XXS, iq3_xxs, 98),
+    GRID(IQ3_S, iq3_s, 110),
+    GRID(IQ1_S, iq1_s, 50),
+    GRID(IQ1_M, iq1_m, 56),
+    SEARCHED(IQ4_NL, iq4_nl, 32, 18, 64 * 65520.0f),
+    SEARCHED(IQ4_XS, iq4_xs, 256, 136, 2048 * 65520.0f),
+    PLAIN(TQ1_0, tq1_0, 256, 54, 65520.0f),
+    PLAIN(TQ2_0, tq2_0, 256, 66, 65520.0f),
+    PLAIN(MXFP4, mxfp4, 32, 17, INFINITY),
+    PLAIN(NVFP4, nvfp4, 64, 36, INFINITY),
+    PLAIN(Q1_0, q1_0, 128, 18, 65504.0f),
+    PLAIN(Q2_0, q2_0, 64, 18, 65520.0f),
 };
 
 const mlxn_quant_format *mlxn_quant_find(mlxn_format format) {
@@ -95,7 +105,10 @@ mlxn_status mlxn_dequantize_row(mlxn_format format, const void *src, uint64_t co
     return mlxn_succeed(error);
 }
 
-mlxn_status mlxn_quantize_row(mlxn_format format, const float *src, uint64_t cols, void *dst, mlxn_error *error) {
+/* The table row of a format that can be encoded so, after checking that every value is below the limit times
+ * `part`. */
+static mlxn_status check_values(mlxn_format format, const float *src, float part, uint64_t cols,
+                                const mlxn_quant_format **out, mlxn_error *error) {
     const mlxn_quant_format *row = NULL;
     uint64_t bytes;
     mlxn_status status = find_for_row("quantize", format, cols, &row, &bytes, error);
@@ -104,11 +117,40 @@ mlxn_status mlxn_quantize_row(mlxn_format format, const float *src, uint64_t col
     if (!row->encode)
         return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "quantize %s: this build has no encoder for the format",
                          row->info.name);
-    for (uint64_t i = 0; row->limit != 0 && i < cols; i++)
-        if (!(fabsf(src[i]) < row->limit)) /* also true for NaN */
+    float limit = row->limit * part;
+    for (uint64_t i = 0; limit != 0 && i < cols; i++)
+        if (!(fabsf(src[i]) < limit)) /* also true for NaN */
             return mlxn_fail(error, MLXN_ERR_ARGUMENT,
                              "quantize %s: element %" PRIu64 " is %g, want a number of magnitude below %g",
-                             row->info.name, i, (double)src[i], (double)row->limit);
+                             row->info.name, i, (double)src[i], (double)limit);
+    *out = row;
+    return MLXN_OK;
+}
+
+mlxn_status mlxn_quantize_row(mlxn_format format, const float *src, uint64_t cols, void *dst, mlxn_error *error) {
+    const mlxn_quant_format *row = NULL;
+    mlxn_status status = check_values(format, src, 1.0f, cols, &row, error);
+    if (status) return status;
     row->encode(src, cols, dst);
+    return mlxn_succeed(error);
+}
+
+mlxn_status mlxn_quantize_row_weighted(mlxn_format format, const float *src, const float *importance, uint64_t cols,
+                                       void *dst, mlxn_error *error) {
+    const mlxn_quant_format *row = mlxn_quant_find(format);
+    /* A scale follows the elements that count, and these may be coded by the smallest values of a format: an eighth
+     * of the limit keeps it finite whatever the importance. */
+    float part = importance && row && row->encode_weighted ? 0.125f : 1.0f;
+    mlxn_status status = check_values(format, src, part, cols, &row, error);
+    if (status) return status;
+    for (uint64_t i = 0; importance && i < cols; i++)
+        if (!(importance[i] >= 0.0f && importance[i] <= 1e6f))
+            return mlxn_fail(error, MLXN_ERR_ARGUMENT,
+                             "quantize %s: importance of column %" PRIu64 " is %g, want a number of 0 … 1e6",
+                             row->info.name, i, (double)importance[i]);
+    if (row->encode_weighted)
+        row->encode_weighted(src, importance, cols, dst);
+    else
+        row->encode(src, cols, dst);
     return mlxn_succeed(error);
 }

@@ -2,7 +2,8 @@
  *
  * Nibbles lie in halves order: byte j holds element j in its low and element j + 16 in its high nibble. The fifth
  * bits of Q5_x are one little-endian word, bit e for element e. Encoders divide by the scale before it is rounded to
- * binary16; codes are then cut, not rounded, because the rounding half is already in the offset. */
+ * binary16; codes are then cut, not rounded, because the rounding half is already in the offset. With an importance
+ * of each column, scales (and minima) are searched for. */
 #include "quant/encode_search.h"
 
 enum { QK = 32, HALF = QK / 2 };
@@ -51,6 +52,20 @@ void mlxn_encode_q4_0(const float *src, uint64_t n, uint8_t *dst) {
     }
 }
 
+void mlxn_encode_weighted_q4_0(const float *src, const float *importance, uint64_t n, uint8_t *dst) {
+    if (!importance) {
+        mlxn_encode_q4_0(src, n, dst);
+        return;
+    }
+    float variance = mlxn_mean_square(src, n), w[QK];
+    for (; n; n -= QK, src += QK, importance += QK, dst += 18) {
+        uint8_t codes[QK];
+        mlxn_weigh_run(QK, src, importance, variance, w);
+        mlxn_store_u16(dst, mlxn_f32_to_f16(mlxn_search_symmetric(QK, 8, src, w, codes)));
+        store_nibbles(codes, dst + 2);
+    }
+}
+
 void mlxn_decode_q4_1(const uint8_t *src, uint64_t n, float *dst) {
     for (; n; n -= QK, src += 20, dst += QK) {
         float d = mlxn_load_f16(src), m = mlxn_load_f16(src + 2);
@@ -70,6 +85,22 @@ void mlxn_encode_q4_1(const float *src, uint64_t n, uint8_t *dst) {
         for (int e = 0; e < QK; e++) codes[e] = (uint8_t)cut((src[e] - low) * id + 0.5f, 15);
         mlxn_store_u16(dst, mlxn_f32_to_f16(d));
         mlxn_store_u16(dst + 2, mlxn_f32_to_f16(low));
+        store_nibbles(codes, dst + 4);
+    }
+}
+
+void mlxn_encode_weighted_q4_1(const float *src, const float *importance, uint64_t n, uint8_t *dst) {
+    if (!importance) {
+        mlxn_encode_q4_1(src, n, dst);
+        return;
+    }
+    static const mlxn_affine_search rule = {QK, 15, -0.9f, 0.05f, 36, true};
+    float variance = mlxn_mean_square(src, n), w[QK], minimum;
+    for (; n; n -= QK, src += QK, importance += QK, dst += 20) {
+        uint8_t codes[QK];
+        mlxn_weigh_run(QK, src, importance, variance, w);
+        mlxn_store_u16(dst, mlxn_f32_to_f16(mlxn_search_affine(&rule, src, w, codes, &minimum)));
+        mlxn_store_u16(dst + 2, mlxn_f32_to_f16(0.0f - minimum));
         store_nibbles(codes, dst + 4);
     }
 }
@@ -97,6 +128,21 @@ void mlxn_encode_q5_0(const float *src, uint64_t n, uint8_t *dst) {
     }
 }
 
+void mlxn_encode_weighted_q5_0(const float *src, const float *importance, uint64_t n, uint8_t *dst) {
+    if (!importance) {
+        mlxn_encode_q5_0(src, n, dst);
+        return;
+    }
+    float variance = mlxn_mean_square(src, n), w[QK];
+    for (; n; n -= QK, src += QK, importance += QK, dst += 22) {
+        uint8_t codes[QK];
+        mlxn_weigh_run(QK, src, importance, variance, w);
+        mlxn_store_u16(dst, mlxn_f32_to_f16(mlxn_search_symmetric(QK, 16, src, w, codes)));
+        store_fifth_bits(codes, dst + 2);
+        store_nibbles(codes, dst + 6);
+    }
+}
+
 void mlxn_decode_q5_1(const uint8_t *src, uint64_t n, float *dst) {
     for (; n; n -= QK, src += 24, dst += QK) {
         float d = mlxn_load_f16(src), m = mlxn_load_f16(src + 2);
@@ -118,6 +164,23 @@ void mlxn_encode_q5_1(const float *src, uint64_t n, uint8_t *dst) {
         for (int e = 0; e < QK; e++) codes[e] = (uint8_t)cut((src[e] - low) * id + 0.5f, 31);
         mlxn_store_u16(dst, mlxn_f32_to_f16(d));
         mlxn_store_u16(dst + 2, mlxn_f32_to_f16(low));
+        store_fifth_bits(codes, dst + 4);
+        store_nibbles(codes, dst + 8);
+    }
+}
+
+void mlxn_encode_weighted_q5_1(const float *src, const float *importance, uint64_t n, uint8_t *dst) {
+    if (!importance) {
+        mlxn_encode_q5_1(src, n, dst);
+        return;
+    }
+    static const mlxn_affine_search rule = {QK, 31, -0.9f, 0.05f, 36, true};
+    float variance = mlxn_mean_square(src, n), w[QK], minimum;
+    for (; n; n -= QK, src += QK, importance += QK, dst += 24) {
+        uint8_t codes[QK];
+        mlxn_weigh_run(QK, src, importance, variance, w);
+        mlxn_store_u16(dst, mlxn_f32_to_f16(mlxn_search_affine(&rule, src, w, codes, &minimum)));
+        mlxn_store_u16(dst + 2, mlxn_f32_to_f16(0.0f - minimum));
         store_fifth_bits(codes, dst + 4);
         store_nibbles(codes, dst + 8);
     }

@@ -8,8 +8,11 @@
 #include <inttypes.h>
 #include <math.h>
 
-#define AFFINE(bits, group) \
-    { MLXN_FORMAT_AFFINE##bits##_G##group, {"affine" #bits "_g" #group, group, group * bits / 8}, NULL, NULL, 0 }
+#define AFFINE(bits, group)                                                                                        \
+    {                                                                                                              \
+        MLXN_FORMAT_AFFINE##bits##_G##group, {"affine" #bits "_g" #group, group, group * bits / 8}, NULL, NULL, 0, \
+            NULL                                                                                                   \
+    }
 #define AFFINE_GROUPS(bits) AFFINE(bits, 32), AFFINE(bits, 64), AFFINE(bits, 128)
 static const mlxn_quant_format formats[] = {
     AFFINE_GROUPS(2),
@@ -18,9 +21,9 @@ static const mlxn_quant_format formats[] = {
     AFFINE_GROUPS(5),
     AFFINE_GROUPS(6),
     AFFINE_GROUPS(8),
-    {MLXN_FORMAT_MLX_MXFP4, {"mlx_mxfp4", 32, 16}, NULL, NULL, 0},
-    {MLXN_FORMAT_MLX_MXFP8, {"mlx_mxfp8", 32, 32}, NULL, NULL, 0},
-    {MLXN_FORMAT_MLX_NVFP4, {"mlx_nvfp4", 16, 8}, NULL, NULL, 0},
+    {MLXN_FORMAT_MLX_MXFP4, {"mlx_mxfp4", 32, 16}, NULL, NULL, 0, NULL},
+    {MLXN_FORMAT_MLX_MXFP8, {"mlx_mxfp8", 32, 32}, NULL, NULL, 0, NULL},
+    {MLXN_FORMAT_MLX_NVFP4, {"mlx_nvfp4", 16, 8}, NULL, NULL, 0, NULL},
 };
 
 const mlxn_quant_format *mlxn_mlx_find(mlxn_format format) {

@@ -21,6 +21,9 @@ typedef struct mlxn_quant_format {
      * scale follows from the largest value, cautious where it is searched for), so the encoder must not see such
      * values, nor NaN. INFINITY: takes every finite value. 0: takes every value. */
     float limit;
+    /* The search for weights of models, see mlxn_quantize_row_weighted: `importance` holds n numbers, or is NULL.
+     * NULL: the format has none, and encode serves. */
+    void (*encode_weighted)(const float *src, const float *importance, uint64_t n, uint8_t *dst);
 } mlxn_quant_format;
 
 /* NULL if the format is unknown to this build. */
@@ -93,5 +96,17 @@ void mlxn_encode_mxfp4(const float *src, uint64_t n, uint8_t *dst);
 void mlxn_encode_nvfp4(const float *src, uint64_t n, uint8_t *dst);
 void mlxn_encode_q1_0(const float *src, uint64_t n, uint8_t *dst);
 void mlxn_encode_q2_0(const float *src, uint64_t n, uint8_t *dst);
+
+void mlxn_encode_weighted_q4_0(const float *src, const float *importance, uint64_t n, uint8_t *dst);
+void mlxn_encode_weighted_q4_1(const float *src, const float *importance, uint64_t n, uint8_t *dst);
+void mlxn_encode_weighted_q5_0(const float *src, const float *importance, uint64_t n, uint8_t *dst);
+void mlxn_encode_weighted_q5_1(const float *src, const float *importance, uint64_t n, uint8_t *dst);
+void mlxn_encode_weighted_q2_k(const float *src, const float *importance, uint64_t n, uint8_t *dst);
+void mlxn_encode_weighted_q3_k(const float *src, const float *importance, uint64_t n, uint8_t *dst);
+void mlxn_encode_weighted_q4_k(const float *src, const float *importance, uint64_t n, uint8_t *dst);
+void mlxn_encode_weighted_q5_k(const float *src, const float *importance, uint64_t n, uint8_t *dst);
+void mlxn_encode_weighted_q6_k(const float *src, const float *importance, uint64_t n, uint8_t *dst);
+void mlxn_encode_weighted_iq4_nl(const float *src, const float *importance, uint64_t n, uint8_t *dst);
+void mlxn_encode_weighted_iq4_xs(const float *src, const float *importance, uint64_t n, uint8_t *dst);
 
 #endif

@@ -173,6 +173,79 @@ static void test_encoders(void) {
     }
 }
 
+/* IQ4_NL is the one format whose search for weights differs from the reference rule also without an importance. */
+static void test_offline_iq4_nl(void) {
+    float x[128];
+    uint8_t raw[4 * 18];
+    uint32_t state = 100 + MLXN_FORMAT_IQ4_NL;
+    for (int i = 0; i < 128; i++) x[i] = ((float)(lcg(&state) >> 16) - 32768.0f) / 8192.0f;
+    CHECK(mlxn_quantize_row_weighted(MLXN_FORMAT_IQ4_NL, x, NULL, 128, raw, NULL) == MLXN_OK);
+    char digest[17], first[25];
+    digest16(raw, sizeof raw, digest);
+    hex(raw, 12, first);
+    CHECK(!strcmp(digest, "5b40b3e80dc5ee75") && !strcmp(first, "ada7fceed0ff9bfb2f16f7c8"), "got %s, %s", digest,
+          first);
+}
+
+/* Columns without importance do not turn into zeros where they share a scale with none that has some, nor does their
+ * number change another run's codes. An importance of one column alone codes that column as well as the format can.
+ */
+static void test_importance(void) {
+    static const mlxn_format searched[] = {MLXN_FORMAT_Q4_0, MLXN_FORMAT_Q4_1,   MLXN_FORMAT_Q5_0,  MLXN_FORMAT_Q5_1,
+                                           MLXN_FORMAT_Q2_K, MLXN_FORMAT_Q3_K,   MLXN_FORMAT_Q4_K,  MLXN_FORMAT_Q5_K,
+                                           MLXN_FORMAT_Q6_K, MLXN_FORMAT_IQ4_NL, MLXN_FORMAT_IQ4_XS};
+    float x[256], none[256] = {0}, uneven[256], y[2][256];
+    uint32_t state = 11;
+    for (int i = 0; i < 256; i++) x[i] = ((float)(lcg(&state) >> 16) - 32768.0f) / 8192.0f;
+    for (size_t c = 0; c < sizeof searched / sizeof searched[0]; c++) {
+        const char *name = mlxn_format_name(searched[c]);
+        uint8_t raw[292];
+        double error[2] = {0, 0}, power = 0;
+        for (int pass = 0; pass < 2; pass++) {
+            none[77] = pass ? 1e6f : 0.0f;
+            CHECK(mlxn_quantize_row_weighted(searched[c], x, none, 256, raw, NULL) == MLXN_OK, "%s", name);
+            CHECK(mlxn_dequantize_row(searched[c], raw, 256, y[pass], NULL) == MLXN_OK, "%s", name);
+        }
+        for (int i = 0; i < 256; i++) {
+            error[0] += pow((double)x[i] - (double)y[0][i], 2);
+            if (i / 32 != 77 / 32) error[1] += pow((double)x[i] - (double)y[1][i], 2);
+            power += pow((double)x[i], 2);
+        }
+        CHECK(error[0] < 0.1 * power, "%s without importance: %g of %g", name, error[0], power);
+        CHECK(error[1] < 0.25 * power, "%s beside one column of importance: %g of %g", name, error[1], power);
+        for (int i = 0; i < 256; i++) uneven[i] = i % 5 == 0 ? 20.0f : 0.1f;
+        for (int pass = 0; pass < 2; pass++) {
+            const float *importance = pass ? uneven : NULL;
+            CHECK(mlxn_quantize_row_weighted(searched[c], x, importance, 256, raw, NULL) == MLXN_OK, "%s", name);
+            CHECK(mlxn_dequantize_row(searched[c], raw, 256, y[0], NULL) == MLXN_OK, "%s", name);
+            error[pass] = 0;
+            for (int i = 0; i < 256; i++) error[pass] += (double)uneven[i] * pow((double)x[i] - (double)y[0][i], 2);
+        }
+        CHECK(error[1] < 0.97 * error[0], "%s: importance lowers the error from %g to %g", name, error[0], error[1]);
+    }
+}
+
+/* The largest values that the search takes, where only the smallest one counts: scales stay finite. */
+static void test_importance_limits(void) {
+    for (size_t c = 0; c < sizeof encoder_cases / sizeof encoder_cases[0]; c++) {
+        const mlxn_quant_format *row = mlxn_quant_find(encoder_cases[c].format);
+        if (!row->encode_weighted) continue;
+        float x[256], importance[256] = {0}, y[256], most = row->limit / 8 * 0.999f;
+        uint8_t raw[292];
+        for (int small = 1; small <= 64; small++) {
+            for (int i = 0; i < 256; i++) {
+                x[i] = i % 16 == 3 ? most : i % 16 == 4 ? -most : most * (float)(small * (1 + i % 3)) / 256.0f;
+                importance[i] = i % 16 > 4 ? 1e6f : 0.0f;
+            }
+            CHECK(mlxn_quantize_row_weighted(row->format, x, importance, 256, raw, NULL) == MLXN_OK, "%s",
+                  row->info.name);
+            CHECK(mlxn_dequantize_row(row->format, raw, 256, y, NULL) == MLXN_OK, "%s", row->info.name);
+            for (int i = 0; i < 256; i++)
+                CHECK(isfinite(y[i]), "%s: element %d is %g (step %d)", row->info.name, i, y[i], small);
+        }
+    }
+}
+
 /* All 65,536 scales and all code bytes of one block, against the formula written with the scale taken on its own. */
 static void test_all_scales(void) {
     uint8_t block[34];
@@ -257,6 +330,18 @@ static void test_errors(void) {
     expect(mlxn_format_row_bytes(MLXN_FORMAT_F32, UINT64_MAX, &bytes, &error), MLXN_ERR_ARGUMENT, &error, "2^64");
     expect(mlxn_dequantize_row((mlxn_format)99, raw, 32, x, &error), MLXN_ERR_UNSUPPORTED, &error, "format 99");
     expect(mlxn_quantize_row(MLXN_FORMAT_IQ2_S, x, 256, raw, &error), MLXN_ERR_UNSUPPORTED, &error, "no encoder");
+    float importance[256] = {0};
+    importance[9] = -1.0f;
+    expect(mlxn_quantize_row_weighted(MLXN_FORMAT_Q4_K, x, importance, 256, raw, &error), MLXN_ERR_ARGUMENT, &error,
+           "importance of column 9 is -1, want a number of 0 … 1e6");
+    importance[9] = 0.0f, importance[200] = NAN;
+    expect(mlxn_quantize_row_weighted(MLXN_FORMAT_TQ1_0, x, importance, 256, raw, &error), MLXN_ERR_ARGUMENT, &error,
+           "importance of column 200 is");
+    x[3] = 65520.0f;
+    expect(mlxn_quantize_row_weighted(MLXN_FORMAT_Q4_0, x, importance, 32, raw, &error), MLXN_ERR_ARGUMENT, &error,
+           "element 3 is 65520, want a number of magnitude below 65520");
+    CHECK(mlxn_quantize_row_weighted(MLXN_FORMAT_Q4_0, x, NULL, 32, raw, &error) == MLXN_OK, "%s", error.message);
+    x[3] = 0.0f;
     x[17] = NAN;
     expect(mlxn_quantize_row(MLXN_FORMAT_Q8_0, x, 32, raw, &error), MLXN_ERR_ARGUMENT, &error, "element 17 is");
     x[17] = 65520.0f;
@@ -277,6 +362,9 @@ int main(void) {
     test_decoders();
     test_grids();
     test_encoders();
+    test_offline_iq4_nl();
+    test_importance();
+    test_importance_limits();
     test_all_scales();
     test_plain();
     test_degenerate_blocks();
