@@ -4,8 +4,9 @@
 
 #include "quant/mlx.h"
 
-const int8_t mlxn_iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-const int8_t mlxn_fp4_doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+#define SAME(v) v
+const int8_t mlxn_iq4_values[16] = {MLXN_IQ4_VALUES(SAME)};
+const int8_t mlxn_fp4_doubled[16] = {MLXN_FP4_DOUBLED(SAME)};
 
 /* `half` bytes: element j in the low nibble of byte j, element j + half in its high nibble. */
 static inline void put_nibbles(float step, const int8_t table[16], const uint8_t *codes, int half, float *dst) {
@@ -49,19 +50,22 @@ void mlxn_decode_nvfp4(const uint8_t *src, uint64_t n, float *dst) {
             put_nibbles(0.5f * mlxn_ue4m3_to_f32(src[s]), mlxn_fp4_doubled, src + 4 + 8 * s, 8, dst);
 }
 
-/* Digit `digit` of a byte that holds five base-3 digits as a fraction of 256, the first digit highest. */
-static inline float trit(uint8_t byte, int digit) {
+/* A byte holds five base-3 digits as a fraction of 256, the first digit highest. */
+void mlxn_tq1_0_codes(const uint8_t *block, uint8_t codes[256]) {
+    static const struct { int first, count, digits; } runs[] = {{0, 32, 5}, {32, 16, 5}, {48, 4, 4}};
     static const uint8_t powers[5] = {1, 3, 9, 27, 81};
-    return (float)((int)((uint8_t)(byte * powers[digit]) * 3u >> 8) - 1);
+    for (size_t r = 0; r < sizeof runs / sizeof runs[0]; r++)
+        for (int digit = 0; digit < runs[r].digits; digit++)
+            for (int k = 0; k < runs[r].count; k++)
+                *codes++ = (uint8_t)((uint8_t)(block[runs[r].first + k] * powers[digit]) * 3u >> 8);
 }
 
 void mlxn_decode_tq1_0(const uint8_t *src, uint64_t n, float *dst) {
-    static const struct { int first, count, digits; } runs[] = {{0, 32, 5}, {32, 16, 5}, {48, 4, 4}};
     for (; n; n -= 256, src += 54) {
+        uint8_t codes[256];
         float d = mlxn_load_f16(src + 52);
-        for (size_t r = 0; r < sizeof runs / sizeof runs[0]; r++)
-            for (int digit = 0; digit < runs[r].digits; digit++)
-                for (int k = 0; k < runs[r].count; k++) *dst++ = d * trit(src[runs[r].first + k], digit);
+        mlxn_tq1_0_codes(src, codes);
+        for (int e = 0; e < 256; e++) *dst++ = d * (float)(codes[e] - 1);
     }
 }
 

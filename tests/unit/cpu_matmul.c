@@ -10,21 +10,21 @@
 
 #include "base/base.h"
 
-static const mlxn_format all_formats[] = {
-    MLXN_FORMAT_F32, MLXN_FORMAT_F16, MLXN_FORMAT_BF16, MLXN_FORMAT_Q4_0, MLXN_FORMAT_Q4_1, MLXN_FORMAT_Q5_0,
-    MLXN_FORMAT_Q5_1, MLXN_FORMAT_Q8_0, MLXN_FORMAT_Q4_K, MLXN_FORMAT_Q5_K, MLXN_FORMAT_Q6_K,
-    /* from here on of rows alone: their products are those of `check` */
-    MLXN_FORMAT_Q2_K, MLXN_FORMAT_Q3_K, MLXN_FORMAT_Q8_1, MLXN_FORMAT_Q8_K, MLXN_FORMAT_IQ2_XXS, MLXN_FORMAT_IQ2_XS,
-    MLXN_FORMAT_IQ2_S, MLXN_FORMAT_IQ3_XXS, MLXN_FORMAT_IQ3_S, MLXN_FORMAT_IQ1_S, MLXN_FORMAT_IQ1_M,
-    MLXN_FORMAT_IQ4_NL, MLXN_FORMAT_IQ4_XS, MLXN_FORMAT_TQ1_0, MLXN_FORMAT_TQ2_0, MLXN_FORMAT_MXFP4,
-    MLXN_FORMAT_NVFP4, MLXN_FORMAT_Q1_0, MLXN_FORMAT_Q2_0};
-enum {
-    FORMATS = 11,
-    ALL_FORMATS = sizeof all_formats / sizeof all_formats[0],
-    MAX_TOKENS = 37,
-    ROWS = 83,
-    COLS = 1536
-};
+/* Every format of GGUF and where its binary16 numbers are; those of one byte and IQ1_M's are tamed by hand. */
+static const struct {
+    mlxn_format format;
+    int first, second; /* -1: none */
+} formats[] = {{MLXN_FORMAT_F32, -1, -1},   {MLXN_FORMAT_F16, -1, -1},   {MLXN_FORMAT_BF16, -1, -1},
+               {MLXN_FORMAT_Q4_0, 0, -1},   {MLXN_FORMAT_Q4_1, 0, 2},    {MLXN_FORMAT_Q5_0, 0, -1},
+               {MLXN_FORMAT_Q5_1, 0, 2},    {MLXN_FORMAT_Q8_0, 0, -1},   {MLXN_FORMAT_Q8_1, 0, 2},
+               {MLXN_FORMAT_Q2_K, 80, 82},  {MLXN_FORMAT_Q3_K, 108, -1}, {MLXN_FORMAT_Q4_K, 0, 2},
+               {MLXN_FORMAT_Q5_K, 0, 2},    {MLXN_FORMAT_Q6_K, 208, -1}, {MLXN_FORMAT_Q8_K, 2, -1},
+               {MLXN_FORMAT_IQ4_NL, 0, -1}, {MLXN_FORMAT_IQ4_XS, 0, -1}, {MLXN_FORMAT_MXFP4, -1, -1},
+               {MLXN_FORMAT_NVFP4, -1, -1}, {MLXN_FORMAT_TQ1_0, 52, -1}, {MLXN_FORMAT_TQ2_0, 64, -1},
+               {MLXN_FORMAT_Q1_0, 0, -1},   {MLXN_FORMAT_Q2_0, 0, -1},   {MLXN_FORMAT_IQ2_XXS, 0, -1},
+               {MLXN_FORMAT_IQ2_XS, 0, -1}, {MLXN_FORMAT_IQ2_S, 0, -1},  {MLXN_FORMAT_IQ3_XXS, 0, -1},
+               {MLXN_FORMAT_IQ3_S, 0, -1},  {MLXN_FORMAT_IQ1_S, 0, -1},  {MLXN_FORMAT_IQ1_M, -1, -1}};
+enum { FORMATS = sizeof formats / sizeof formats[0], MAX_TOKENS = 37, ROWS = 83, COLS = 1536 };
 
 static uint64_t state = 88172645463325252u;
 static uint32_t draw(void) { /* xorshift (Marsaglia 2003) */
@@ -64,23 +64,24 @@ static mlxn_weight *make_weight(mlxn_device *device, mlxn_format format, const u
     return weight;
 }
 
-/* Random bytes; with `tame`, every binary16 that a block may begin with has a magnitude near 0.01. */
-static uint8_t *make_bytes(mlxn_format format, uint64_t rows, uint64_t cols, bool tame) {
+/* A binary16 of any sign with an exponent of 2^-7 to 2^-6; as the upper half of a binary32 it is near 1e-2, too. */
+static void tame_half(uint8_t *at, uint8_t exponent) { at[1] = (uint8_t)(exponent | (draw() & 0x83)); }
+
+/* Random bytes; with `tame`, every scale has a magnitude near 0.01. */
+static uint8_t *make_bytes(int f, uint64_t rows, uint64_t cols, bool tame) {
+    const mlxn_format format = formats[f].format;
     mlxn_format_info info;
     if (!mlxn_format_get_info(format, &info)) return NULL;
     uint64_t n = rows * cols / info.block_values * info.block_bytes;
     uint8_t *bytes = malloc(n);
     for (uint64_t i = 0; bytes && i < n; i++) bytes[i] = (uint8_t)draw();
     if (!bytes || !tame) return bytes;
-    for (uint64_t block = 0; block < n; block += info.block_bytes) {
-        bool last = format == MLXN_FORMAT_Q6_K; /* its scale stands at the end */
-        uint8_t *head = bytes + block + (last ? 208 : 0);
-        for (int i = 0; i < (last || info.block_bytes < 4 ? 1 : 2); i++) {
-            bool second = i == 1;
-            if (second && (format == MLXN_FORMAT_Q4_0 || format == MLXN_FORMAT_Q5_0 || format == MLXN_FORMAT_Q8_0))
-                break;
-            head[2 * i + 1] = (uint8_t)(0x20 | (draw() & 0x83)); /* sign, and an exponent of 2^-7 to 2^-6 */
-        }
+    for (uint8_t *block = bytes; block < bytes + n; block += info.block_bytes) {
+        if (formats[f].first >= 0) tame_half(block + formats[f].first, format == MLXN_FORMAT_Q8_K ? 0x3c : 0x20);
+        if (formats[f].second >= 0) tame_half(block + formats[f].second, 0x20);
+        if (format == MLXN_FORMAT_MXFP4) block[0] = (uint8_t)(120 + draw() % 4);
+        for (int i = 0; i < 4 && format == MLXN_FORMAT_NVFP4; i++) block[i] = (uint8_t)(draw() % 24);
+        if (format == MLXN_FORMAT_IQ1_M) block[55] = (uint8_t)((block[55] & 0x0f) | (draw() % 2 ? 0xa0 : 0x20));
     }
     return bytes;
 }
@@ -88,18 +89,18 @@ static uint8_t *make_bytes(mlxn_format format, uint64_t rows, uint64_t cols, boo
 static void check_rows(void) {
     mlxn_device *device = open_device(MLXN_PRECISION_FAST, 2, 0, false);
     static const uint64_t shapes[][2] = {{1, 1}, {15, 2}, {16, 1}, {17, 5}, {40, 3}};
-    for (int f = 0; device && f < ALL_FORMATS; f++)
+    for (int f = 0; device && f < FORMATS; f++)
         for (int s = 0; s < 5; s++) {
             mlxn_format_info info;
-            mlxn_format_get_info(all_formats[f], &info);
+            mlxn_format_get_info(formats[f].format, &info);
             uint64_t rows = shapes[s][0], cols = shapes[s][1] * info.block_values, row_bytes;
-            mlxn_format_row_bytes(all_formats[f], cols, &row_bytes, NULL);
-            uint8_t *bytes = make_bytes(all_formats[f], rows, cols, false);
+            mlxn_format_row_bytes(formats[f].format, cols, &row_bytes, NULL);
+            uint8_t *bytes = make_bytes(f, rows, cols, false);
             float *want = malloc(cols * 4), *got = malloc(cols * 4);
             mlxn_weight *weight =
-                bytes && want && got ? make_weight(device, all_formats[f], bytes, rows, cols) : NULL;
+                bytes && want && got ? make_weight(device, formats[f].format, bytes, rows, cols) : NULL;
             for (uint64_t r = 0; weight && r < rows; r++) {
-                mlxn_dequantize_row(all_formats[f], bytes + r * row_bytes, cols, want, NULL);
+                mlxn_dequantize_row(formats[f].format, bytes + r * row_bytes, cols, want, NULL);
                 mlxn_weight_read_row(weight, r, got, NULL);
                 uint64_t k = 0;
                 while (k < cols && (!memcmp(want + k, got + k, 4) || (isnan(want[k]) && isnan(got[k])))) k++;
@@ -177,9 +178,9 @@ static void check_products(mlxn_precision precision, uint32_t isa, bool base, co
     for (int i = 0; i < COLS * MAX_TOKENS; i++) x[i] = (float)((int)(draw() % 20001) - 10000) * 1e-4f;
     for (int m = 0; m < MAX_TOKENS; m++) x[m * COLS + (int)(draw() % COLS)] = 60; /* as models have them */
     for (int f = 0; f < FORMATS; f++) {
-        mlxn_format format = all_formats[f];
-        if (format <= MLXN_FORMAT_F16 || format == MLXN_FORMAT_BF16) continue;
-        uint8_t *bytes = make_bytes(format, ROWS, COLS, true);
+        mlxn_format format = formats[f].format;
+        if (format == MLXN_FORMAT_F32 || format == MLXN_FORMAT_F16 || format == MLXN_FORMAT_BF16) continue;
+        uint8_t *bytes = make_bytes(f, ROWS, COLS, true);
         mlxn_weight *a = make_weight(one, format, bytes, ROWS, COLS);
         mlxn_weight *b = make_weight(three, format, bytes, ROWS, COLS);
         if (a && b) {

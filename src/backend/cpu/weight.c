@@ -7,26 +7,33 @@
 #include "core/backend.h"
 #include "quant/quant.h"
 
-#define BLOCK_ROW(format, name, bits, groups, minimum, halves, offset) \
-    {MLXN_FORMAT_##format, MLXN_F16, CPU_TILE_BLOCK(bits, groups, minimum, halves, offset, name)},
-#define MLX_ROW(format, dtype, scale, groups, name, bits, minimum, halves, offset, type) \
-    {MLXN_FORMAT_##format, dtype, CPU_TILE_MLX_LAYOUT(name, bits, minimum, halves, offset, type, groups, scale)},
+#define BLOCK_LAYOUT(name, ...) [CPU_KERNEL_##name] = CPU_TILE_LAYOUT(name, __VA_ARGS__),
+static const cpu_tile_format blocks[CPU_KERNEL_COUNT] = {CPU_TILE_BLOCKS(BLOCK_LAYOUT)};
+
+#define BLOCK_ROW(format, kernel, packer) {MLXN_FORMAT_##format, MLXN_F16, &blocks[CPU_KERNEL_##kernel]},
+#define VARIED_ROW(format, dtype, scale, groups, name, bits, minimum, halves, offset, type) \
+    {MLXN_FORMAT_##format, dtype,                                                           \
+     &(const cpu_tile_format)CPU_TILE_LAYOUT(name, bits, groups, false, minimum, halves, offset, type, scale)},
 #define AFFINE_ROW(bits, group, dtype) \
-    MLX_ROW(AFFINE##bits##_G##group, dtype, dtype, group / 32, affine##bits, bits, true, false, 0, INTEGER)
+    VARIED_ROW(AFFINE##bits##_G##group, dtype, dtype, group / 32, affine##bits, bits, true, false, 0, INTEGER)
 #define AFFINE_ROWS(bits, group) \
     AFFINE_ROW(bits, group, MLXN_F16) AFFINE_ROW(bits, group, MLXN_BF16) AFFINE_ROW(bits, group, MLXN_F32)
 #define AFFINE(bits) AFFINE_ROWS(bits, 32) AFFINE_ROWS(bits, 64) AFFINE_ROWS(bits, 128)
-/* The dtype is that of the scales of the original weight; F32 for nvfp4 scales with a global one. */
+#define TERNARY(format, groups) VARIED_ROW(format, MLXN_F16, MLXN_F16, groups, ternary, 2, false, false, 1, INTEGER)
+#define E2M1(format, dtype, scale) VARIED_ROW(format, dtype, scale, 1, e2m1, 4, false, false, 12, E2M1)
+#define E2M1_HALVES(format, dtype, scale) VARIED_ROW(format, dtype, scale, 1, e2m1_halves, 4, false, true, 12, E2M1)
+/* The dtype is that of the scales of the original weight; F32 for nvfp4 scales with a global one, F16 for blocks. */
 static const struct {
     mlxn_format format;
     mlxn_dtype dtype;
-    cpu_tile_format tile;
+    const cpu_tile_format *tile;
 } formats[] = {CPU_TILE_FORMATS(BLOCK_ROW) AFFINE(2) AFFINE(3) AFFINE(4) AFFINE(5) AFFINE(6) AFFINE(8)
-                   MLX_ROW(MXFP4, MLXN_F16, MLXN_BF16, 1, e2m1, 4, false, false, 12, E2M1)
-                       MLX_ROW(MLX_MXFP4, MLXN_U8, MLXN_BF16, 1, e2m1, 4, false, false, 12, E2M1)
-                           MLX_ROW(MLX_MXFP8, MLXN_U8, MLXN_BF16, 1, e4m3, 8, false, false, 0, E4M3)
-                               MLX_ROW(MLX_NVFP4, MLXN_U8, MLXN_F16, 1, e2m1_halves, 4, false, true, 12, E2M1)
-                                   MLX_ROW(MLX_NVFP4, MLXN_F32, MLXN_F32, 1, e2m1_halves, 4, false, true, 12, E2M1)};
+                   TERNARY(TQ1_0, 8) TERNARY(TQ2_0, 8) TERNARY(Q2_0, 2)
+                       VARIED_ROW(Q1_0, MLXN_F16, MLXN_F16, 4, binary, 1, false, false, 1, INTEGER)
+                           E2M1(MXFP4, MLXN_F16, MLXN_BF16) E2M1(MLX_MXFP4, MLXN_U8, MLXN_BF16)
+                               E2M1_HALVES(NVFP4, MLXN_F16, MLXN_F16) E2M1_HALVES(MLX_NVFP4, MLXN_U8, MLXN_F16)
+                                   E2M1_HALVES(MLX_NVFP4, MLXN_F32, MLXN_F32)
+                                       VARIED_ROW(MLX_MXFP8, MLXN_U8, MLXN_BF16, 1, e4m3, 8, false, false, 0, E4M3)};
 
 static const cpu_tile_format rows_layout = {.kernel = CPU_KERNEL_rows};
 
@@ -35,7 +42,7 @@ const cpu_tile_format *cpu_tile_format_of(const mlxn_weight_view *raw) {
     mlxn_dtype dtype = mlxn_format_get_groups(raw->format, &groups) ? raw->scale_dtype : MLXN_F16;
     if (raw->global_scale != 0.0f) dtype = MLXN_F32;
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
-        if (formats[i].format == raw->format && formats[i].dtype == dtype) return &formats[i].tile;
+        if (formats[i].format == raw->format && formats[i].dtype == dtype) return formats[i].tile;
     const mlxn_quant_format *row = mlxn_quant_find(raw->format);
     return row && row->decode && row->info.block_values > 1 ? &rows_layout : NULL; /* MLX formats have no blocks */
 }
@@ -81,7 +88,10 @@ static void pack_blocks(const pack_job *job, uint64_t tile, uint8_t *dst) {
     const mlxn_weight_view *w = job->raw;
     uint64_t first, n = tile_rows(w, tile, &first);
     uint64_t unit = cpu_tile_unit_bytes(job->format), units = w->cols / (CPU_GROUP * job->format->groups);
-    uint64_t strip = STRIP_BYTES / unit;
+    mlxn_format_info info;
+    mlxn_format_get_info(w->format, &info);
+    uint64_t block = mlxn_max_u64(1, info.block_values / (CPU_GROUP * job->format->groups));
+    uint64_t strip = STRIP_BYTES / unit / block * block;
     for (uint64_t u = 0; u < units; u += strip)
         for (uint64_t r = 0; r < n; r++)
             cpu_pack_units(job->format, w, first + r, u, mlxn_min_u64(strip, units - u), dst + u * unit, (uint32_t)r);

@@ -19,6 +19,7 @@ typedef __m512i mm_quad;
 typedef __m512i mm_ints;
 SIMD_INLINE mm_quad mm_quad_load(const uint8_t *p) { return _mm512_loadu_si512(p); }
 SIMD_INLINE void mm_quad_store(uint8_t *p, mm_quad q) { _mm512_storeu_si512(p, q); }
+SIMD_INLINE mm_quad mm_quad_zero(void) { return _mm512_setzero_si512(); }
 SIMD_INLINE mm_quad mm_quad_and(mm_quad q, uint8_t mask) { return _mm512_and_si512(q, _mm512_set1_epi8((char)mask)); }
 SIMD_INLINE mm_quad mm_quad_or(mm_quad a, mm_quad b) { return _mm512_or_si512(a, b); }
 /* Shifts of 16-bit units: bits that cross into the neighbour byte must be masked off. */
@@ -56,6 +57,11 @@ SIMD_INLINE v16 mm_load_u8(const uint8_t *p) {
 SIMD_INLINE v16 mm_load_i8(const uint8_t *p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)p)));
 }
+/* Four bits of each byte, from bit `shift` on. */
+SIMD_INLINE v16 mm_load_nibbles(const uint8_t *p, int shift) {
+    __m512i bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p));
+    return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srli_epi32(bytes, (unsigned)shift), _mm512_set1_epi32(15)));
+}
 #if CPU_ISA_LEVEL == 3
 SIMD_INLINE mm_ints mm_dot(mm_ints sum, mm_quad q, uint32_t x) {
     return _mm512_dpbusd_epi32(sum, q, _mm512_set1_epi32((int)x));
@@ -83,6 +89,7 @@ SIMD_INLINE void mm_quad_store(uint8_t *p, mm_quad q) {
     _mm256_storeu_si256((void *)p, q.a);
     _mm256_storeu_si256((void *)(p + 32), q.b);
 }
+SIMD_INLINE mm_quad mm_quad_zero(void) { return (mm_quad){_mm256_setzero_si256(), _mm256_setzero_si256()}; }
 SIMD_INLINE mm_quad mm_quad_and(mm_quad q, uint8_t mask) {
     __m256i m = _mm256_set1_epi8((char)mask);
     return (mm_quad){_mm256_and_si256(q.a, m), _mm256_and_si256(q.b, m)};
@@ -142,6 +149,14 @@ SIMD_INLINE v16 mm_load_i8(const uint8_t *p) {
     return v16_pair(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)p))),
                     _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)(p + 8)))));
 }
+/* Four bits of each byte, from bit `shift` on. */
+SIMD_INLINE __m256 mm_nibbles_half(const uint8_t *p, int shift) {
+    __m256i bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p));
+    return _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32(bytes, shift), _mm256_set1_epi32(15)));
+}
+SIMD_INLINE v16 mm_load_nibbles(const uint8_t *p, int shift) {
+    return v16_pair(mm_nibbles_half(p, shift), mm_nibbles_half(p + 8, shift));
+}
 typedef struct mm_pairs {
     __m256i a, b;
 } mm_pairs;
@@ -170,6 +185,7 @@ SIMD_INLINE mm_quad mm_quad_load(const uint8_t *p) {
     memcpy(q.v, p, 64);
     return q;
 }
+SIMD_INLINE mm_quad mm_quad_zero(void) { return (mm_quad){{0}}; }
 SIMD_INLINE mm_quad mm_quad_and(mm_quad q, uint8_t mask) {
     for (int i = 0; i < 64; i++) q.v[i] &= mask;
     return q;
@@ -228,11 +244,34 @@ SIMD_INLINE v16 mm_load_i8(const uint8_t *p) {
     for (int i = 0; i < 16; i++) f[i] = (float)(int8_t)p[i];
     return v16_load(f);
 }
+/* Four bits of each byte, from bit `shift` on. */
+SIMD_INLINE v16 mm_load_nibbles(const uint8_t *p, int shift) {
+    float f[16];
+    for (int i = 0; i < 16; i++) f[i] = (float)(p[i] >> shift & 15);
+    return v16_load(f);
+}
 #endif
+
+/* What the layout of a kernel is, as far as it is a constant of its code; the rest is the weight's. */
+#define MM_BLOCK_LAYOUT(name, ...)                                            \
+    SIMD_INLINE cpu_tile_format mm_layout_##name(const cpu_tile_format *of) { \
+        (void)of;                                                             \
+        return (cpu_tile_format)CPU_TILE_LAYOUT(name, __VA_ARGS__);           \
+    }
+#define MM_VARIED_LAYOUT(name, bits, minimum, halves, offset, type)                                           \
+    SIMD_INLINE cpu_tile_format mm_layout_##name(const cpu_tile_format *of) {                                 \
+        return (cpu_tile_format)CPU_TILE_LAYOUT(name, bits, of->groups, false, minimum, halves, offset, type, \
+                                                of->scale);                                                   \
+    }
+CPU_TILE_BLOCKS(MM_BLOCK_LAYOUT)
+CPU_TILE_VARIED(MM_VARIED_LAYOUT)
+MM_VARIED_LAYOUT(e4m3, 8, false, false, 0, E4M3)
 
 /* The number of bits that decides how many products of codes a 16-bit sum holds. */
 SIMD_INLINE uint32_t mm_sum_bits(const cpu_tile_format *f) {
-    return f->type == CPU_CODES_E2M1 ? 5 : f->bits < 4 ? 4 : f->bits; /* codes of E2M1 are at most 24 */
+    if (f->type == CPU_CODES_E2M1) return 5; /* numbers of the table are at most 24 */
+    if (f->type == CPU_CODES_IQ4) return 8;
+    return f->bits < 4 ? 4 : f->bits;
 }
 
 #if CPU_ISA_LEVEL > 0
@@ -278,14 +317,16 @@ SIMD_INLINE mm_ints mm_dot_run(uint32_t bits, mm_ints start, const mm_quad *q, c
 
 /* The eight quads of a group. */
 SIMD_INLINE void mm_unpack(const cpu_tile_format *f, const uint8_t *group, mm_quad q[CPU_QUADS]) {
-    static const uint8_t e2m1[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
     const uint8_t *codes = group + cpu_tile_scale_bytes(f), *high = codes + cpu_tile_code_bytes(f);
     if (f->bits == 8) {
 #pragma GCC unroll 8
         for (int j = 0; j < CPU_QUADS; j++) q[j] = mm_quad_load(codes + 64 * j);
         return;
     }
-    if (f->bits < 4) {
+    if (f->bits == 1) {
+#pragma GCC unroll 8
+        for (int j = 0; j < CPU_QUADS; j++) q[j] = mm_quad_zero();
+    } else if (f->bits < 4) {
 #pragma GCC unroll 2
         for (int v = 0; v < 2; v++) {
             mm_quad four = mm_quad_load(codes + 64 * v);
@@ -302,9 +343,10 @@ SIMD_INLINE void mm_unpack(const cpu_tile_format *f, const uint8_t *group, mm_qu
             q[j + 4] = mm_quad_and(mm_quad_right(both, 4), 15);
         }
     }
-    if (f->bits == 3 || f->bits == 5) {
+    if (f->bits < 6 && f->bits % 2) {
+        const uint8_t bit = (uint8_t)(1 << cpu_tile_high_bit(f));
 #pragma GCC unroll 8
-        for (int j = 0; j < CPU_QUADS; j++) q[j] = mm_quad_bit(q[j], high + 8 * j, (uint8_t)(1 << (f->bits - 1)));
+        for (int j = 0; j < CPU_QUADS; j++) q[j] = mm_quad_bit(q[j], high + 8 * j, bit);
     }
     if (f->bits == 6) {
 #pragma GCC unroll 2
@@ -316,9 +358,9 @@ SIMD_INLINE void mm_unpack(const cpu_tile_format *f, const uint8_t *group, mm_qu
             q[4 * v + 3] = mm_quad_or(q[4 * v + 3], mm_quad_and(mm_quad_right(h, 2), 48));
         }
     }
-    if (f->type == CPU_CODES_E2M1) {
+    if (f->type >= CPU_CODES_E2M1) {
 #pragma GCC unroll 8
-        for (int j = 0; j < CPU_QUADS; j++) q[j] = mm_quad_lookup(q[j], e2m1);
+        for (int j = 0; j < CPU_QUADS; j++) q[j] = mm_quad_lookup(q[j], cpu_code_tables[f->type]);
     }
 }
 
@@ -329,19 +371,29 @@ SIMD_INLINE v16 mm_numbers(const cpu_tile_format *f, const uint8_t *head, uint32
     return v16_load((const float *)(const void *)head + first);
 }
 
-/* Scales of a group: scale[1] where the format has halves, *minimum where it has one. */
+/* Scales of a group, and minimums where the format has them; the second of each where halves have their own. */
 SIMD_INLINE void mm_scales(const cpu_tile_format *f, const uint8_t *head, const uint8_t *group, v16 scale[2],
-                           v16 *minimum) {
-    scale[0] = mm_numbers(f, head, 0);
-    if (f->minimum) *minimum = mm_numbers(f, head, CPU_TILE);
-    if (f->halves && !f->bytes) scale[1] = mm_numbers(f, head, CPU_TILE);
-    if (!f->bytes) return;
-    if (f->halves) {
-        scale[1] = v16_mul(scale[0], mm_load_i8(group + 16));
-        scale[0] = v16_mul(scale[0], mm_load_i8(group));
+                           v16 minimum[2]) {
+    const v16 d = mm_numbers(f, head, 0), m = f->minimum ? mm_numbers(f, head, CPU_TILE) : v16_zero();
+    scale[0] = d;
+    minimum[0] = m;
+    if (!f->bytes) {
+        if (f->halves) scale[1] = mm_numbers(f, head, CPU_TILE);
+        return;
+    }
+    const v16 less = f->minimum ? v16_sub(v16_zero(), m) : m;
+    if (f->halves && f->minimum) {
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; h++) {
+            scale[h] = v16_mul(d, mm_load_nibbles(group + CPU_TILE * h, 0));
+            minimum[h] = v16_mul(less, mm_load_nibbles(group + CPU_TILE * h, 4));
+        }
+    } else if (f->minimum) {
+        scale[0] = v16_mul(d, mm_load_u8(group));
+        minimum[0] = v16_mul(less, mm_load_u8(group + CPU_TILE));
     } else {
-        scale[0] = v16_mul(scale[0], mm_load_u8(group));
-        *minimum = v16_mul(v16_sub(v16_zero(), *minimum), mm_load_u8(group + 16));
+        scale[0] = v16_mul(d, mm_load_i8(group));
+        if (f->halves) scale[1] = v16_mul(d, mm_load_i8(group + CPU_TILE));
     }
 }
 

@@ -41,9 +41,9 @@ SIMD_INLINE const float *decode_blocks(const cpu_tile_format *f, const uint8_t *
         const uint8_t *unit = tile + g / f->groups * cpu_tile_unit_bytes(f);
         const uint8_t *group = unit + cpu_tile_head_bytes(f) + g % f->groups * cpu_tile_group_bytes(f);
         mm_quad q[CPU_QUADS];
-        v16 scale[2], minimum = v16_zero();
+        v16 scale[2], minimum[2];
         mm_unpack(f, group, q);
-        mm_scales(f, unit, group, scale, &minimum);
+        mm_scales(f, unit, group, scale, minimum);
         mm_ints offset = mm_ints_set1(-f->offset);
 #pragma GCC unroll 8
         for (int j = 0; j < CPU_QUADS; j++)
@@ -52,29 +52,22 @@ SIMD_INLINE const float *decode_blocks(const cpu_tile_format *f, const uint8_t *
                 mm_ints byte = mm_quad_lane_byte(q[j], b);
                 v16 code = f->type == CPU_CODES_E4M3 ? mm_ints_e4m3(byte) : mm_ints_float(mm_ints_add(byte, offset));
                 v16 value = v16_mul(code, scale[f->halves && j >= 4]);
-                if (f->minimum) value = v16_add(value, minimum);
+                if (f->minimum) value = v16_add(value, minimum[f->halves && j >= 4]);
                 v16_store(to, value);
             }
     }
     return panel;
 }
 
-#define DECODE(format, name, bits, groups, minimum, halves, offset)                                               \
+#define DECODE(name, ...)                                                                                         \
     static const float *decode_##name(const cpu_tile_format *of, const uint8_t *tile, uint64_t first, uint64_t n, \
                                       float *panel) {                                                             \
-        const cpu_tile_format layout = CPU_TILE_BLOCK(bits, groups, minimum, halves, offset, name);               \
+        const cpu_tile_format layout = mm_layout_##name(of);                                                      \
         return decode_blocks(&layout, tile, first, n, panel);                                                     \
     }
-#define DECODE_MLX(name, bits, minimum, halves, offset, type)                                                     \
-    static const float *decode_##name(const cpu_tile_format *of, const uint8_t *tile, uint64_t first, uint64_t n, \
-                                      float *panel) {                                                             \
-        const cpu_tile_format layout =                                                                            \
-            CPU_TILE_MLX_LAYOUT(name, bits, minimum, halves, offset, type, of->groups, of->scale);                \
-        return decode_blocks(&layout, tile, first, n, panel);                                                     \
-    }
-CPU_TILE_FORMATS(DECODE)
-CPU_TILE_MLX(DECODE_MLX)
-DECODE_MLX(e4m3, 8, false, false, 0, E4M3)
+CPU_TILE_BLOCKS(DECODE)
+CPU_TILE_VARIED(DECODE)
+DECODE(e4m3)
 
 static const float *decode_f32(const cpu_tile_format *of, const uint8_t *tile, uint64_t first, uint64_t n,
                                float *panel) {
@@ -95,10 +88,9 @@ static const float *decode_bf16(const cpu_tile_format *of, const uint8_t *tile, 
 
 typedef const float *(*decode_fn)(const cpu_tile_format *of, const uint8_t *tile, uint64_t first, uint64_t n,
                                   float *panel);
-#define DECODE_ROW(format, name, bits, groups, minimum, halves, offset) [CPU_KERNEL_##name] = decode_##name,
-#define DECODE_MLX_ROW(name, bits, minimum, halves, offset, type) [CPU_KERNEL_##name] = decode_##name,
-static const decode_fn decoders[CPU_KERNEL_COUNT] = {CPU_TILE_FORMATS(DECODE_ROW)
-                                                         CPU_TILE_MLX(DECODE_MLX_ROW)[CPU_KERNEL_e4m3] = decode_e4m3};
+#define DECODE_ROW(name, ...) [CPU_KERNEL_##name] = decode_##name,
+static const decode_fn decoders[CPU_KERNEL_COUNT] = {CPU_TILE_BLOCKS(DECODE_ROW) CPU_TILE_VARIED(DECODE_ROW)
+                                                         DECODE_ROW(e4m3)};
 
 static decode_fn find(const mlxn_weight_view *w) {
     if (cpu_layout_of(w)) return decoders[cpu_layout_of(w)->kernel];
