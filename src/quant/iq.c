@@ -1,13 +1,11 @@
-/* iq.c: the grid formats. A super-block of 256 elements is eight sub-blocks of 32, each four groups of eight lanes;
- * a group is an entry of a grid, or two entries of four lanes, and signs or a shift. */
+/* iq.c: the grid formats. A sub-block of 32 elements is four groups of eight lanes; a group is an entry of a grid, or
+ * two entries of four lanes, and signs or a shift. */
+#include "quant/iq.h"
+
 #include "quant/iq_grids.h"
 #include "quant/quant.h"
 
 enum { QK = 256 };
-
-static const float values2[4] = {8, 25, 43, 0};
-static const float values3_xxs[8] = {4, 12, 20, 28, 36, 44, 52, 62};
-static const float values3_s[8] = {1, 3, 5, 7, 9, 11, 13, 15};
 
 /* Seven signs, and an eighth that makes the number of negative lanes even. */
 static unsigned even_signs(unsigned x) {
@@ -16,122 +14,116 @@ static unsigned even_signs(unsigned x) {
     return x | ((parity ^ parity >> 1) & 1u) << 7;
 }
 
-static inline float signed_value(float value, unsigned signs, int lane) { return signs >> lane & 1 ? -value : value; }
-
-/* Eight lanes of a grid of magnitudes. */
-static inline void put_eight(float step, unsigned entry, unsigned signs, float *dst) {
-    for (int j = 0; j < 8; j++) dst[j] = signed_value(step * values2[entry >> 2 * j & 3], signs, j);
+/* Eight lanes of two bits; bit j of `signs` is the sign of lane j. */
+static inline void put_eight(unsigned entry, unsigned signs, uint8_t *codes) {
+    for (int j = 0; j < 8; j++) codes[j] = (uint8_t)((entry >> 2 * j & 3) | (signs >> j & 1) << 2);
 }
 
-/* Four and four. */
-static inline void put_fours(float step, const float *values, unsigned low, unsigned high, unsigned signs,
-                             float *dst) {
-    for (int j = 0; j < 4; j++) {
-        dst[j] = signed_value(step * values[low >> 3 * j & 7], signs, j);
-        dst[j + 4] = signed_value(step * values[high >> 3 * j & 7], signs, j + 4);
-    }
+/* Four and four lanes of three bits. */
+static inline void put_fours(unsigned low, unsigned high, unsigned signs, uint8_t *codes) {
+    unsigned entry = low | high << 12;
+    for (int j = 0; j < 8; j++) codes[j] = (uint8_t)((entry >> 3 * j & 7) | (signs >> j & 1) << 3);
 }
 
-/* The grid of the formats of one bit, each lane moved by delta. */
-static inline void put_ternary(float step, unsigned entry, float delta, float *dst) {
-    for (int j = 0; j < 8; j++) dst[j] = step * ((float)((int)(entry >> 2 * j & 3) - 1) + delta);
-}
+/* The scales of this family are s + 1/2, doubled here. */
+static inline uint8_t odd(unsigned s) { return (uint8_t)(2 * s + 1); }
 
-void mlxn_decode_iq2_xxs(const uint8_t *src, uint64_t n, float *dst) {
-    for (; n; n -= QK, src += 66) {
-        float d = mlxn_load_f16(src);
-        for (int i = 0; i < 8; i++) {
-            const uint8_t *at = src + 2 + 8 * i;
-            uint32_t word = mlxn_load_u32(at + 4);
-            float step = d * (0.5f + (float)(word >> 28)) * 0.25f;
-            for (int l = 0; l < 4; l++, dst += 8)
-                put_eight(step, mlxn_iq2xxs_grid[at[l]], even_signs(word >> 7 * l & 127), dst);
-        }
-    }
+void mlxn_iq2_xxs_read(const uint8_t *block, uint32_t i, uint8_t codes[32], uint8_t scales[2]) {
+    const uint8_t *at = block + 2 + 8 * i;
+    uint32_t word = mlxn_load_u32(at + 4);
+    scales[0] = scales[1] = odd(word >> 28);
+    for (int l = 0; l < 4; l++) put_eight(mlxn_iq2xxs_grid[at[l]], even_signs(word >> 7 * l & 127), codes + 8 * l);
 }
 
 /* IQ2_XS and IQ2_S: a 4-bit scale for each half of a sub-block. */
-static inline float half_step(float d, uint8_t scales, int l) {
-    return d * (0.5f + (float)(l < 2 ? scales & 15 : scales >> 4)) * 0.25f;
-}
-
-void mlxn_decode_iq2_xs(const uint8_t *src, uint64_t n, float *dst) {
-    for (; n; n -= QK, src += 74) {
-        float d = mlxn_load_f16(src);
-        for (int i = 0; i < 8; i++)
-            for (int l = 0; l < 4; l++, dst += 8) {
-                unsigned code = mlxn_load_u16(src + 2 + 2 * (4 * i + l));
-                put_eight(half_step(d, src[66 + i], l), mlxn_iq2xs_grid[code & 511], even_signs(code >> 9), dst);
-            }
+void mlxn_iq2_xs_read(const uint8_t *block, uint32_t i, uint8_t codes[32], uint8_t scales[2]) {
+    scales[0] = odd(block[66 + i] & 15u);
+    scales[1] = odd(block[66 + i] >> 4u);
+    for (uint32_t l = 0; l < 4; l++) {
+        unsigned code = mlxn_load_u16(block + 2 + 2 * (4 * i + l));
+        put_eight(mlxn_iq2xs_grid[code & 511], even_signs(code >> 9), codes + 8 * l);
     }
 }
 
-void mlxn_decode_iq2_s(const uint8_t *src, uint64_t n, float *dst) {
-    for (; n; n -= QK, src += 82) {
-        float d = mlxn_load_f16(src);
-        for (int i = 0; i < 8; i++)
-            for (int l = 0; l < 4; l++, dst += 8) {
-                unsigned index = src[2 + 4 * i + l] | (src[66 + i] >> 2 * l & 3u) << 8;
-                put_eight(half_step(d, src[74 + i], l), mlxn_iq2s_grid[index], src[34 + 4 * i + l], dst);
-            }
+void mlxn_iq2_s_read(const uint8_t *block, uint32_t i, uint8_t codes[32], uint8_t scales[2]) {
+    scales[0] = odd(block[74 + i] & 15u);
+    scales[1] = odd(block[74 + i] >> 4u);
+    for (uint32_t l = 0; l < 4; l++) {
+        unsigned index = block[2 + 4 * i + l] | (block[66 + i] >> 2 * l & 3u) << 8;
+        put_eight(mlxn_iq2s_grid[index], block[34 + 4 * i + l], codes + 8 * l);
     }
 }
 
-void mlxn_decode_iq3_xxs(const uint8_t *src, uint64_t n, float *dst) {
-    for (; n; n -= QK, src += 98) {
-        float d = mlxn_load_f16(src);
-        for (int i = 0; i < 8; i++) {
-            const uint8_t *at = src + 2 + 8 * i;
-            uint32_t word = mlxn_load_u32(src + 66 + 4 * i);
-            float step = d * (0.5f + (float)(word >> 28)) * 0.5f;
-            for (int l = 0; l < 4; l++, dst += 8)
-                put_fours(step, values3_xxs, mlxn_iq3xxs_grid[at[2 * l]], mlxn_iq3xxs_grid[at[2 * l + 1]],
-                          even_signs(word >> 7 * l & 127), dst);
-        }
+void mlxn_iq3_xxs_read(const uint8_t *block, uint32_t i, uint8_t codes[32], uint8_t scales[2]) {
+    const uint8_t *at = block + 2 + 8 * i;
+    uint32_t word = mlxn_load_u32(block + 66 + 4 * i);
+    scales[0] = scales[1] = odd(word >> 28);
+    for (int l = 0; l < 4; l++)
+        put_fours(mlxn_iq3xxs_grid[at[2 * l]], mlxn_iq3xxs_grid[at[2 * l + 1]], even_signs(word >> 7 * l & 127),
+                  codes + 8 * l);
+}
+
+void mlxn_iq3_s_read(const uint8_t *block, uint32_t i, uint8_t codes[32], uint8_t scales[2]) {
+    const uint8_t *at = block + 2 + 8 * i;
+    unsigned high = block[66 + i];
+    scales[0] = scales[1] = odd(block[106 + i / 2] >> 4 * (i & 1) & 15u);
+    for (uint32_t l = 0; l < 4; l++)
+        put_fours(mlxn_iq3s_grid[at[2 * l] | (high >> 2 * l & 1) << 8],
+                  mlxn_iq3s_grid[at[2 * l + 1] | (high >> (2 * l + 1) & 1) << 8], block[74 + 4 * i + l],
+                  codes + 8 * l);
+}
+
+/* IQ1: the sign is that of the shift, for all eight lanes. */
+void mlxn_iq1_s_read(const uint8_t *block, uint32_t i, uint8_t codes[32], uint8_t scales[2]) {
+    unsigned high = mlxn_load_u16(block + 34 + 2 * i);
+    scales[0] = scales[1] = odd(high >> 12 & 7);
+    for (uint32_t l = 0; l < 4; l++)
+        put_eight(mlxn_iq1s_grid[block[2 + 4 * i + l] | (high >> 3 * l & 7) << 8], high >> 15 ? 255 : 0,
+                  codes + 8 * l);
+}
+
+void mlxn_iq1_m_read(const uint8_t *block, uint32_t i, uint8_t codes[32], uint8_t scales[2]) {
+    unsigned both = (unsigned)mlxn_load_u16(block + 48 + 2 * (i / 2)) >> 6 * (i & 1);
+    scales[0] = odd(both & 7);
+    scales[1] = odd(both >> 3 & 7);
+    for (uint32_t l = 0; l < 4; l++) {
+        unsigned high = (unsigned)block[32 + 2 * i + l / 2] >> 4 * (l & 1);
+        put_eight(mlxn_iq1s_grid[block[4 * i + l] | (high & 7) << 8], high & 8 ? 255 : 0, codes + 8 * l);
     }
 }
 
-void mlxn_decode_iq3_s(const uint8_t *src, uint64_t n, float *dst) {
-    for (; n; n -= QK, src += 110) {
-        float d = mlxn_load_f16(src);
-        for (int i = 0; i < 8; i++) {
-            const uint8_t *at = src + 2 + 8 * i;
-            unsigned high = src[66 + i], scale = src[106 + i / 2] >> 4 * (i & 1) & 15u;
-            float step = d * (float)(1 + 2 * scale);
-            for (int l = 0; l < 4; l++, dst += 8)
-                put_fours(step, values3_s, mlxn_iq3s_grid[at[2 * l] | (high >> 2 * l & 1) << 8],
-                          mlxn_iq3s_grid[at[2 * l + 1] | (high >> (2 * l + 1) & 1) << 8], src[74 + 4 * i + l], dst);
-        }
+uint16_t mlxn_iq1_m_scale(const uint8_t *block) {
+    unsigned bits = 0;
+    for (int k = 0; k < 4; k++) bits |= (unsigned)block[49 + 2 * k] >> 4 << 4 * k;
+    return (uint16_t)bits;
+}
+
+/* One block; `d` is the block's scale times the format's unit. */
+static inline void decode_block(mlxn_iq_read *read, const uint8_t *block, float d, const float *values, float *dst) {
+    for (uint32_t i = 0; i < QK / 32; i++) {
+        uint8_t codes[32], scales[2];
+        read(block, i, codes, scales);
+        for (int k = 0; k < 32; k++) *dst++ = d * (float)scales[k / 16] * values[codes[k]];
     }
 }
 
-void mlxn_decode_iq1_s(const uint8_t *src, uint64_t n, float *dst) {
-    for (; n; n -= QK, src += 50) {
-        float d = mlxn_load_f16(src);
-        for (int i = 0; i < 8; i++) {
-            unsigned high = mlxn_load_u16(src + 34 + 2 * i);
-            float step = d * (float)(2 * (high >> 12 & 7) + 1), delta = high >> 15 ? -0.125f : 0.125f;
-            for (int l = 0; l < 4; l++, dst += 8)
-                put_ternary(step, mlxn_iq1s_grid[src[2 + 4 * i + l] | (high >> 3 * l & 7) << 8], delta, dst);
-        }
-    }
-}
+#define SAME(v) v
+static const float values2[8] = {MLXN_IQ2_VALUES(SAME)}, values1[8] = {MLXN_IQ1_VALUES(SAME)};
+static const float values3_xxs[16] = {MLXN_IQ3_XXS_VALUES(SAME)}, values3_s[16] = {MLXN_IQ3_S_VALUES(SAME)};
 
-/* The block's scale lies in the top nibbles of the four words of scales. */
+#define DECODE(name, bytes, unit, values)                                                    \
+    void mlxn_decode_##name(const uint8_t *src, uint64_t n, float *dst) {                    \
+        for (; n; n -= QK, src += (bytes), dst += QK)                                        \
+            decode_block(mlxn_##name##_read, src, mlxn_load_f16(src) * (unit), values, dst); \
+    }
+DECODE(iq1_s, 50, MLXN_IQ1_UNIT, values1)
+DECODE(iq2_xxs, 66, MLXN_IQ2_UNIT, values2)
+DECODE(iq2_xs, 74, MLXN_IQ2_UNIT, values2)
+DECODE(iq2_s, 82, MLXN_IQ2_UNIT, values2)
+DECODE(iq3_xxs, 98, MLXN_IQ3_XXS_UNIT, values3_xxs)
+DECODE(iq3_s, 110, MLXN_IQ3_S_UNIT, values3_s)
+
 void mlxn_decode_iq1_m(const uint8_t *src, uint64_t n, float *dst) {
-    for (; n; n -= QK, src += 56) {
-        unsigned scales[4], bits = 0;
-        for (int k = 0; k < 4; k++) {
-            scales[k] = mlxn_load_u16(src + 48 + 2 * k);
-            bits |= scales[k] >> 12 << 4 * k;
-        }
-        float d = mlxn_f16_to_f32((uint16_t)bits);
-        for (int i = 0; i < 8; i++)
-            for (int l = 0; l < 4; l++, dst += 8) {
-                unsigned scale = scales[i / 2] >> (6 * (i & 1) + 3 * (l / 2)) & 7;
-                unsigned high = (unsigned)src[32 + 2 * i + l / 2] >> 4 * (l & 1);
-                put_ternary(d * (float)(2 * scale + 1), mlxn_iq1s_grid[src[4 * i + l] | (high & 7) << 8],
-                            high & 8 ? -0.125f : 0.125f, dst);
-            }
-    }
+    for (; n; n -= QK, src += 56, dst += QK)
+        decode_block(mlxn_iq1_m_read, src, mlxn_f16_to_f32(mlxn_iq1_m_scale(src)) * MLXN_IQ1_UNIT, values1, dst);
 }

@@ -35,16 +35,13 @@ static const struct {
                                    E2M1_HALVES(MLX_NVFP4, MLXN_F32, MLXN_F32)
                                        VARIED_ROW(MLX_MXFP8, MLXN_U8, MLXN_BF16, 1, e4m3, 8, false, false, 0, E4M3)};
 
-static const cpu_tile_format rows_layout = {.kernel = CPU_KERNEL_rows};
-
 const cpu_tile_format *cpu_tile_format_of(const mlxn_weight_view *raw) {
     mlxn_group_info groups;
     mlxn_dtype dtype = mlxn_format_get_groups(raw->format, &groups) ? raw->scale_dtype : MLXN_F16;
     if (raw->global_scale != 0.0f) dtype = MLXN_F32;
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
         if (formats[i].format == raw->format && formats[i].dtype == dtype) return formats[i].tile;
-    const mlxn_quant_format *row = mlxn_quant_find(raw->format);
-    return row && row->decode && row->info.block_values > 1 ? &rows_layout : NULL; /* MLX formats have no blocks */
+    return NULL;
 }
 
 typedef struct pack_job {
@@ -97,23 +94,13 @@ static void pack_blocks(const pack_job *job, uint64_t tile, uint8_t *dst) {
             cpu_pack_units(job->format, w, first + r, u, mlxn_min_u64(strip, units - u), dst + u * unit, (uint32_t)r);
 }
 
-static void pack_rows(const pack_job *job, uint64_t tile, uint8_t *dst) {
-    const mlxn_weight_view *w = job->raw;
-    uint64_t first, n = tile_rows(w, tile, &first);
-    for (uint64_t r = 0; r < n; r++)
-        memcpy(dst + r * job->tile_bytes / CPU_TILE, mlxn_weight_view_raw_row(w, first + r),
-               job->tile_bytes / CPU_TILE);
-}
-
 static void pack_chunk(void *arg, uint64_t chunk) {
     const pack_job *job = arg;
     uint64_t begin = (job->first_chunk + chunk) * job->tiles_per_chunk;
     uint64_t end = mlxn_min_u64(begin + job->tiles_per_chunk, job->tiles);
     for (uint64_t tile = begin; tile < end; tile++) {
         uint8_t *dst = job->packed + tile * job->tile_bytes;
-        if (job->format == &rows_layout)
-            pack_rows(job, tile, dst);
-        else if (job->format)
+        if (job->format)
             pack_blocks(job, tile, dst);
         else
             pack_plain(job, tile, dst);
@@ -128,12 +115,7 @@ static mlxn_status plan(const mlxn_weight_view *raw, pack_job *job, mlxn_error *
         return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "weight: the CPU backend has no layout for format %s",
                          mlxn_format_name(raw->format));
     bool fits;
-    if (job->format == &rows_layout) {
-        uint64_t row_bytes;
-        mlxn_status status = mlxn_format_row_bytes(raw->format, raw->cols, &row_bytes, error);
-        if (status) return status;
-        fits = mlxn_mul_u64(row_bytes, CPU_TILE, &job->tile_bytes);
-    } else if (job->format) {
+    if (job->format) {
         if (raw->cols % (CPU_GROUP * job->format->groups))
             return mlxn_fail(error, MLXN_ERR_ARGUMENT, "weight %s: cols is %" PRIu64 ", want a multiple of %u",
                              info.name, raw->cols, CPU_GROUP * job->format->groups);

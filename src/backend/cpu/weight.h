@@ -13,16 +13,15 @@
  *            scale (signed, if there is no minimum), then one of minimum, or the scale of k 16-31 where halves have
  *            their own; with both, per row the byte of k 0-15, then that of k 16-31, scale low, minimum high;
  *   codes    8 bits: the eight quads. 4, 5, 6 bits: four vectors of 64 bytes, quad j in the low and quad j + 4 in the
- *            high nibbles of vector j. 2, 3 bits: two vectors, quads 0-3 and 4-7 from the lowest bits up. 1 bit:
- * none; high     first, third or fifth bits: a 64-bit mask per quad, bit 4 * row + k; fifth and sixth bits: two
- * vectors, two bits per code, as those of 2-bit codes. Signed formats store code + offset, so that all codes are
- * unsigned: w = d * (code - offset). Codes of one bit stand for 0 and 2. Other types of codes are looked up in a
- * table (those of e2m1, for mxfp4 and nvfp4, are twice the element + offset, and d is half the scale), but for those
- * of mxfp8, which are floats. The 8-bit scales of mxfp4, nvfp4 and mxfp8 are kept as BF16 or F16, which hold all of
- * them.
+ *            high nibbles of vector j. 2, 3 bits: two vectors, quads 0-3 and 4-7 from the lowest bits up;
+ *   high     first, third or fifth bits: a 64-bit mask per quad, bit 4 * row + k; fifth and sixth bits: two
+ *            vectors, two bits per code, as those of 2-bit codes.
  *
- * Formats that have no such layout (the grid formats) are kept in "rows": a tile is 16 rows
- * as the format stores them, one after the other. Their sums are then taken in binary32.
+ * Signed formats store code + offset, so that all codes are unsigned: w = d * (code - offset). Codes of one bit stand
+ * for 0 and 2. Other types of codes are looked up in a table of sixteen numbers, offset included (those of e2m1, for
+ * mxfp4 and nvfp4, are twice the element, and d is half the scale), but for those of mxfp8, which are floats. A code
+ * of the grid formats (IQ1 to IQ3) is a place in the list of the grid's values and a sign; the grid itself is only
+ * needed to pack them. The 8-bit scales of mxfp4, nvfp4 and mxfp8 are kept as BF16 or F16, which hold all of them.
  *
  * A stack of matrices is packed one after the other, each in whole tiles. */
 #ifndef MLXN_SRC_CPU_WEIGHT_H
@@ -38,6 +37,10 @@ typedef enum cpu_code_type {
     CPU_CODES_E4M3,
     CPU_CODES_E2M1,
     CPU_CODES_IQ4,
+    CPU_CODES_IQ1,
+    CPU_CODES_IQ2,
+    CPU_CODES_IQ3_XXS,
+    CPU_CODES_IQ3_S,
     CPU_CODE_TYPES
 } cpu_code_type;
 extern const uint8_t cpu_code_tables[CPU_CODE_TYPES][16]; /* code -> number + offset */
@@ -56,20 +59,26 @@ typedef struct cpu_tile_format {
 } cpu_tile_format;
 
 /* X(name, bits, groups, bytes, minimum, halves, offset, type, scale): layouts of block formats. */
-#define CPU_TILE_BLOCKS(X)                                     \
-    X(q4_0, 4, 1, false, false, false, 8, INTEGER, MLXN_F16)   \
-    X(q4_1, 4, 1, false, true, false, 0, INTEGER, MLXN_F16)    \
-    X(q5_0, 5, 1, false, false, false, 16, INTEGER, MLXN_F16)  \
-    X(q5_1, 5, 1, false, true, false, 0, INTEGER, MLXN_F16)    \
-    X(q8_0, 8, 1, false, false, false, 128, INTEGER, MLXN_F16) \
-    X(q8_k, 8, 8, false, false, false, 128, INTEGER, MLXN_F32) \
-    X(q2_k, 2, 8, true, true, true, 0, INTEGER, MLXN_F16)      \
-    X(q3_k, 3, 8, true, false, true, 4, INTEGER, MLXN_F16)     \
-    X(q4_k, 4, 8, true, true, false, 0, INTEGER, MLXN_F16)     \
-    X(q5_k, 5, 8, true, true, false, 0, INTEGER, MLXN_F16)     \
-    X(q6_k, 6, 8, true, false, true, 32, INTEGER, MLXN_F16)    \
-    X(iq4_nl, 4, 1, false, false, false, 127, IQ4, MLXN_F16)   \
-    X(iq4_xs, 4, 8, true, false, false, 127, IQ4, MLXN_F16)
+#define CPU_TILE_BLOCKS(X)                                      \
+    X(q4_0, 4, 1, false, false, false, 8, INTEGER, MLXN_F16)    \
+    X(q4_1, 4, 1, false, true, false, 0, INTEGER, MLXN_F16)     \
+    X(q5_0, 5, 1, false, false, false, 16, INTEGER, MLXN_F16)   \
+    X(q5_1, 5, 1, false, true, false, 0, INTEGER, MLXN_F16)     \
+    X(q8_0, 8, 1, false, false, false, 128, INTEGER, MLXN_F16)  \
+    X(q8_k, 8, 8, false, false, false, 128, INTEGER, MLXN_F32)  \
+    X(q2_k, 2, 8, true, true, true, 0, INTEGER, MLXN_F16)       \
+    X(q3_k, 3, 8, true, false, true, 4, INTEGER, MLXN_F16)      \
+    X(q4_k, 4, 8, true, true, false, 0, INTEGER, MLXN_F16)      \
+    X(q5_k, 5, 8, true, true, false, 0, INTEGER, MLXN_F16)      \
+    X(q6_k, 6, 8, true, false, true, 32, INTEGER, MLXN_F16)     \
+    X(iq4_nl, 4, 1, false, false, false, 127, IQ4, MLXN_F16)    \
+    X(iq4_xs, 4, 8, true, false, false, 127, IQ4, MLXN_F16)     \
+    X(iq1, 3, 8, true, false, false, 9, IQ1, MLXN_F32)          \
+    X(iq1_halves, 3, 8, true, false, true, 9, IQ1, MLXN_F32)    \
+    X(iq2, 3, 8, true, false, false, 43, IQ2, MLXN_F32)         \
+    X(iq2_halves, 3, 8, true, false, true, 43, IQ2, MLXN_F32)   \
+    X(iq3_xxs, 4, 8, true, false, false, 62, IQ3_XXS, MLXN_F32) \
+    X(iq3_s, 4, 8, true, false, false, 15, IQ3_S, MLXN_F32)
 #define CPU_TILE_LAYOUT(name, bits, groups, bytes, minimum, halves, offset, type, scale) \
     { bits, groups, bytes, minimum, halves, offset, CPU_CODES_##type, scale, CPU_KERNEL_##name }
 
@@ -88,28 +97,34 @@ typedef struct cpu_tile_format {
     X(e2m1_halves, 4, false, true, 12, E2M1)
 
 /* X(format, kernel, packer): which of CPU_TILE_BLOCKS a format has; `packer` names its function (weight_pack.h). */
-#define CPU_TILE_FORMATS(X)   \
-    X(Q4_0, q4_0, q4_0)       \
-    X(Q4_1, q4_1, q4_1)       \
-    X(Q5_0, q5_0, q5_0)       \
-    X(Q5_1, q5_1, q5_1)       \
-    X(Q8_0, q8_0, q8_0)       \
-    X(Q8_1, q8_0, q8_1)       \
-    X(Q8_K, q8_k, q8_k)       \
-    X(Q2_K, q2_k, q2_k)       \
-    X(Q3_K, q3_k, q3_k)       \
-    X(Q4_K, q4_k, q4_k)       \
-    X(Q5_K, q5_k, q5_k)       \
-    X(Q6_K, q6_k, q6_k)       \
-    X(IQ4_NL, iq4_nl, iq4_nl) \
-    X(IQ4_XS, iq4_xs, iq4_xs)
+#define CPU_TILE_FORMATS(X)       \
+    X(Q4_0, q4_0, q4_0)           \
+    X(Q4_1, q4_1, q4_1)           \
+    X(Q5_0, q5_0, q5_0)           \
+    X(Q5_1, q5_1, q5_1)           \
+    X(Q8_0, q8_0, q8_0)           \
+    X(Q8_1, q8_0, q8_1)           \
+    X(Q8_K, q8_k, q8_k)           \
+    X(Q2_K, q2_k, q2_k)           \
+    X(Q3_K, q3_k, q3_k)           \
+    X(Q4_K, q4_k, q4_k)           \
+    X(Q5_K, q5_k, q5_k)           \
+    X(Q6_K, q6_k, q6_k)           \
+    X(IQ4_NL, iq4_nl, iq4_nl)     \
+    X(IQ4_XS, iq4_xs, iq4_xs)     \
+    X(IQ1_S, iq1, iq1_s)          \
+    X(IQ1_M, iq1_halves, iq1_m)   \
+    X(IQ2_XXS, iq2, iq2_xxs)      \
+    X(IQ2_XS, iq2_halves, iq2_xs) \
+    X(IQ2_S, iq2_halves, iq2_s)   \
+    X(IQ3_XXS, iq3_xxs, iq3_xxs)  \
+    X(IQ3_S, iq3_s, iq3_s)
 
 typedef enum cpu_tile_kernel {
 #define CPU_TILE_KERNEL(name, ...) CPU_KERNEL_##name,
     CPU_TILE_BLOCKS(CPU_TILE_KERNEL) CPU_TILE_VARIED(CPU_TILE_KERNEL)
 #undef CPU_TILE_KERNEL
         CPU_KERNEL_e4m3,
-    CPU_KERNEL_rows, /* not tiled */
     CPU_KERNEL_COUNT
 } cpu_tile_kernel;
 
@@ -147,9 +162,6 @@ static inline uint64_t cpu_expert_bytes(const mlxn_weight_view *w) {
 
 /* The layout of a packed weight; NULL for plain formats. */
 static inline const cpu_tile_format *cpu_layout_of(const mlxn_weight_view *packed) { return packed->layout; }
-static inline bool cpu_rows_layout(const mlxn_weight_view *packed) {
-    return packed->layout && cpu_layout_of(packed)->kernel == CPU_KERNEL_rows;
-}
 /* What a weight that is not packed yet will have. */
 const cpu_tile_format *cpu_tile_format_of(const mlxn_weight_view *raw);
 

@@ -1,5 +1,6 @@
 /* weight_rows.c (CPU backend): single rows of weights into the packed layout and out of it; the formats of MLX. */
 #include "backend/cpu/weight_pack.h"
+#include "quant/iq.h"
 #include "quant/mlx.h"
 #include "quant/tables4.h"
 
@@ -81,10 +82,17 @@ void cpu_pack_units(const cpu_tile_format *f, const mlxn_weight_view *raw, uint6
 
 /* --- Out of the layout. --- */
 
+#define PLUS_9(v) (v) + 9
 #define PLUS_12(v) (v) + 12
+#define PLUS_15(v) (v) + 15
+#define PLUS_43(v) (v) + 43
+#define PLUS_62(v) (v) + 62
 #define PLUS_127(v) (v) + 127
 const uint8_t cpu_code_tables[CPU_CODE_TYPES][16] = {
-    [CPU_CODES_E2M1] = {MLXN_FP4_DOUBLED(PLUS_12)}, [CPU_CODES_IQ4] = {MLXN_IQ4_VALUES(PLUS_127)}};
+    [CPU_CODES_E2M1] = {MLXN_FP4_DOUBLED(PLUS_12)},       [CPU_CODES_IQ4] = {MLXN_IQ4_VALUES(PLUS_127)},
+    [CPU_CODES_IQ1] = {MLXN_IQ1_VALUES(PLUS_9)},          [CPU_CODES_IQ2] = {MLXN_IQ2_VALUES(PLUS_43)},
+    [CPU_CODES_IQ3_XXS] = {MLXN_IQ3_XXS_VALUES(PLUS_62)}, [CPU_CODES_IQ3_S] = {MLXN_IQ3_S_VALUES(PLUS_15)},
+};
 
 /* The 32 codes of one row of a group. */
 static void read_codes(const cpu_tile_format *f, const uint8_t *group, uint32_t lane, uint8_t out[CPU_GROUP]) {
@@ -160,10 +168,6 @@ void cpu_read_row(const mlxn_weight_view *w, uint64_t row, float *dst) {
     const uint8_t *unit = (const uint8_t *)w->packed + row / w->rows * bytes + tile * (bytes / cpu_tile_count(w));
     if (!f) {
         read_plain(w, unit, lane, dst);
-        return;
-    }
-    if (f->kernel == CPU_KERNEL_rows) {
-        mlxn_quant_find(w->format)->decode(unit + lane * (bytes / cpu_tile_count(w) / CPU_TILE), w->cols, dst);
         return;
     }
     for (uint64_t g = 0; g < w->cols / CPU_GROUP; g++, dst += CPU_GROUP) {

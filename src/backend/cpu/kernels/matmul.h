@@ -70,9 +70,7 @@ static inline bool mm_dense_args(const mlxn_view *args) {
            mm_dense_rows(&args[MM_OUT]);
 }
 /* Weights in tiles. */
-static inline bool mm_fits(const mlxn_view *args) {
-    return args[MM_W].weight->packed && !cpu_rows_layout(args[MM_W].weight) && mm_dense_args(args);
-}
+static inline bool mm_fits(const mlxn_view *args) { return args[MM_W].weight->packed && mm_dense_args(args); }
 
 /* Which row of x each token is: slots[t] / slots_per_row; with no slots, t itself. */
 typedef struct mm_tokens {

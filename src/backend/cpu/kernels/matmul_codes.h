@@ -269,8 +269,10 @@ MM_VARIED_LAYOUT(e4m3, 8, false, false, 0, E4M3)
 
 /* The number of bits that decides how many products of codes a 16-bit sum holds. */
 SIMD_INLINE uint32_t mm_sum_bits(const cpu_tile_format *f) {
-    if (f->type == CPU_CODES_E2M1) return 5; /* numbers of the table are at most 24 */
-    if (f->type == CPU_CODES_IQ4) return 8;
+    const cpu_code_type t = f->type; /* the largest number of each table, offset included: */
+    if (t == CPU_CODES_IQ1 || t == CPU_CODES_E2M1 || t == CPU_CODES_IQ3_S) return 5; /* 18, 24, 30 */
+    if (t == CPU_CODES_IQ2 || t == CPU_CODES_IQ3_XXS) return 7;                      /* 86, 124 */
+    if (t == CPU_CODES_IQ4) return 8;                                                /* 240 */
     return f->bits < 4 ? 4 : f->bits;
 }
 
@@ -288,8 +290,9 @@ SIMD_INLINE mm_ints mm_dot_run(uint32_t bits, mm_ints start, const mm_quad *q, c
         }
         return mm_pair_sum(start, top, 128);
     }
-    /* As many pairs of narrower codes are summed as 16 bits hold: 8 x 3840, 4 x 7936, 2 x 16128. */
-    const int step = bits == 4 ? 8 : bits == 5 ? 4 : 2;
+    /* As many pairs of narrower codes are summed as 16 bits hold: 8 x 3840, 4 x 7936, 2 x 16128, 1 x 32512 (their
+     * largest sums). */
+    const int step = bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 1;
     mm_pairs p = mm_pair_dot(q[begin], mm_word(x + 4 * begin));
 #pragma GCC unroll 8
     for (int j = begin + 1; j < end; j++) {

@@ -128,9 +128,8 @@ static inline mm_target mm_route_target(const mlxn_view *args, const mm_route *r
 }
 
 static inline bool mm_route_fits(const mlxn_view *args) {
-    return args[ID_W].weight->packed && !cpu_rows_layout(args[ID_W].weight) &&
-           args[ID_OUT].dims[0] <= UINT32_MAX / 2 && mm_dense_rows(&args[ID_X]) && mm_dense_rows(&args[ID_BIAS]) &&
-           mm_dense_rows(&args[ID_OUT]);
+    return args[ID_W].weight->packed && args[ID_OUT].dims[0] <= UINT32_MAX / 2 && mm_dense_rows(&args[ID_X]) &&
+           mm_dense_rows(&args[ID_BIAS]) && mm_dense_rows(&args[ID_OUT]);
 }
 
 #endif

@@ -253,6 +253,8 @@ SUMS(5, 0, 1)
 SUMS(5, 1, 0)
 SUMS(6, 0, 1)
 SUMS(6, 1, 0)
+SUMS(7, 0, 0)
+SUMS(7, 0, 1)
 SUMS(8, 0, 0)
 SUMS(8, 1, 0)
 
@@ -262,12 +264,14 @@ CPU_TILE_VARIED(CODE)
 
 #define CODE_ROW(name, sums) [CPU_KERNEL_##name] = {{DIRECT_LIST(name)}, name##_fill, blocks_##sums}
 static const mm_i8_code formats[CPU_KERNEL_COUNT] = {
-    CODE_ROW(q4_0, 400),    CODE_ROW(q4_1, 410),    CODE_ROW(q5_0, 500),        CODE_ROW(q5_1, 510),
-    CODE_ROW(q8_0, 800),    CODE_ROW(q8_k, 800),    CODE_ROW(q2_k, 411),        CODE_ROW(q3_k, 401),
-    CODE_ROW(q4_k, 410),    CODE_ROW(q5_k, 510),    CODE_ROW(q6_k, 601),        CODE_ROW(iq4_nl, 800),
-    CODE_ROW(iq4_xs, 800),  CODE_ROW(binary, 400),  CODE_ROW(ternary, 400),     CODE_ROW(affine2, 410),
-    CODE_ROW(affine3, 410), CODE_ROW(affine4, 410), CODE_ROW(affine5, 510),     CODE_ROW(affine6, 610),
-    CODE_ROW(affine8, 810), CODE_ROW(e2m1, 500),    CODE_ROW(e2m1_halves, 501),
+    CODE_ROW(q4_0, 400),        CODE_ROW(q4_1, 410),       CODE_ROW(q5_0, 500),    CODE_ROW(q5_1, 510),
+    CODE_ROW(q8_0, 800),        CODE_ROW(q8_k, 800),       CODE_ROW(q2_k, 411),    CODE_ROW(q3_k, 401),
+    CODE_ROW(q4_k, 410),        CODE_ROW(q5_k, 510),       CODE_ROW(q6_k, 601),    CODE_ROW(iq4_nl, 800),
+    CODE_ROW(iq1, 500),         CODE_ROW(iq1_halves, 501), CODE_ROW(iq2, 700),     CODE_ROW(iq2_halves, 701),
+    CODE_ROW(iq3_xxs, 700),     CODE_ROW(iq3_s, 500),      CODE_ROW(iq4_xs, 800),  CODE_ROW(binary, 400),
+    CODE_ROW(ternary, 400),     CODE_ROW(affine2, 410),    CODE_ROW(affine3, 410), CODE_ROW(affine4, 410),
+    CODE_ROW(affine5, 510),     CODE_ROW(affine6, 610),    CODE_ROW(affine8, 810), CODE_ROW(e2m1, 500),
+    CODE_ROW(e2m1_halves, 501),
 };
 
 const mm_i8_code *CPU_ISA(mm_i8_find)(const cpu_tile_format *layout) {
