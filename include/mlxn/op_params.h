@@ -360,6 +360,13 @@ typedef struct mlxn_conv1d_params {
     uint32_t stride, pad, dilation, groups; /* as in mlxn_conv2d_params */
 } mlxn_conv1d_params;
 
+/* Index 0 is the depth, 1 the height, 2 the width; otherwise as in mlxn_conv2d_params. */
+typedef struct mlxn_conv3d_params {
+    uint32_t depth, kernel_depth; /* of an image in x, of w; > 0 */
+    uint32_t stride[3], pad[3], dilation[3];
+    uint32_t groups;
+} mlxn_conv3d_params;
+
 typedef enum mlxn_pool_kind { MLXN_POOL_MAX = 0, MLXN_POOL_AVERAGE = 1 } mlxn_pool_kind;
 
 typedef struct mlxn_pool2d_params {

@@ -271,8 +271,8 @@ MLXN_API mlxn_status mlxn_rms_norm_backward_dw(mlxn_encoder *encoder, mlxn_tenso
                                                mlxn_tensor dw);
 
 /* out = x encoded in a format and decoded again, row by row, bit for bit as mlxn_quantize_row and
- * mlxn_dequantize_row. x, out: f32, the last dim a multiple of the block. UNSUPPORTED at execution for formats
- * without an encoder. out may be x. */
+ * mlxn_dequantize_row; a block with a value that the format cannot hold becomes NaN. x, out: f32, the last dim a
+ * multiple of the block. UNSUPPORTED at execution for formats without an encoder. out may be x. */
 MLXN_API mlxn_status mlxn_qdq(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out, const mlxn_qdq_params *params);
 
 /* out[i] = start + i step, computed in double. out: [n], any dtype. */
@@ -473,6 +473,23 @@ MLXN_API mlxn_status mlxn_put_along_add(mlxn_encoder *encoder, mlxn_tensor x, ml
 /* out[0] = how many elements of a equal those of b at the same place; NaN equals nothing. a, b: same dims, at most
  * 2^32 - 1 elements, one dtype (any); out: [1] u32. */
 MLXN_API mlxn_status mlxn_count_equal(mlxn_encoder *encoder, mlxn_tensor a, mlxn_tensor b, mlxn_tensor out);
+
+/* conv2d with a depth: x: [N D, H, W, C], D planes per image one after another, D in the parameters; w: [O KD, KH,
+ * KW, C / groups], KD in the parameters; bias: optional [O]; out: [N OD, OH, OW, O], dtype of x. */
+MLXN_API mlxn_status mlxn_conv3d(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor bias,
+                                 mlxn_tensor out, const mlxn_conv3d_params *params);
+
+/* The gradient of pool2d with the same parameters: dx = the sum over the windows that hold an element of what falls
+ * to it: dy / places of averages, all of dy to the first of the largest (to the first of a window that has none). x,
+ * dx: [N, H, W, C]; dy: [N, OH, OW, C], one dtype (f32, f16, bf16); x may be absent for averages. */
+MLXN_API mlxn_status mlxn_pool2d_backward(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor dy, mlxn_tensor dx,
+                                          const mlxn_pool2d_params *params);
+
+/* The gradient of im2col: out[n, y sy + ky dy - py, x sx + kx dx - px, c] = the sum of in[n, y, x, (c KH + ky) KW +
+ * kx] over all that fall there, in f32, rounded once. x: [N, OH, OW, C KH KW]; out: [N, H, W, C], same dtype (f32,
+ * f16, bf16); H and W say how large the image was. */
+MLXN_API mlxn_status mlxn_col2im(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out,
+                                 const mlxn_im2col_params *params);
 
 /* The generic form that all of the above end in: `args` in the order of the operation's argument table
  * (`mlxn ops --json`), `params` of exactly `params_size` bytes (NULL and 0 if the operation has none). */

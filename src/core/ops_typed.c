@@ -493,3 +493,20 @@ mlxn_status mlxn_count_equal(mlxn_encoder *encoder, mlxn_tensor a, mlxn_tensor b
     const mlxn_arg args[] = {arg(&a), arg(&b), arg(&out)};
     return mlxn_encode(encoder, MLXN_OP_count_equal, args, 3, NULL, 0);
 }
+
+mlxn_status mlxn_conv3d(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor w, mlxn_tensor bias, mlxn_tensor out,
+                        const mlxn_conv3d_params *params) {
+    const mlxn_arg args[] = {arg(&x), arg(&w), opt(&bias), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_conv3d, args, 4, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_pool2d_backward(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor dy, mlxn_tensor dx,
+                                 const mlxn_pool2d_params *params) {
+    const mlxn_arg args[] = {opt(&x), arg(&dy), arg(&dx)};
+    return mlxn_encode(encoder, MLXN_OP_pool2d_backward, args, 3, params, params ? sizeof *params : 0);
+}
+
+mlxn_status mlxn_col2im(mlxn_encoder *encoder, mlxn_tensor x, mlxn_tensor out, const mlxn_im2col_params *params) {
+    const mlxn_arg args[] = {arg(&x), arg(&out)};
+    return mlxn_encode(encoder, MLXN_OP_col2im, args, 2, params, params ? sizeof *params : 0);
+}

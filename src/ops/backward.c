@@ -160,21 +160,31 @@ static mlxn_status check_qdq(const mlxn_view *args, const void *params, mlxn_err
     return MLXN_OK;
 }
 
+/* A block, or NaN where the format cannot hold it. */
+static mlxn_status qdq_block(mlxn_format format, float *x, uint64_t n, uint8_t *packed) {
+    mlxn_status status = mlxn_quantize_row(format, x, n, packed, NULL);
+    if (!status) return mlxn_dequantize_row(format, packed, n, x, NULL);
+    if (status != MLXN_ERR_ARGUMENT) return status;
+    for (uint64_t i = 0; i < n; i++) x[i] = NAN;
+    return MLXN_OK;
+}
+
 /* A format without an encoder is found out here, by the first row. */
 static mlxn_status ref_qdq(const mlxn_view *args, const void *params) {
     mlxn_format format = (mlxn_format)((const mlxn_qdq_params *)params)->format;
-    uint64_t n = args[0].dims[args[0].rank - 1], rows = mlxn_view_elements(&args[0]) / n, bytes, at[MLXN_MAX_RANK];
-    if (mlxn_format_row_bytes(format, n, &bytes, NULL)) return MLXN_ERR_ARGUMENT;
+    uint64_t n = args[0].dims[args[0].rank - 1], rows = mlxn_view_elements(&args[0]) / n, at[MLXN_MAX_RANK];
+    mlxn_format_info info;
+    if (!mlxn_format_get_info(format, &info)) return MLXN_ERR_ARGUMENT;
     float *row = mlxn_alloc_array(n, sizeof *row);
-    uint8_t *packed = mlxn_alloc(bytes);
+    uint8_t *packed = mlxn_alloc(info.block_bytes);
     mlxn_status status = row && packed ? MLXN_OK : MLXN_ERR_MEMORY;
     for (uint64_t r = 0; r < rows && !status; r++) {
         for (uint64_t i = 0; i < n; i++) {
             mlxn_view_unravel(&args[0], r * n + i, at);
             row[i] = (float)mlxn_view_get(&args[0], at);
         }
-        status = mlxn_quantize_row(format, row, n, packed, NULL);
-        if (!status) status = mlxn_dequantize_row(format, packed, n, row, NULL);
+        for (uint64_t i = 0; i < n && !status; i += info.block_values)
+            status = qdq_block(format, row + i, info.block_values, packed);
         for (uint64_t i = 0; i < n && !status; i++) {
             mlxn_view_unravel(&args[1], r * n + i, at);
             mlxn_view_set(&args[1], at, (double)row[i]);
@@ -201,17 +211,25 @@ static void awkward_blocks(const mlxn_view *args, const void *params) {
 }
 
 static bool case_qdq(uint32_t i, mlxn_case *out) {
-    static const mlxn_format formats[] = {MLXN_FORMAT_Q4_0, MLXN_FORMAT_Q8_0, MLXN_FORMAT_Q4_1,
-                                          MLXN_FORMAT_Q5_0, MLXN_FORMAT_Q5_1, MLXN_FORMAT_BF16};
+    static const mlxn_format formats[] = {MLXN_FORMAT_Q4_0,  MLXN_FORMAT_Q8_0, MLXN_FORMAT_Q4_1, MLXN_FORMAT_Q5_0,
+                                          MLXN_FORMAT_Q5_1,  MLXN_FORMAT_BF16, MLXN_FORMAT_Q2_K, MLXN_FORMAT_Q3_K,
+                                          MLXN_FORMAT_Q4_K,  MLXN_FORMAT_Q5_K, MLXN_FORMAT_Q6_K, MLXN_FORMAT_IQ4_NL,
+                                          MLXN_FORMAT_MXFP4, MLXN_FORMAT_NVFP4};
+    enum { N_FORMATS = sizeof formats / sizeof *formats };
     static const uint64_t dims[][2] = {{1, 32}, {5, 64}, {3, 1536}, {2, 4096}};
     *out = (mlxn_case){0};
-    uint32_t f = mlxn_case_digit(&i, 6), s = mlxn_case_digit(&i, 4), kind = mlxn_case_digit(&i, 3);
+    uint32_t f = mlxn_case_digit(&i, N_FORMATS), s = mlxn_case_digit(&i, 4), kind = mlxn_case_digit(&i, 4);
     if (i) return false;
-    for (uint32_t k = 0; k < 2; k++) out->args[k] = mlxn_case_tensor(MLXN_F32, 2, dims[s]);
+    mlxn_format_info info;
+    uint64_t most = mlxn_format_get_info(formats[f], &info) ? info.block_values : 1;
+    uint64_t d[] = {dims[s][0], dims[s][1] < most ? most : dims[s][1]};
+    for (uint32_t k = 0; k < 2; k++) out->args[k] = mlxn_case_tensor(MLXN_F32, 2, d);
     out->args[0].hi = kind == 1 ? 1e-6 : 2;
+    if (kind == 3) out->args[0].fill = MLXN_FILL_SPECIAL;
     out->args[0].layout = kind == 1 ? MLXN_LAYOUT_INNER : kind == 2 ? MLXN_LAYOUT_GAPS : MLXN_LAYOUT_CONTIGUOUS;
     out->args[1].layout = kind == 2 ? MLXN_LAYOUT_TRANSPOSED : MLXN_LAYOUT_CONTIGUOUS;
     out->prepare = awkward_blocks;
+    out->slow = most > 32 && s == 3;
     mlxn_qdq_params p = {(uint32_t)formats[f]};
     memcpy(out->params, &p, sizeof p);
     mlxn_case_name_arg(out, "x", 0);
@@ -263,7 +281,8 @@ const mlxn_op_def mlxn_opdef_qdq = {
     .family = "backward",
     .doc =
         "out = x encoded in a format and decoded again, row by row, bit for bit as mlxn_quantize_row and "
-        "mlxn_dequantize_row. x, out: f32, the last dim a multiple of the block. UNSUPPORTED at execution for "
+        "mlxn_dequantize_row; a block with a value that the format cannot hold becomes NaN. x, out: f32, the last "
+        "dim a multiple of the block. UNSUPPORTED at execution for "
         "formats "
         "without an encoder. out may be x.",
     .n_args = 2,

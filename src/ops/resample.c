@@ -1,4 +1,6 @@
 /* resample.c: pooling, resizing and unfolding of images, channels last. */
+#include "ops/resample.h"
+
 #include <math.h>
 
 #include "ops/bound.h"
@@ -10,9 +12,9 @@ static mlxn_cost cost_both(const mlxn_view *args, const void *params) {
                        4 * (double)mlxn_view_elements(&args[1])};
 }
 
-static mlxn_status check_ends(const mlxn_view *x, const mlxn_view *out, mlxn_error *error) {
-    mlxn_status status = mlxn_want_same_dtype(error, "out", out, "x", x);
-    if (!status) status = mlxn_want_dim(error, "out", 0, out->dims[0], x->dims[0], "dim[0] of x");
+static mlxn_status check_ends(const mlxn_view *image, const char *name, const mlxn_view *other, mlxn_error *error) {
+    mlxn_status status = mlxn_want_same_dtype(error, name, other, "x", image);
+    if (!status) status = mlxn_want_dim(error, name, 0, other->dims[0], image->dims[0], "images");
     return status;
 }
 
@@ -25,29 +27,32 @@ static mlxn_status check_ends(const mlxn_view *x, const mlxn_view *out, mlxn_err
 
 /* --- pool2d --- */
 
-static mlxn_status check_pool2d(const mlxn_view *args, const void *params, mlxn_error *error) {
-    const mlxn_pool2d_params *p = params;
-    const mlxn_view *x = &args[0], *out = &args[1];
-    mlxn_status status = check_ends(x, out, error);
-    if (!status) status = mlxn_want_dim(error, "out", 3, out->dims[3], x->dims[3], "last dim of x");
+mlxn_status mlxn_check_pool2d(const mlxn_pool2d_params *p, const mlxn_view *image, const char *name,
+                              const mlxn_view *pooled, mlxn_error *error) {
+    mlxn_status status = check_ends(image, name, pooled, error);
+    if (!status) status = mlxn_want_dim(error, name, 3, pooled->dims[3], image->dims[3], "channels of the image");
     for (uint32_t a = 0; !status && a < 2; a++) {
         uint64_t kernel = p->kernel[a], stride = p->stride[a] ? p->stride[a] : kernel, pad = p->pad[a];
-        uint64_t span = x->dims[1 + a] + 2 * pad;
+        uint64_t span = image->dims[1 + a] + 2 * pad;
         if (!kernel || kernel > span || pad > kernel / 2)
             return mlxn_fail(error, MLXN_ERR_ARGUMENT,
                              "params: kernel[%u] is %u with pad %u, want 1 to %llu, pad at most half", a,
                              p->kernel[a], p->pad[a], (unsigned long long)span);
         uint64_t down = (span - kernel) / stride + 1, up = (span - kernel + stride - 1) / stride + 1;
-        if ((up - 1) * stride >= x->dims[1 + a] + pad) up = down; /* the last window would lie outside */
-        if (out->dims[1 + a] != down && out->dims[1 + a] != up)
-            status =
-                mlxn_fail(error, MLXN_ERR_ARGUMENT, "out: dim[%u] is %llu, want %llu or %llu (rounded up)", 1 + a,
-                          (unsigned long long)out->dims[1 + a], (unsigned long long)down, (unsigned long long)up);
+        if ((up - 1) * stride >= image->dims[1 + a] + pad) up = down; /* the last window would lie outside */
+        if (pooled->dims[1 + a] != down && pooled->dims[1 + a] != up)
+            status = mlxn_fail(error, MLXN_ERR_ARGUMENT, "%s: dim[%u] is %llu, want %llu or %llu (rounded up)", name,
+                               1 + a, (unsigned long long)pooled->dims[1 + a], (unsigned long long)down,
+                               (unsigned long long)up);
     }
     if (!status && p->kind > MLXN_POOL_AVERAGE)
         return mlxn_fail(error, MLXN_ERR_ARGUMENT, "params: kind is %u, want %d or %d", p->kind, MLXN_POOL_MAX,
                          MLXN_POOL_AVERAGE);
     return status;
+}
+
+static mlxn_status check_pool2d(const mlxn_view *args, const void *params, mlxn_error *error) {
+    return mlxn_check_pool2d(params, &args[0], "out", &args[1], error);
 }
 
 static mlxn_status pool2d(const mlxn_view *args, const mlxn_pool2d_params *p, double *bound) {
@@ -140,7 +145,7 @@ const mlxn_op_def mlxn_opdef_pool2d = {
 
 static mlxn_status check_resize2d(const mlxn_view *args, const void *params, mlxn_error *error) {
     const mlxn_resize2d_params *p = params;
-    mlxn_status status = check_ends(&args[0], &args[1], error);
+    mlxn_status status = check_ends(&args[0], "out", &args[1], error);
     if (!status) status = mlxn_want_dim(error, "out", 3, args[1].dims[3], args[0].dims[3], "last dim of x");
     if (!status && p->mode > MLXN_RESIZE_ANTIALIAS)
         return mlxn_fail(error, MLXN_ERR_ARGUMENT, "params: mode is %u, want 0 to %d", p->mode,
@@ -270,22 +275,25 @@ const mlxn_op_def mlxn_opdef_resize2d = {
 
 /* --- im2col --- */
 
-static mlxn_status check_im2col(const mlxn_view *args, const void *params, mlxn_error *error) {
-    const mlxn_im2col_params *p = params;
-    const mlxn_view *x = &args[0], *out = &args[1];
-    mlxn_status status = check_ends(x, out, error);
+mlxn_status mlxn_check_im2col(const mlxn_im2col_params *p, const mlxn_view *image, const char *name,
+                              const mlxn_view *columns, mlxn_error *error) {
+    mlxn_status status = check_ends(image, name, columns, error);
     for (uint32_t a = 0; !status && a < 2; a++) {
         uint64_t stride = p->stride[a] ? p->stride[a] : 1, dilation = p->dilation[a] ? p->dilation[a] : 1;
-        uint64_t in = x->dims[1 + a] + 2 * (uint64_t)p->pad[a];
+        uint64_t in = image->dims[1 + a] + 2 * (uint64_t)p->pad[a];
         if (!p->kernel[a] || dilation * (p->kernel[a] - 1) + 1 > in)
             return mlxn_fail(error, MLXN_ERR_ARGUMENT,
-                             "params: kernel[%u] is %u, want 1 or more within %llu (x with its padding)", a,
+                             "params: kernel[%u] is %u, want 1 or more within %llu (the image with its padding)", a,
                              p->kernel[a], (unsigned long long)in);
         uint64_t want = (in - dilation * (p->kernel[a] - 1) - 1) / stride + 1;
-        status = mlxn_want_dim(error, "out", 1 + a, out->dims[1 + a], want, "places of the kernel");
+        status = mlxn_want_dim(error, name, 1 + a, columns->dims[1 + a], want, "places of the kernel");
     }
-    uint64_t want = x->dims[3] * p->kernel[0] * p->kernel[1];
-    return status ? status : mlxn_want_dim(error, "out", 3, out->dims[3], want, "channels times kernel");
+    uint64_t want = image->dims[3] * p->kernel[0] * p->kernel[1];
+    return status ? status : mlxn_want_dim(error, name, 3, columns->dims[3], want, "channels times kernel");
+}
+
+static mlxn_status check_im2col(const mlxn_view *args, const void *params, mlxn_error *error) {
+    return mlxn_check_im2col(params, &args[0], "out", &args[1], error);
 }
 
 static mlxn_status ref_im2col(const mlxn_view *args, const void *params) {

@@ -186,15 +186,18 @@ static mlxn_status ref_glu(const mlxn_view *args, const void *params) {
     return MLXN_OK;
 }
 
-/* One rounding of a double, and where 1 + tanh cancels, a few units of 1 in double. */
+/* Kernels compute in f32: a few units of the result, and of the terms of a slope, which cancel for negative gates. */
 static mlxn_status bound_glu(const mlxn_view *args, const void *params, bool fast, uint32_t arg, double *out) {
-    (void)params, (void)fast;
+    (void)fast;
+    bool clamped = ((const mlxn_glu_params *)params)->fn == MLXN_GLU_SILU_CLAMPED;
     uint64_t n = mlxn_view_elements(&args[arg]), at[MLXN_MAX_RANK];
     for (uint64_t i = 0; i < n; i++) {
         mlxn_view_unravel(&args[arg], i, at);
-        double g = fabs(mlxn_view_get(&args[0], at)), u = fabs(mlxn_view_get(&args[1], at));
-        double cancel = 0x1p-48 * (1 + g * g * g) * (1 + u) * fabs(mlxn_view_get(&args[2], at));
-        out[i] = cancel + mlxn_bound_unit(args[arg].dtype, mlxn_view_get(&args[arg], at));
+        double g = fabs(mlxn_view_get(&args[0], at)), u = fabs(mlxn_view_get(&args[1], at)) + clamped;
+        double dy = fabs(mlxn_view_get(&args[2], at)), ref = mlxn_view_get(&args[arg], at);
+        double terms = arg == 3 ? 24 * (1 + g) * u : 8 * g;
+        out[i] = MLXN_EPS * (24 * fabs(ref) + terms * dy) + 1e-36 * (1 + g) * (1 + u) * (1 + dy);
+        if (args[arg].dtype != MLXN_F32) out[i] += mlxn_bound_unit(args[arg].dtype, ref);
     }
     return MLXN_OK;
 }

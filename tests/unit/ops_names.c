@@ -70,16 +70,16 @@ static const char *const names[] = {
     "layer_norm", "group_norm", "rope_backward", "mul_mat_id", "outer product", "block_masked_mm", "segmented_mm",
     "gather_mm", "lora",
     /* images and sound */
-    "im2col", "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "pool1d", "pool2d", "upscale",
-    "bilinear_resize", "window_partition", "relative_position_bias", "patch_merge", "block_merge_2x2", "stft",
-    "mel filter bank",
+    "im2col", "conv1d", "conv2d", "conv3d", "col2im", "conv_transpose1d", "conv_transpose2d", "pool1d", "pool2d",
+    "upscale", "bilinear_resize", "window_partition", "relative_position_bias", "patch_merge", "block_merge_2x2",
+    "stft", "mel filter bank",
     /* recurrent mixers */
     "ssm_scan", "rwkv6", "rwkv7", "gated_linear_attention", "kimi_delta_attention",
     /* training */
     "cross_entropy", "cross_entropy_backward", "adamw", "adam_update", "sgd", "attention_backward",
     "flash attention backward", "get_rows_backward", "embedding_backward", "repeat_backward", "gradient clipping",
     "exp_backward", "divide", "add_row_bias", "conv1d_depthwise_causal", "conv1d_depthwise_causal_backward",
-    "take_along_backward", "layer_norm_backward"};
+    "take_along_backward", "im2col_backward", "pool_backward", "layer_norm_backward"};
 
 static bool known(const char *name) {
     if (mlxn_op_find(name) != UINT32_MAX) return true;

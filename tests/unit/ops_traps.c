@@ -1,37 +1,7 @@
 /* Promise: where the reference library errs at the edge of an operation of these families (order of equal elements,
  * infinities against padding, a draw of 0, hidden rows, double rounding, limits of length, ids past the end), this
  * one does what its documentation says, on the device; and where models rely on a convention, it is kept. */
-#include "../test.h"
-
-#include <math.h>
-#include <mlxn/mlxn.h>
-#include <stdlib.h>
-
-static mlxn_device *device;
-static mlxn_buffer *memory;
-static mlxn_encoder *encoder;
-static uint64_t used;
-enum { BYTES = 160 << 20 };
-
-static mlxn_tensor rows(mlxn_dtype dtype, uint64_t d0, uint64_t d1) {
-    mlxn_tensor t = mlxn_tensor_2d(memory, used, dtype, d0, d1);
-    used += (d0 * d1 * 4 + 63) / 64 * 64;
-    CHECK(used <= BYTES, "the test's buffer is too small");
-    return t;
-}
-static mlxn_tensor row(mlxn_dtype dtype, uint64_t d0) {
-    mlxn_tensor t = rows(dtype, 1, d0);
-    return mlxn_tensor_1d(memory, t.offset, dtype, d0);
-}
-static float *f(mlxn_tensor t) { return (float *)(void *)((char *)mlxn_buffer_contents(memory) + t.offset); }
-static uint32_t *u(mlxn_tensor t) { return (uint32_t *)(void *)((char *)mlxn_buffer_contents(memory) + t.offset); }
-static uint16_t *h(mlxn_tensor t) { return (uint16_t *)(void *)((char *)mlxn_buffer_contents(memory) + t.offset); }
-
-static void run(const char *what) {
-    mlxn_error error = {0};
-    CHECK(mlxn_encoder_commit_and_wait(encoder, what, &error) == MLXN_OK, "%s: %s", what, error.message);
-    used = 0;
-}
+#include "ops_device.h"
 
 /* Equal elements: lowest index first, whatever the number of lanes; -infinity is an element like any other. */
 static void order(void) {
@@ -190,10 +160,7 @@ static void middle_axis(void) {
 }
 
 int main(void) {
-    mlxn_error error = {0};
-    CHECK(!mlxn_device_create(NULL, &device, &error) && !mlxn_buffer_create(device, BYTES, &memory, &error) &&
-              !mlxn_encoder_create(device, &encoder, &error),
-          "%s", error.message);
+    open_device();
     order();
     padding();
     sampling();
@@ -203,8 +170,6 @@ int main(void) {
     ids();
     exchanged_axes();
     middle_axis();
-    mlxn_encoder_destroy(encoder);
-    mlxn_buffer_release(&memory);
-    mlxn_device_release(&device);
+    close_device();
     return TEST_DONE();
 }

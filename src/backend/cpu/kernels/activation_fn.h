@@ -1,4 +1,4 @@
-/* activation_fn.h: the activation functions on sixteen floats, for all kernels that apply them. */
+/* activation_fn.h: the activation functions and their slopes on sixteen floats, for all kernels that apply them. */
 #ifndef MLXN_SRC_CPU_ACTIVATION_FN_H
 #define MLXN_SRC_CPU_ACTIVATION_FN_H
 
@@ -22,6 +22,23 @@ SIMD_INLINE v16 act_gelu_erf(v16 x) {
 }
 SIMD_INLINE v16 act_gelu_quick(v16 x) {
     return v16_div(x, v16_add(v16_set1(1.0f), v16_exp(v16_mul(x, v16_set1(-1.702f)))));
+}
+
+/* sigma(x) (1 + x (1 - sigma(x))) with the terms of t = kx: the slope of x sigma(kx). */
+SIMD_INLINE v16 act_gated_slope(v16 t) {
+    v16 s = v16_sigmoid(t);
+    return v16_mul(s, v16_fma(t, v16_sigmoid(v16_neg(t)), v16_set1(1.0f)));
+}
+SIMD_INLINE v16 act_gelu_slope(v16 x) {
+    v16 e = v16_neg(act_gelu_exponent(x)), s = v16_sigmoid(e), rest = v16_sigmoid(v16_neg(e));
+    /* (1 + t)/2 = sigma(2u), 1 - t^2 = 4 sigma(2u) sigma(-2u) */
+    v16 du = v16_fma(v16_mul(x, x), v16_set1(1.5957691216057308f * 0.134145f), v16_set1(1.5957691216057308f));
+    return v16_fma(v16_mul(v16_mul(x, s), rest), du, s);
+}
+SIMD_INLINE v16 act_gelu_erf_slope(v16 x) {
+    v16 h = v16_fma(v16_set1(0.5f), v16_erf(v16_mul(x, v16_set1(0.70710678118654752f))), v16_set1(0.5f));
+    v16 g = v16_mul(v16_exp(v16_mul(v16_mul(x, v16_set1(-0.5f)), x)), v16_set1(0.39894228040143268f));
+    return v16_fma(x, g, h);
 }
 
 #endif

@@ -1,4 +1,4 @@
-/* backward.c (CPU kernels): rms_norm_backward_dx, rms_norm_backward_dw, qdq of Q4_0 and Q8_0. */
+/* backward.c (CPU kernels): rms_norm_backward_dx, rms_norm_backward_dw. */
 #include "backend/cpu/kernels/span.h"
 
 static void plan_dx(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out) {
@@ -86,68 +86,11 @@ static void run_dw(cpu_run *run) {
     }
 }
 
-enum { QDQ_BLOCK = 32 };
-
-static bool qdq_fits(const mlxn_view *args, const void *params) {
-    uint32_t format = ((const mlxn_qdq_params *)params)->format;
-    return format == MLXN_FORMAT_Q4_0 || format == MLXN_FORMAT_Q8_0;
-}
-
-/* Codes by the unrounded scale, values by the scale that a file holds. */
-static void qdq_8(const float *x, float *out) {
-    float most = 0;
-    for (int i = 0; i < QDQ_BLOCK; i++) most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
-    float d = most / 127.0f, inverse = d != 0 ? 1.0f / d : 0.0f, kept = mlxn_f16_to_f32(mlxn_f32_to_f16(d));
-    for (int i = 0; i < QDQ_BLOCK; i++) {
-        float t = x[i] * inverse, whole = truncf(t);
-        if (fabsf(t - whole) >= 0.5f) whole += t < 0 ? -1.0f : 1.0f; /* halves away from zero */
-        out[i] = (float)(int8_t)whole * kept;
-    }
-}
-
-static void qdq_4(const float *x, float *out) {
-    float most = 0, peak = 0;
-    for (int i = 0; i < QDQ_BLOCK; i++)
-        if (fabsf(x[i]) > most) most = fabsf(x[i]), peak = x[i];
-    float d = peak / -8.0f, inverse = d != 0 ? 1.0f / d : 0.0f, kept = mlxn_f16_to_f32(mlxn_f32_to_f16(d));
-    for (int i = 0; i < QDQ_BLOCK; i++) {
-        int code = (int8_t)(x[i] * inverse + 8.5f);
-        out[i] = (float)((code > 15 ? 15 : code) - 8) * kept;
-    }
-}
-
-static void plan_qdq(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out) {
-    plan_dx(args, params, n_threads, out);
-}
-
-static void run_qdq(cpu_run *run) {
-    const mlxn_view *x = &run->args[0], *out = &run->args[1];
-    bool eight = ((const mlxn_qdq_params *)run->params)->format == MLXN_FORMAT_Q8_0;
-    rows_shape shape = rows_of(&x, 1, true);
-    float a[SPAN] __attribute__((aligned(64))), b[SPAN] __attribute__((aligned(64)));
-    uint64_t chunk;
-    while (cpu_next(run, &chunk)) {
-        rows_part part = rows_chunk(&shape, chunk);
-        for (uint64_t r = part.row; r < part.row_end; r++) {
-            const void *px = rows_at(x, r, 4);
-            void *to = rows_at(out, r, 4);
-            for (uint64_t i = 0; i < shape.cols; i += SPAN) {
-                uint64_t n = mlxn_min_u64(SPAN, shape.cols - i);
-                const float *v = span_in(MLXN_F32, px, rows_stride(x), i, n, a);
-                float *o = span_out(MLXN_F32, to, rows_stride(out), i, b);
-                for (uint64_t k = 0; k < n; k += QDQ_BLOCK) (eight ? qdq_8 : qdq_4)(v + k, o + k);
-                span_done(MLXN_F32, to, rows_stride(out), i, n, o);
-            }
-        }
-    }
-}
-
 extern const cpu_kernel CPU_ISA(cpu_kernels_backward)[];
 const cpu_kernel CPU_ISA(cpu_kernels_backward)[] = {
     {MLXN_OP_rms_norm_backward_dx, "rms_norm_backward_dx_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always,
      plan_dx, run_dx},
     {MLXN_OP_rms_norm_backward_dw, "rms_norm_backward_dw_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always,
      plan_dw, run_dw},
-    {MLXN_OP_qdq, "qdq_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, qdq_fits, plan_qdq, run_qdq},
     {0},
 };

@@ -8,7 +8,7 @@
  *
  * Everything is f32, the sums of the log-decays double. A chunk of work is one head. H lies transposed in scratch, so
  * that all products run along the value channels. */
-#include "backend/cpu/kernels/heads.h"
+#include "backend/cpu/kernels/chunk.h"
 
 enum { DC = 64 };
 
@@ -61,69 +61,6 @@ static void plan_delta_chunk(const mlxn_view *args, const void *params, uint32_t
     *out = (cpu_plan){.phases = 1, .chunks = {s.heads}, .local_bytes = dc_carve(&s, NULL, &unused) * sizeof(float)};
 }
 
-/* A product's left operand: element (i, k) at data[i * row + k * step]. */
-typedef struct dc_left {
-    const float *data;
-    uint64_t row, step;
-} dc_left;
-
-/* `rows` x `16 * vectors` of c (+)= a b. */
-SIMD_INLINE void dc_tile(int rows, int vectors, dc_left a, const float *b, uint64_t ldb, float *c, uint64_t ldc,
-                         uint64_t depth, bool add) {
-    v16 acc[4][2];
-#pragma GCC unroll 4
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 2
-        for (int j = 0; j < vectors; j++)
-            acc[r][j] = add ? v16_load(c + (uint64_t)r * ldc + 16 * (uint64_t)j) : v16_zero();
-    for (uint64_t k = 0; k < depth; k++) {
-        v16 right[2];
-#pragma GCC unroll 2
-        for (int j = 0; j < vectors; j++) right[j] = v16_load(b + k * ldb + 16 * (uint64_t)j);
-#pragma GCC unroll 4
-        for (int r = 0; r < rows; r++) {
-            v16 left = v16_set1(a.data[(uint64_t)r * a.row + k * a.step]);
-#pragma GCC unroll 2
-            for (int j = 0; j < vectors; j++) acc[r][j] = v16_fma(left, right[j], acc[r][j]);
-        }
-    }
-#pragma GCC unroll 4
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 2
-        for (int j = 0; j < vectors; j++) v16_store(c + (uint64_t)r * ldc + 16 * (uint64_t)j, acc[r][j]);
-}
-
-SIMD_INLINE void dc_band(int rows, dc_left a, const float *b, uint64_t ldb, float *c, uint64_t ldc, uint64_t columns,
-                         uint64_t depth, bool add) {
-    uint64_t j = 0;
-    for (; j + 32 <= columns; j += 32) dc_tile(rows, 2, a, b + j, ldb, c + j, ldc, depth, add);
-    if (j < columns) dc_tile(rows, 1, a, b + j, ldb, c + j, ldc, depth, add);
-}
-
-/* c (+)= a b; `columns` is a multiple of 16. */
-static void dc_product(dc_left a, const float *b, uint64_t ldb, float *c, uint64_t ldc, uint64_t rows,
-                       uint64_t columns, uint64_t depth, bool add) {
-    uint64_t i = 0;
-    for (; i + 4 <= rows; i += 4, a.data += 4 * a.row) dc_band(4, a, b, ldb, c + i * ldc, ldc, columns, depth, add);
-    for (; i < rows; i++, a.data += a.row) dc_band(1, a, b, ldb, c + i * ldc, ldc, columns, depth, add);
-}
-
-/* The state of a head, transposed, into scratch and back. */
-static void dc_load_state(const mlxn_view *state, const dc_shape *s, const dc_scratch *x, const float *base) {
-    memset(x->h, 0, s->kp * s->vp * sizeof *x->h);
-    for (uint64_t j = 0; j < s->dv; j++) {
-        heads_copy(state, base + (int64_t)j * state->strides[2], 0, s->dk, x->row);
-        for (uint64_t i = 0; i < s->dk; i++) x->h[i * s->vp + j] = x->row[i];
-    }
-}
-static void dc_store_state(const mlxn_view *state, const dc_shape *s, const dc_scratch *x, float *base) {
-    int64_t stride = rows_stride(state);
-    for (uint64_t j = 0; j < s->dv; j++) {
-        float *row = base + (int64_t)j * state->strides[2];
-        for (uint64_t i = 0; i < s->dk; i++) row[(int64_t)i * stride] = x->h[i * s->vp + j];
-    }
-}
-
 /* Tokens [t, t + n) of a head into scratch. */
 static void dc_bring(const cpu_run *run, const dc_shape *s, const dc_scratch *x, uint64_t seq, uint64_t t, uint64_t h,
                      uint64_t n) {
@@ -172,12 +109,12 @@ static void dc_mask(const dc_scratch *x, uint64_t n) {
 }
 
 static void dc_block(const dc_shape *s, const dc_scratch *x, uint64_t n, float scale) {
-    dc_left q = {x->q, s->kp, 1}, k = {x->k, s->kp, 1}, a = {x->a, DC, 1}, att = {x->s, DC, 1}, kt = {x->k, 1, s->kp};
-    dc_product(k, x->kt, DC, x->a, DC, n, DC, s->dk, false);
-    dc_product(q, x->kt, DC, x->s, DC, n, DC, s->dk, false);
+    ck_left q = {x->q, s->kp, 1}, k = {x->k, s->kp, 1}, a = {x->a, DC, 1}, att = {x->s, DC, 1}, kt = {x->k, 1, s->kp};
+    ck_product(k, x->kt, DC, x->a, DC, n, DC, s->dk, false);
+    ck_product(q, x->kt, DC, x->s, DC, n, DC, s->dk, false);
     dc_mask(x, n);
     /* right sides: beta (v - e^G H k) */
-    dc_product(k, x->h, s->vp, x->o, s->vp, n, s->vp, s->dk, false);
+    ck_product(k, x->h, s->vp, x->o, s->vp, n, s->vp, s->dk, false);
     for (uint64_t i = 0; i < n; i++) {
         v16 decay = v16_set1(x->out_decay[i]), beta = v16_set1(x->beta[i]);
         for (uint64_t j = i * s->vp; j < (i + 1) * s->vp; j += 16)
@@ -186,20 +123,20 @@ static void dc_block(const dc_shape *s, const dc_scratch *x, uint64_t n, float s
     /* forward substitution, sixteen rows at a time */
     for (uint64_t b = 0; b < n; b += 16) {
         uint64_t rows = mlxn_min_u64(16, n - b);
-        dc_product((dc_left){a.data + b * DC, DC, 1}, x->d, s->vp, x->d + b * s->vp, s->vp, rows, s->vp, b, true);
+        ck_product((ck_left){a.data + b * DC, DC, 1}, x->d, s->vp, x->d + b * s->vp, s->vp, rows, s->vp, b, true);
         for (uint64_t i = b + 1; i < b + rows; i++)
-            dc_product((dc_left){a.data + i * DC + b, DC, 1}, x->d + b * s->vp, s->vp, x->d + i * s->vp, s->vp, 1,
+            ck_product((ck_left){a.data + i * DC + b, DC, 1}, x->d + b * s->vp, s->vp, x->d + i * s->vp, s->vp, 1,
                        s->vp, i - b, true);
     }
     /* o = scale (e^G H q + s d) */
-    dc_product(q, x->h, s->vp, x->o, s->vp, n, s->vp, s->dk, false);
+    ck_product(q, x->h, s->vp, x->o, s->vp, n, s->vp, s->dk, false);
     for (uint64_t i = 0; i < n; i++) heads_scale(x->o + i * s->vp, s->vp, x->out_decay[i]);
-    dc_product(att, x->d, s->vp, x->o, s->vp, n, s->vp, n, true);
+    ck_product(att, x->d, s->vp, x->o, s->vp, n, s->vp, n, true);
     heads_scale(x->o, n * s->vp, scale);
     /* the state */
     for (uint64_t i = 0; i < n; i++) heads_scale(x->d + i * s->vp, s->vp, x->in_decay[i]);
     heads_scale(x->h, s->kp * s->vp, x->out_decay[n - 1]);
-    dc_product(kt, x->d, s->vp, x->h, s->vp, s->dk, s->vp, n, true);
+    ck_product(kt, x->d, s->vp, x->h, s->vp, s->dk, s->vp, n, true);
 }
 
 static void run_delta_chunk(cpu_run *run) {
@@ -209,7 +146,6 @@ static void run_delta_chunk(cpu_run *run) {
     dc_carve(&s, run->local, &x);
     float scale = ((const mlxn_gated_delta_net_params *)run->params)->scale;
     if (scale == 0.0f) scale = 1.0f;
-    int64_t stride = rows_stride(out);
     uint64_t h;
     while (cpu_next(run, &h))
         for (uint64_t seq = 0; seq < s.sequences; seq++) {
@@ -218,7 +154,7 @@ static void run_delta_chunk(cpu_run *run) {
             float *base = (float *)state->data + (int64_t)h * state->strides[1];
             if (exists) {
                 base += (int64_t)slot * state->strides[0];
-                dc_load_state(state, &s, &x, base);
+                ck_load_state(state, base, s.kp, s.vp, x.row, x.h);
             } else {
                 memset(x.o, 0, DC * s.vp * sizeof *x.o);
             }
@@ -228,12 +164,9 @@ static void run_delta_chunk(cpu_run *run) {
                     dc_bring(run, &s, &x, seq, t, h, n);
                     dc_block(&s, &x, n, scale);
                 }
-                for (uint64_t i = 0; i < n; i++)
-                    for (uint64_t j = 0; j < s.dv; j += 16)
-                        rows_store(out->dtype, stride == 1, heads_at(out, seq, t + i, h), stride, j,
-                                   v16_load(x.o + i * s.vp + j), simd_tail(j, s.dv));
+                ck_store_out(out, seq, t, h, n, x.o, s.vp);
             }
-            if (exists) dc_store_state(state, &s, &x, base);
+            if (exists) ck_store_state(state, base, s.vp, x.h);
         }
 }
 

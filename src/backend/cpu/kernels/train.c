@@ -1,5 +1,6 @@
-/* train.c (CPU kernels): cross_entropy and its gradient, row by row in f32; glu_backward, adamw and sgd, each element
- * in double. */
+/* train.c (CPU kernels): cross_entropy and its gradient, row by row, and glu_backward in f32; adamw and sgd, each
+ * element in double. */
+#include "backend/cpu/kernels/activation_fn.h"
 #include "backend/cpu/kernels/softmax_row.h"
 
 static void plan_loss(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out) {
@@ -55,128 +56,145 @@ static void run_loss_backward(cpu_run *run) {
     }
 }
 
-static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
-
-/* From gate, up and dy: dgate and dup. */
-static void glu_element(const mlxn_glu_params *p, double g, double u, double dy, float *dgate, float *dup) {
-    double f, slope, limit = (double)p->limit, a = 1, s, t;
-    bool free_up = true;
-    switch ((mlxn_glu_fn)p->fn) {
-        case MLXN_GLU_SIGMOID:
-            f = sigmoid(g);
-            slope = f * sigmoid(-g);
-            break;
-        case MLXN_GLU_RELU:
-            f = g > 0 ? g : 0;
-            slope = g > 0 ? 1 : 0;
-            break;
-        case MLXN_GLU_GELU:
-            t = 1.5957691216057308 * (g + 0.044715 * g * g * g);
-            s = sigmoid(t);
-            f = g * s;
-            slope = s + f * sigmoid(-t) * 1.5957691216057308 * (1 + 0.134145 * g * g);
-            break;
-        case MLXN_GLU_GELU_ERF:
-            s = erfc(g * -0.70710678118654752) / 2;
-            f = g * s;
-            slope = s + g * exp(g * g / -2) * 0.39894228040143268;
-            break;
-        default:
-            if (p->fn == MLXN_GLU_GELU_QUICK) a = 1.702;
-            bool clamped = p->fn == MLXN_GLU_SILU_CLAMPED, over = clamped && g >= limit;
-            if (clamped) {
-                a = (double)p->alpha;
-                if (over) g = limit;
-                free_up = u > -limit && u < limit;
-                u = (u > limit ? limit : u < -limit ? -limit : u) + 1;
-            }
-            s = sigmoid(a * g);
-            f = g * s;
-            slope = over ? 0 : s + a * f * sigmoid(-a * g);
-    }
-    *dgate = (float)(dy * u * slope);
-    *dup = free_up ? (float)(dy * f) : 0.0f;
-}
-
-/* Rows of args[0], in pieces of SPAN elements: f32 pieces of all arguments, of which the last n_out go back. */
+/* Arguments of equal dims, piece by piece as f32: the first n_in are brought, those from `first_out` on go back. A
+ * piece of an f32 tensor without gaps is changed where it lies. */
 typedef void (*piece_fn)(const void *params, float *const v[5], uint64_t n);
 
-static void pieces_run(cpu_run *run, uint32_t n_args, uint32_t n_out, piece_fn fn) {
-    const mlxn_view *first = &run->args[0];
-    rows_shape shape = rows_of(&first, 1, true);
+static rows_shape pieces_shape(const mlxn_view *args, uint32_t n_args) {
+    const mlxn_view *views[5];
+    uint32_t n = 0;
+    for (uint32_t a = 0; a < n_args; a++)
+        if (args[a].present) views[n++] = &args[a];
+    return rows_of(views, n, false);
+}
+
+static void pieces_run(cpu_run *run, uint32_t n_args, uint32_t n_in, uint32_t first_out, piece_fn fn) {
+    rows_shape shape = pieces_shape(run->args, n_args);
     float buffers[5][SPAN] __attribute__((aligned(64)));
-    float *const v[5] = {buffers[0], buffers[1], buffers[2], buffers[3], buffers[4]};
     uint64_t chunk;
     while (cpu_next(run, &chunk)) {
         rows_part part = rows_chunk(&shape, chunk);
         for (uint64_t r = part.row; r < part.row_end; r++)
-            for (uint64_t i = 0; i < shape.cols; i += SPAN) {
-                uint64_t n = mlxn_min_u64(SPAN, shape.cols - i);
+            for (uint64_t i = part.begin; i < part.begin + part.n; i += SPAN) {
+                uint64_t n = mlxn_min_u64(SPAN, part.begin + part.n - i);
+                float *v[5];
                 for (uint32_t a = 0; a < n_args; a++) {
                     const mlxn_view *view = &run->args[a];
                     if (!view->present) continue;
-                    const void *row = rows_at(view, r, rows_size(view->dtype));
-                    const float *in = span_in(view->dtype, row, rows_stride(view), i, n, v[a]);
-                    if (in != v[a]) memcpy(v[a], in, n * sizeof *in);
+                    void *row = shape.flat ? view->data : rows_at(view, r, rows_size(view->dtype));
+                    int64_t stride = shape.flat ? 1 : rows_stride(view);
+                    v[a] = span_out(view->dtype, row, stride, i, buffers[a]);
+                    if (a < n_in) span_in(view->dtype, row, stride, i, n, buffers[a]);
                 }
                 fn(run->params, v, n);
-                for (uint32_t a = n_args - n_out; a < n_args; a++) {
+                for (uint32_t a = first_out; a < n_args; a++) {
                     const mlxn_view *view = &run->args[a];
                     if (!view->present) continue;
-                    void *row = rows_at(view, r, rows_size(view->dtype));
-                    float *o = span_out(view->dtype, row, rows_stride(view), i, v[a]);
-                    if (o != v[a]) memcpy(o, v[a], n * sizeof *o);
-                    span_done(view->dtype, row, rows_stride(view), i, n, o);
+                    void *row = shape.flat ? view->data : rows_at(view, r, rows_size(view->dtype));
+                    span_done(view->dtype, row, shape.flat ? 1 : rows_stride(view), i, n, v[a]);
                 }
             }
     }
 }
 
-static void glu_piece(const void *params, float *const v[5], uint64_t n) {
-    for (uint64_t i = 0; i < n; i++)
-        glu_element(params, (double)v[0][i], (double)v[1][i], (double)v[2][i], &v[3][i], &v[4][i]);
+/* --- glu_backward: from gate, up and dy, dgate and dup --- */
+
+/* dup = dy fn(gate), dgate = dy up slope(gate). */
+#define GLU_PIECE(name, fn, slope)                                                            \
+    static void name(const void *params, float *const v[5], uint64_t n) {                     \
+        for (uint64_t i = 0; i < n; i += 16) {                                                \
+            uint64_t k = simd_tail(i, n);                                                     \
+            v16 g = v16_load_as(MLXN_F32, v[0], i, k), u = v16_load_as(MLXN_F32, v[1], i, k); \
+            v16 dy = v16_load_as(MLXN_F32, v[2], i, k);                                       \
+            v16_store_as(MLXN_F32, v[3], i, v16_mul(v16_mul(dy, u), slope), k);               \
+            v16_store_as(MLXN_F32, v[4], i, v16_mul(dy, fn), k);                              \
+        }                                                                                     \
+    }
+GLU_PIECE(glu_sigmoid, v16_sigmoid(g), v16_mul(v16_sigmoid(g), v16_sigmoid(v16_neg(g))))
+GLU_PIECE(glu_relu, act_relu(g), v16_pick_gt(g, v16_zero(), v16_set1(1.0f), v16_zero()))
+GLU_PIECE(glu_silu, act_silu(g), act_gated_slope(g))
+GLU_PIECE(glu_gelu, act_gelu(g), act_gelu_slope(g))
+GLU_PIECE(glu_gelu_erf, act_gelu_erf(g), act_gelu_erf_slope(g))
+GLU_PIECE(glu_gelu_quick, act_gelu_quick(g), act_gated_slope(v16_mul(g, v16_set1(1.702f))))
+
+/* Beyond the limits nothing flows back. */
+static void glu_silu_clamped(const void *params, float *const v[5], uint64_t n) {
+    const mlxn_glu_params *p = params;
+    v16 limit = v16_set1(p->limit), alpha = v16_set1(p->alpha), one = v16_set1(1.0f);
+    for (uint64_t i = 0; i < n; i += 16) {
+        uint64_t k = simd_tail(i, n);
+        v16 gate = v16_load_as(MLXN_F32, v[0], i, k), up = v16_load_as(MLXN_F32, v[1], i, k);
+        v16 dy = v16_load_as(MLXN_F32, v[2], i, k), g = v16_pick_gt(gate, limit, limit, gate);
+        v16 u = v16_add(act_clamp(up, v16_neg(limit), limit), one), t = v16_mul(alpha, g);
+        v16 slope = v16_pick_gt(limit, gate, act_gated_slope(t), v16_zero());
+        v16 open = v16_pick_gt(limit, v16_abs(up), dy, v16_zero());
+        v16_store_as(MLXN_F32, v[3], i, v16_mul(v16_mul(dy, u), slope), k);
+        v16_store_as(MLXN_F32, v[4], i, v16_mul(open, v16_mul(g, v16_sigmoid(t))), k);
+    }
 }
+
+/* --- steps of the optimizers: loops over doubles, which compilers turn into vectors --- */
 
 static void adamw_piece(const void *params, float *const v[5], uint64_t n) {
     const mlxn_adamw_params *p = params;
-    double b1 = (double)p->beta1, b2 = (double)p->beta2, lr = (double)p->lr, decay = lr * (double)p->weight_decay;
-    double c1 = p->correction1 == 0 ? 1 : (double)p->correction1,
-           c2 = p->correction2 == 0 ? 1 : (double)p->correction2;
+    const float *restrict grad = v[0];
+    float *restrict first = v[1], *restrict second = v[2], *restrict param = v[3];
+    double b1 = (double)p->beta1, b2 = (double)p->beta2, keep = 1 - (double)p->lr * (double)p->weight_decay;
+    double eps = (double)p->eps, rate = (double)p->lr / (p->correction1 == 0 ? 1 : (double)p->correction1);
+    double grow = 1 / (p->correction2 == 0 ? 1 : (double)p->correction2);
     for (uint64_t i = 0; i < n; i++) {
-        double g = (double)v[0][i], m = b1 * (double)v[1][i] + (1 - b1) * g;
-        double s = b2 * (double)v[2][i] + (1 - b2) * g * g, x = (double)v[3][i];
-        v[1][i] = (float)m;
-        v[2][i] = (float)s;
-        v[3][i] = (float)(x - decay * x - lr * (m / c1) / (sqrt(s / c2) + (double)p->eps));
+        double g = (double)grad[i], m = b1 * (double)first[i] + (1 - b1) * g;
+        double s = b2 * (double)second[i] + (1 - b2) * g * g;
+        first[i] = (float)m;
+        second[i] = (float)s;
+        param[i] = (float)(keep * (double)param[i] - rate * m / (sqrt(s * grow) + eps));
     }
 }
 
 static void sgd_plain(const void *params, float *const v[5], uint64_t n) {
     const mlxn_sgd_params *p = params;
+    const float *restrict grad = v[0];
+    float *restrict param = v[2];
+    double decay = (double)p->weight_decay, lr = (double)p->lr;
     for (uint64_t i = 0; i < n; i++) {
-        double x = (double)v[2][i], g = (double)v[0][i] + (double)p->weight_decay * x;
-        v[2][i] = (float)(x - (double)p->lr * g);
+        double x = (double)param[i];
+        param[i] = (float)(x - lr * ((double)grad[i] + decay * x));
     }
 }
 
 static void sgd_velocity(const void *params, float *const v[5], uint64_t n) {
     const mlxn_sgd_params *p = params;
-    double momentum = (double)p->momentum;
+    const float *restrict grad = v[0];
+    float *restrict velocity = v[1], *restrict param = v[2];
+    double momentum = (double)p->momentum, decay = (double)p->weight_decay, lr = (double)p->lr;
+    bool nesterov = p->nesterov;
     for (uint64_t i = 0; i < n; i++) {
-        double x = (double)v[2][i], g = (double)v[0][i] + (double)p->weight_decay * x;
-        double u = momentum * (double)v[1][i] + g;
-        v[1][i] = (float)u;
-        v[2][i] = (float)(x - (double)p->lr * (p->nesterov ? g + momentum * u : u));
+        double x = (double)param[i], g = (double)grad[i] + decay * x, u = momentum * (double)velocity[i] + g;
+        velocity[i] = (float)u;
+        param[i] = (float)(x - lr * (nesterov ? g + momentum * u : u));
     }
 }
 
-static void run_glu(cpu_run *run) { pieces_run(run, 5, 2, glu_piece); }
-static void run_adamw(cpu_run *run) { pieces_run(run, 4, 3, adamw_piece); }
-static void run_sgd(cpu_run *run) { pieces_run(run, 3, 2, run->args[1].present ? sgd_velocity : sgd_plain); }
+static void run_glu(cpu_run *run) {
+    static const piece_fn pieces[MLXN_GLU_COUNT] = {glu_sigmoid,  glu_relu,       glu_silu,        glu_gelu,
+                                                    glu_gelu_erf, glu_gelu_quick, glu_silu_clamped};
+    pieces_run(run, 5, 3, 3, pieces[((const mlxn_glu_params *)run->params)->fn]);
+}
+static void run_adamw(cpu_run *run) { pieces_run(run, 4, 4, 1, adamw_piece); }
+static void run_sgd(cpu_run *run) { pieces_run(run, 3, 3, 1, run->args[1].present ? sgd_velocity : sgd_plain); }
 
-static void plan_pieces(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out) {
-    plan_loss(args, params, n_threads, out);
-    out->local_bytes = 0;
+static void pieces_plan(const mlxn_view *args, uint32_t n_args, cpu_plan *out) {
+    rows_shape shape = pieces_shape(args, n_args);
+    *out = (cpu_plan){.phases = 1, .chunks = {rows_chunks(&shape)}};
+}
+static void plan_glu(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out) {
+    pieces_plan(args, 5, out);
+}
+static void plan_adamw(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out) {
+    pieces_plan(args, 4, out);
+}
+static void plan_sgd(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out) {
+    pieces_plan(args, 3, out);
 }
 
 extern const cpu_kernel CPU_ISA(cpu_kernels_train)[];
@@ -184,8 +202,8 @@ const cpu_kernel CPU_ISA(cpu_kernels_train)[] = {
     {MLXN_OP_cross_entropy, "cross_entropy_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always, plan_loss, run_loss},
     {MLXN_OP_cross_entropy_backward, "cross_entropy_backward_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always,
      plan_loss, run_loss_backward},
-    {MLXN_OP_glu_backward, "glu_backward_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always, plan_pieces, run_glu},
-    {MLXN_OP_adamw, "adamw_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always, plan_pieces, run_adamw},
-    {MLXN_OP_sgd, "sgd_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always, plan_pieces, run_sgd},
+    {MLXN_OP_glu_backward, "glu_backward_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always, plan_glu, run_glu},
+    {MLXN_OP_adamw, "adamw_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always, plan_adamw, run_adamw},
+    {MLXN_OP_sgd, "sgd_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always, plan_sgd, run_sgd},
     {0},
 };

@@ -60,22 +60,6 @@ static const span_fn values[MLXN_UNARY_COUNT] = {
     f_hardsigmoid, f_softplus,   f_clamp,   f_affine, f_xielu,
 };
 
-/* sigma(x) (1 + x (1 - sigma(x))) with the terms of t = kx: the slope of x sigma(kx). */
-SIMD_INLINE v16 gated_slope(v16 t) {
-    v16 s = v16_sigmoid(t);
-    return v16_mul(s, v16_fma(t, v16_sigmoid(v16_neg(t)), K(1.0f)));
-}
-SIMD_INLINE v16 gelu_slope(v16 x) {
-    v16 e = v16_neg(act_gelu_exponent(x)), s = v16_sigmoid(e), rest = v16_sigmoid(v16_neg(e));
-    /* (1 + t)/2 = sigma(2u), 1 - t^2 = 4 sigma(2u) sigma(-2u) */
-    v16 du = v16_fma(v16_mul(x, x), K(1.5957691216057308f * 0.134145f), K(1.5957691216057308f));
-    return v16_fma(v16_mul(v16_mul(x, s), rest), du, s);
-}
-SIMD_INLINE v16 gelu_erf_slope(v16 x) {
-    v16 h = v16_fma(K(0.5f), v16_erf(v16_mul(x, K(0.70710678118654752f))), K(0.5f));
-    v16 g = v16_mul(v16_exp(v16_mul(v16_mul(x, K(-0.5f)), x)), K(0.39894228040143268f));
-    return v16_fma(x, g, h);
-}
 SIMD_INLINE v16 tanh_slope(v16 x) {
     v16 t = v16_tanh(x);
     return v16_fnma(t, t, K(1.0f));
@@ -117,10 +101,10 @@ SLOPE(erf, v16_mul(v16_exp(v16_neg(v16_mul(x, x))), K(1.12837916709551257f)))
 SLOPE(relu, v16_pick_gt(x, v16_zero(), K(1.0f), v16_zero()))
 SLOPE(leaky_relu, v16_pick_gt(x, v16_zero(), K(1.0f), P(0)))
 SLOPE(elu, v16_pick_gt(x, v16_zero(), K(1.0f), v16_mul(P(0), v16_exp(x))))
-SLOPE(silu, gated_slope(x))
-SLOPE(gelu, gelu_slope(x))
-SLOPE(gelu_erf, gelu_erf_slope(x))
-SLOPE(gelu_quick, gated_slope(v16_mul(x, K(1.702f))))
+SLOPE(silu, act_gated_slope(x))
+SLOPE(gelu, act_gelu_slope(x))
+SLOPE(gelu_erf, act_gelu_erf_slope(x))
+SLOPE(gelu_quick, act_gated_slope(v16_mul(x, K(1.702f))))
 SLOPE(hardswish, hardswish_slope(x))
 SLOPE(hardsigmoid, hardsigmoid_slope(x))
 SLOPE(softplus, v16_pick_gt(x, K(20.0f), K(1.0f), v16_sigmoid(x)))
