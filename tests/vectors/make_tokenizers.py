@@ -5,6 +5,9 @@
     V/bin/python tests/vectors/make_tokenizers.py                      # writes the files
     V/bin/python tests/vectors/make_tokenizers.py --full 10000         # compares that many lines with build/mlxn
     V/bin/python tests/vectors/make_tokenizers.py --full 10000 F...    # the same for tokenizer.json files or folders
+    V/bin/pip install gguf sentencepiece                               # for the next two
+    V/bin/python tests/vectors/make_tokenizers.py --full 10000 models/smollm2.gguf ...
+    V/bin/python tests/vectors/make_tokenizers.py --full 10000 --sentencepiece
 
 bytebpe, fallback, wordpiece and unigram are tokenizers that are trained on the spot, on the lines of
 tests/vectors/tokenizer/lines.py and the repository's own documents: byte-level BPE, BPE with byte fallback, WordPiece,
@@ -14,7 +17,9 @@ tokenizers for what concerns models, added tokens and templates, with the librar
 
 --tables prints the tables of src/lm/tok_tables.c. --full draws new lines (seed 1) in 20 scripts, code and noise, and runs `mlxn tokenize --lines --json` over all of them
 in one process: ids with and without special tokens, and decode, must be the library's. Prints the lines that differ;
-exit 1 if there is one.
+exit 1 if there is one. Of a GGUF file the library's tokenizer is built from its vocabulary (tokenizer/make.py), saved,
+and compared as a tokenizer.json. --sentencepiece trains a small model for each of SentencePiece's rules of normalization,
+so that its compiled maps are compared.
 """
 
 import argparse
@@ -471,7 +476,64 @@ def run(path, lines, *options):
     return [json.loads(line) for line in got.stdout.split("\n")[:-1]]
 
 
-def compare(path, lines):
+def from_gguf(path, folder):
+    import make
+    out = os.path.join(folder, os.path.basename(path) + ".json")
+    make.hugging_face(path).save(out)
+    return out
+
+
+def protobuf(data):
+    """(field, value) of a message: integers, bytes."""
+    def varint(i):
+        value = shift = 0
+        while True:
+            byte = data[i]
+            value |= (byte & 127) << shift
+            shift, i = shift + 7, i + 1
+            if byte < 128:
+                return value, i
+
+    i = 0
+    while i < len(data):
+        key, i = varint(i)
+        if key & 7 == 0:
+            value, i = varint(i)
+        else:
+            size, i = varint(i) if key & 7 == 2 else ({1: 8, 5: 4}[key & 7], i)
+            value, i = data[i:i + size], i + size
+        yield key >> 3, value
+
+
+def from_sentencepiece(rule, folder):
+    """The tokenizer.json that converters write for a model that is trained here."""
+    import sentencepiece
+    prefix, text = os.path.join(folder, rule), os.path.join(folder, "text")
+    with open(text, "w", encoding="ascii") as file:
+        file.write("\n".join(t for t in line_maker.make(3000, seed=7) if t.isascii() and t.strip()))
+    sentencepiece.SentencePieceTrainer.train(input=text, model_prefix=prefix, vocab_size=400, minloglevel=2,
+                                             normalization_rule_name=rule)
+    pieces, charsmap = [], b""
+    with open(prefix + ".model", "rb") as file:
+        for field, value in protobuf(file.read()):
+            inner = dict(protobuf(value)) if field in (1, 3) else {}
+            if field == 1:
+                pieces.append([inner[1].decode(), struct.unpack("<f", inner.get(2, bytes(4)))[0]])
+            charsmap = inner.get(2, charsmap) if field == 3 else charsmap
+    space = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": True}
+    spec = whole({"type": "Unigram", "unk_id": 0, "vocab": pieces, "byte_fallback": False}, pre_tokenizer=space,
+                 decoder=space, added_tokens=[added(i, pieces[i][0], special=True) for i in range(3)],
+                 normalizer={"type": "Sequence", "normalizers": [
+                     {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(charsmap).decode()},
+                     {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}]})
+    with open(prefix + ".json", "w", encoding="utf-8") as file:
+        json.dump(spec, file)
+    return prefix + ".json"
+
+
+def compare(path, lines, folder):
+    if path.endswith(".gguf"):
+        path = from_gguf(path, folder)
     file = os.path.join(path, "tokenizer.json") if os.path.isdir(path) else path
     tok = Tokenizer.from_file(file)
     tok.no_truncation()
@@ -492,13 +554,14 @@ def compare(path, lines):
             print("%s: %s of line %r: got %r, want %r" % (path, what, lines[i], ours[i], theirs[i]))
         differ += len(bad)
     print("%s: %d lines, %d tokens, %d differences; decode(encode(x)) = x for %d of the library's lines" %
-          (path, len(lines), sum(map(len, want)), differ, same))
+          (os.path.basename(path), len(lines), sum(map(len, want)), differ, same))
     return differ
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", type=int, metavar="N", help="compare N new lines with build/mlxn, write nothing")
+    parser.add_argument("--sentencepiece", action="store_true", help="with --full: compare SentencePiece's maps")
     parser.add_argument("--tables", action="store_true", help="print the tables of src/lm/tok_tables.c")
     parser.add_argument("paths", nargs="*", help="tokenizer.json files or folders (default: the four)")
     args = parser.parse_args()
@@ -510,7 +573,10 @@ def main():
         return 0
     paths = args.paths or [os.path.join(OUT, n + ".json") for n in ("bytebpe", "fallback", "wordpiece", "unigram")]
     lines = line_maker.make(args.full, seed=1)
-    return 1 if sum(compare(path, lines) for path in paths) else 0
+    with tempfile.TemporaryDirectory() as folder:
+        if args.sentencepiece:
+            paths = [from_sentencepiece(rule, folder) for rule in ("nmt_nfkc", "nmt_nfkc_cf", "nfkc", "nfkc_cf")]
+        return 1 if sum(compare(path, lines, folder) for path in paths) else 0
 
 
 sys.exit(main())
