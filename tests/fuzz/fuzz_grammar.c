@@ -5,7 +5,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { MAX_STEPS = 200, MAX_WORK = 1 << 20 };
+enum { MAX_STEPS = 200, MAX_WORK = 1 << 18 };
 
 /* One byte in the middle of which everything is looked at. */
 static void look(mlxn_automaton *a, uint32_t state) {
