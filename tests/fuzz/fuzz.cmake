@@ -116,4 +116,10 @@ endforeach()
 list(APPEND MLXN_FUZZ_PARSER ${CMAKE_SOURCE_DIR}/src/io/json.c ${CMAKE_SOURCE_DIR}/src/io/config.c)
 set(MLXN_FUZZ_LIBRARIES -lpcre2-8 -lutf8proc)
 mlxn_fuzz(tokenizer_json ${MLXN_FUZZ_PARSER} ${MLXN_FUZZ_BASE})
+
+# Chat templates.
+file(GLOB MLXN_FUZZ_PARSER CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/lm/jinja/*.c)
+list(APPEND MLXN_FUZZ_PARSER ${CMAKE_SOURCE_DIR}/src/lm/utf8.c)
+set(MLXN_FUZZ_LIBRARIES -ljansson -lutf8proc)
+mlxn_fuzz(template ${MLXN_FUZZ_PARSER} ${MLXN_FUZZ_BASE})
 set(MLXN_FUZZ_LIBRARIES)
