@@ -23,6 +23,7 @@ static const char *const seeds[] = {
     "raise_exception('x') }}",
     "{{ l | groupby('x') }}{{ l | map('string') | unique | list }}{{ f | round(1, 'ceil') }}{{ s | urlencode | "
     "escape }}",
+    "{{ l | select | list }}{{ l | reject() | list }}{{ l | map | list }}", /* without arguments there are none */
 };
 
 int main(int argc, char **argv) {

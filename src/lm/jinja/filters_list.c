@@ -259,7 +259,8 @@ static jn_value filter_slice(jn_run *r, const jn_value *a, const jn_args *args) 
 /* ---- map, select, reject and their forms with an attribute ---- */
 
 static jn_args rest(const jn_args *args, size_t skip) {
-    return (jn_args){args->v + (skip < args->n ? skip : args->n), skip < args->n ? args->n - skip : 0, args->named};
+    if (skip >= args->n) return (jn_args){NULL, 0, args->named};
+    return (jn_args){args->v + skip, args->n - skip, args->named};
 }
 
 static jn_value filter_map(jn_run *r, const jn_value *a, const jn_args *args) {
