@@ -67,6 +67,7 @@ struct cpu_device {
     _Alignas(64) _Atomic uint64_t state; /* epoch and workers inside */
     _Alignas(64) _Atomic uint32_t wake_generation;
     _Atomic uint32_t sleepers;
+    _Atomic int waker_processor; /* of the thread that woke workers last, -1 if unknown */
     _Atomic bool stop;
     cpu_task task;
     _Atomic int failure;                  /* mlxn_status of an operation that failed, 0 if none */

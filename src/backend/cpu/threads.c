@@ -1,6 +1,7 @@
 /* threads.c: the worker pool. The executing thread walks the segments; for each one that is worth sharing it opens an
  * epoch, in which workers take chunks beside it, and goes on when all that was taken is done. Workers spin for a
  * bounded time, then park, so that an idle process uses no CPU. */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <sched.h>
 
@@ -32,6 +33,26 @@ static void unpark_all(_Atomic uint32_t *word) {
 }
 #endif
 
+/* A system may wake a parked worker on the processor of the thread that wakes it, although others are idle (seen in
+ * virtual machines, after pauses of some milliseconds). Both then share one processor for many milliseconds, because
+ * neither ever sleeps long. So the waking thread says where it runs, and a worker that finds itself there moves away:
+ * it forbids itself that processor and at once allows it again, which keeps the affinity that its user chose. */
+#if defined(__linux__)
+static int this_processor(void) { return sched_getcpu(); }
+static void leave_processor(int processor) {
+    cpu_set_t allowed, others;
+    if (processor < 0 || processor >= CPU_SETSIZE || sched_getcpu() != processor) return;
+    if (sched_getaffinity(0, sizeof allowed, &allowed)) return;
+    others = allowed;
+    CPU_CLR((size_t)processor, &others);
+    if (!CPU_COUNT(&others) || sched_setaffinity(0, sizeof others, &others)) return;
+    (void)sched_setaffinity(0, sizeof allowed, &allowed);
+}
+#else
+static int this_processor(void) { return -1; }
+static void leave_processor(int processor) { (void)processor; }
+#endif
+
 /* How long a worker spins for more to do before it parks. */
 static const uint64_t spin_ns = 100000;
 /* How long the executor spins for a worker that still computes before it offers its processor to it. */
@@ -47,6 +68,7 @@ static void open_epoch(cpu_device *device) {
     uint64_t closed = atomic_load_explicit(&device->state, memory_order_relaxed);
     atomic_store(&device->state, (epoch_of(closed) + 1) << INSIDE_BITS);
     if (atomic_load(&device->sleepers)) {
+        atomic_store_explicit(&device->waker_processor, this_processor(), memory_order_relaxed);
         atomic_fetch_add(&device->wake_generation, 1);
         unpark_all(&device->wake_generation);
     }
@@ -184,6 +206,8 @@ static bool await_open(cpu_device *device, uint64_t seen, uint64_t *state) {
         if (!atomic_load(&device->stop) && !(is_open(*state) && epoch_of(*state) != seen))
             park(&device->wake_generation, generation);
         atomic_fetch_sub(&device->sleepers, 1);
+        if (atomic_load(&device->wake_generation) != generation)
+            leave_processor(atomic_load_explicit(&device->waker_processor, memory_order_relaxed));
         deadline = 0;
     }
 }
