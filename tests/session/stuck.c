@@ -149,6 +149,7 @@ static void *let_go(void *user) {
 }
 
 static void test_wait_on_destroy(void) {
+    uint64_t blocks = mlxn_alloc_live();
     mlxn_device *device = make_device();
     mlxn_session *s = NULL;
     mlxn_buffer *x = floats(device, 4, NULL);
@@ -165,6 +166,7 @@ static void test_wait_on_destroy(void) {
     pthread_join(thread, NULL);
     mlxn_buffer_release(&x);
     mlxn_device_release(&device);
+    CHECK(all_gone(blocks), "%d blocks are left", (int)(mlxn_alloc_live() - blocks)); /* the next test counts too */
 }
 
 int main(int argc, char **argv) {
