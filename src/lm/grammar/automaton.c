@@ -4,12 +4,12 @@
 enum { MAX_WORK = 1 << 25 }; /* places of one question */
 
 static bool seen_room(mlxn_automaton *a) {
-    if (a->seen && a->todo.count * 2 < a->seen_mask) return true;
+    if (a->seen && a->pending.count * 2 < a->seen_mask) return true;
     uint32_t more = a->seen ? a->seen_mask * 2 + 1 : 255;
     uint64_t *grown = mlxn_alloc_array((size_t)more + 1, sizeof *grown);
     if (!grown) return false;
-    for (uint32_t i = 0; i < a->todo.count; i++) {
-        uint32_t h = mlxn_au_hash(&a->todo.data[i], 1, 0);
+    for (uint32_t i = 0; i < a->pending.count; i++) {
+        uint32_t h = mlxn_au_hash(&a->pending.data[i], 1, 0);
         while (grown[h & more]) h++;
         grown[h & more] = (uint64_t)a->step << 32 | (i + 1);
     }
@@ -23,14 +23,14 @@ static bool seen_room(mlxn_automaton *a) {
 static bool reach(mlxn_automaton *a, uint32_t state, uint32_t context) {
     mlxn_au_item item = {state, context};
     uint32_t h = mlxn_au_hash(&item, 1, 0);
-    if (!seen_room(a) || !MLXN_GR_ROOM(a->todo)) return mlxn_au_fail(a, MLXN_ERR_MEMORY), false;
+    if (!seen_room(a) || !MLXN_GR_ROOM(a->pending)) return mlxn_au_fail(a, MLXN_ERR_MEMORY), false;
     for (; a->seen[h & a->seen_mask] >> 32 == a->step; h++) {
-        const mlxn_au_item *known = &a->todo.data[(uint32_t)a->seen[h & a->seen_mask] - 1];
+        const mlxn_au_item *known = &a->pending.data[(uint32_t)a->seen[h & a->seen_mask] - 1];
         if (known->state == state && known->context == context) return true;
     }
-    if (a->todo.count == MLXN_AU_MAX_PLACES || ++a->work > MAX_WORK) return mlxn_au_fail(a, MLXN_ERR_LIMIT), false;
-    a->todo.data[a->todo.count++] = item;
-    a->seen[h & a->seen_mask] = (uint64_t)a->step << 32 | a->todo.count;
+    if (a->pending.count == MLXN_AU_MAX_PLACES || ++a->work > MAX_WORK) return mlxn_au_fail(a, MLXN_ERR_LIMIT), false;
+    a->pending.data[a->pending.count++] = item;
+    a->seen[h & a->seen_mask] = (uint64_t)a->step << 32 | a->pending.count;
     return true;
 }
 
@@ -118,7 +118,7 @@ static bool make_context(mlxn_automaton *a, uint32_t rule) {
 }
 
 static void begin(mlxn_automaton *a) {
-    a->todo.count = a->found.count = a->callers.count = a->called.count = 0;
+    a->pending.count = a->found.count = a->callers.count = a->called.count = 0;
     a->accepts = a->escapes = false;
     if (++a->step == 0) { /* stamps of four thousand million steps ago could be taken for new ones */
         a->step = 1;
@@ -128,7 +128,7 @@ static void begin(mlxn_automaton *a) {
 
 /* From the places that are reached to the state that they are. */
 static uint32_t finish(mlxn_automaton *a, bool ok) {
-    for (uint32_t i = 0; ok && i < a->todo.count; i++) ok = follow(a, a->todo.data[i]);
+    for (uint32_t i = 0; ok && i < a->pending.count; i++) ok = follow(a, a->pending.data[i]);
     if (ok && a->called.count > 1) qsort(a->called.data, a->called.count, sizeof *a->called.data, by_value);
     for (uint32_t i = 0; ok && i < a->called.count; i++) ok = make_context(a, (uint32_t)a->called.data[i]);
     for (uint32_t i = 0; ok && i < a->found.count; i++)
@@ -201,7 +201,7 @@ mlxn_status mlxn_au_init(mlxn_automaton *a, const mlxn_grammar *grammar, void (*
 
 void mlxn_au_free(mlxn_automaton *a) {
     mlxn_au_free_store(a);
-    mlxn_free(a->todo.data);
+    mlxn_free(a->pending.data);
     mlxn_free(a->found.data);
     mlxn_free(a->callers.data);
     mlxn_free(a->called.data);

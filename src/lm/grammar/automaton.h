@@ -64,12 +64,12 @@ typedef struct mlxn_automaton {
     mlxn_status status;
     mlxn_error error;
     /* What one step uses. */
-    MLXN_GR_ARRAY(mlxn_au_item) todo;  /* places that are reached */
-    MLXN_GR_ARRAY(mlxn_au_item) found; /* the items of the next state, or the pairs of a context */
+    MLXN_GR_ARRAY(mlxn_au_item) pending; /* places that are reached */
+    MLXN_GR_ARRAY(mlxn_au_item) found;   /* the items of the next state, or the pairs of a context */
     MLXN_GR_ARRAY(mlxn_au_caller) callers;
     MLXN_GR_ARRAY(uint64_t) called; /* rules, behind their rank */
     mlxn_au_called *rules;          /* [n_rules] */
-    uint64_t *seen;                 /* open addressing over todo: the step, and index + 1 */
+    uint64_t *seen;                 /* open addressing over pending: the step, and index + 1 */
     uint32_t seen_mask, step;
     bool accepts, escapes;
 } mlxn_automaton;
