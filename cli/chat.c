@@ -22,8 +22,6 @@ typedef struct chat {
     mlxn_constraint *constraint; /* that each answer follows, or NULL */
     mlxn_message *messages;      /* contents are owned */
     size_t n_messages, room;
-    mlxn_token *held; /* what sequence 0 of the context holds */
-    size_t n_held;
     bool terminal; /* a person types */
 } chat;
 
@@ -79,34 +77,12 @@ static bool on_token(void *user, mlxn_token token, const char *text, size_t byte
 /* Makes the context hold the longest common beginning of `ids` and what it holds, at least one token short of `ids`
  * (the last one has to be computed to go on). *keep is its length. */
 static int keep_common(chat *c, const mlxn_token *ids, size_t n, size_t *keep) {
-    size_t same = 0;
+    uint32_t same = 0;
     mlxn_error error = {0};
-    while (same < c->n_held && same + 1 < n && c->held[same] == ids[same]) same++;
-    if (same < c->n_held && mlxn_context_truncate(c->runtime->context, 0, (uint32_t)same, &error)) {
-        /* A sliding window has let go of what would be needed: begin anew. */
-        same = 0;
-        if (mlxn_context_truncate(c->runtime->context, 0, 0, &error))
-            return cli_fail(EXIT_FAILED, "the context could not be emptied: %s; start the chat again", error.message);
-    }
-    c->n_held = same;
+    if (mlxn_context_reuse(c->runtime->context, 0, ids, n, &same, &error))
+        return cli_fail(EXIT_FAILED, "the context could not be emptied: %s; start the chat again", error.message);
     *keep = same;
     return EXIT_GOOD;
-}
-
-/* After a turn: what the context holds is a beginning of prompt and answer; anything else is dropped from it. */
-static void remember_held(chat *c, const mlxn_token *ids, size_t n, const mlxn_generate_result *result) {
-    size_t length = mlxn_context_length(c->runtime->context, 0), known = n + result->n_ids;
-    mlxn_token *held = realloc(c->held, (known + 1) * sizeof *held);
-    if (held) {
-        c->held = held;
-        memcpy(held, ids, n * sizeof *held);
-        if (result->n_ids) memcpy(held + n, result->ids, result->n_ids * sizeof *held);
-    }
-    c->n_held = held ? (length < known ? length : known) : 0;
-    if (length > c->n_held && mlxn_context_truncate(c->runtime->context, 0, (uint32_t)c->n_held, NULL)) {
-        mlxn_context_truncate(c->runtime->context, 0, 0, NULL);
-        c->n_held = 0;
-    }
 }
 
 static int generate(chat *c, const mlxn_token *ids, size_t n, answer *a, mlxn_generate_result *result) {
@@ -142,7 +118,6 @@ static int generate(chat *c, const mlxn_token *ids, size_t n, answer *a, mlxn_ge
         status = MLXN_OK;
     }
     if (status) code = cli_fail(EXIT_FAILED, "the answer failed: %s; /reset starts over", error.message);
-    remember_held(c, ids, n, result);
     return code;
 }
 
@@ -289,7 +264,6 @@ int cmd_chat(const cli_options *options) {
     }
     forget(&c, 0);
     free(c.messages);
-    free(c.held);
     mlxn_sampler_destroy(c.sampler);
     mlxn_constraint_destroy(c.constraint);
     mlxn_grammar_release(&grammar);

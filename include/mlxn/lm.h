@@ -111,7 +111,11 @@ typedef struct mlxn_context_desc {
      * must fit (kv.h). docs/KV-CACHES.md has what each costs in quality. */
     mlxn_kv_type k_type, v_type;
     uint32_t graph_flags; /* MLXN_LM_GRAPH_*; 0 = FUSE | REORDER. The logits have the same bits whatever they are */
+    /* Of models with recurrent layers (docs/KV-CACHES.md): how many states each sequence keeps to go back to, 0 = 4,
+     * MLXN_NO_CHECKPOINTS = none; and at least how many tokens apart, 0 = 512. */
+    uint32_t n_checkpoints, checkpoint_every;
 } mlxn_context_desc;
+#define MLXN_NO_CHECKPOINTS UINT32_MAX
 #define MLXN_CTX_MODEL UINT32_MAX
 
 /* How passes reach the device: few rows replay a graph, others are recorded step by step. */
@@ -131,24 +135,27 @@ MLXN_API uint32_t mlxn_context_size(const mlxn_context *context);
 MLXN_API uint64_t mlxn_context_kv_bytes(const mlxn_context *context);
 /* Tokens that sequence `seq` holds. */
 MLXN_API uint32_t mlxn_context_length(const mlxn_context *context, uint32_t seq);
-/* Forgets everything from position `length` on. ARGUMENT if it is beyond the length, or if a sliding-window cache no
- * longer holds what would be needed. */
+/* Forgets everything from position `length` on. ARGUMENT if it is beyond the length, or if a sliding-window cache
+ * no longer holds what would be needed, or if layers are recurrent and there is no checkpoint at `length`, which
+ * is not 0 (mlxn_context_reuse goes to the nearest one). */
 MLXN_API mlxn_status mlxn_context_truncate(mlxn_context *context, uint32_t seq, uint32_t length, mlxn_error *error);
 /* The tokens that sequence `seq` holds, *n of them (NULL if there are none); valid until the context's next call that
  * changes the sequence. */
 MLXN_API const mlxn_token *mlxn_context_tokens(const mlxn_context *context, uint32_t seq, uint32_t *n);
 /* Keeps of sequence `seq` what it has in common with the beginning of `ids`, all but the last id at most, so that
- * decoding the others gives logits; nothing where a sliding-window cache no longer holds what the rest would need.
- * *kept is the length that is left. Errors: ARGUMENT. */
+ * decoding the others gives logits; of models with recurrent layers what lies before the last checkpoint in it;
+ * nothing where a sliding-window cache no longer holds what the rest would need. *kept is the length that is left.
+ * Errors: ARGUMENT. */
 MLXN_API mlxn_status mlxn_context_reuse(mlxn_context *context, uint32_t seq, const mlxn_token *ids, size_t n,
                                         uint32_t *kept, mlxn_error *error);
 /* Writes what sequence `seq` holds, tokens, keys and values, to the file `path` (.safetensors; docs/KV-CACHES.md). It
  * appears when it is complete, in place of what had the name. Errors: ARGUMENT, IO, MEMORY. */
 MLXN_API mlxn_status mlxn_context_save(mlxn_context *context, uint32_t seq, const char *path, mlxn_error *error);
-/* Sequence `seq` becomes what was saved, with the same bits; what it held is forgotten. The file is checked in full
- * before anything changes: model (shape and samples of its weights), cache types, sizes, tokens. Contexts of another
- * size or batch can restore it if it fits. Errors: ARGUMENT (another model or cache type: both are named), FORMAT,
- * IO, LIMIT (more tokens than the context holds), MEMORY, EXECUTION (then the sequence is empty). */
+/* Sequence `seq` becomes what was saved, with the same bits; what it held is forgotten. The file is checked in
+ * full before anything changes: model (shape and samples of its weights), cache types, sizes, tokens, checkpoints
+ * (the last ones are kept that there is room for). Contexts of another size or batch can restore it if it fits.
+ * Errors: ARGUMENT (another model or cache type: both are named), FORMAT, IO, LIMIT (more tokens than the context
+ * holds), MEMORY, EXECUTION (then the sequence is empty). */
 MLXN_API mlxn_status mlxn_context_restore(mlxn_context *context, uint32_t seq, const char *path, mlxn_error *error);
 
 typedef struct mlxn_batch_row {
@@ -156,10 +163,11 @@ typedef struct mlxn_batch_row {
     uint32_t seq;
     bool logits; /* compute logits of this row */
 } mlxn_batch_row;
-/* Appends each row's token to its sequence, in order, and computes. Long batches are cut into steps of n_batch; each
- * is one stage of an encoder session; `progress` (may be NULL) is told after each. Logits of the rows that asked lie,
- * in order, in memory of the context until its next call: n_rows_with_logits x n_vocab floats. Errors: ARGUMENT
- * (token, sequence), LIMIT (context full; nothing was changed), EXECUTION, CANCELLED. */
+/* Appends each row's token to its sequence, in order, and computes. Long batches are cut into steps of n_batch;
+ * each is one stage of an encoder session; `progress` (may be NULL) is told after each. Logits of the rows that
+ * asked lie, in order, in memory of the context until its next call: n_rows_with_logits x n_vocab floats. Errors:
+ * ARGUMENT (token, sequence), LIMIT (context full; nothing was changed), EXECUTION, CANCELLED. What was computed
+ * before a failure stays; of models with recurrent layers, after EXECUTION, what lies before a checkpoint. */
 MLXN_API mlxn_status mlxn_context_decode(mlxn_context *context, const mlxn_batch_row *rows, size_t n,
                                          mlxn_progress_fn progress, void *progress_user, const float **logits,
                                          mlxn_error *error);
@@ -236,6 +244,7 @@ typedef struct mlxn_generate_desc {
     /* Speculation: the text is the same bit for bit, and comes faster where guesses are often right. `draft`: a
      * context of a smaller model with the same vocabulary, whose sequence 0 is used; `lookup`: what followed the last
      * tokens when they stood in the text before. With both, the text is asked first. */
+    /* Not in models with recurrent layers: UNSUPPORTED. */
     mlxn_context *draft;
     bool lookup;
     uint32_t draft_max; /* guesses of a pass, at most 32; 0 = 8 */

@@ -2,9 +2,10 @@
 #include "lm/lm_internal.h"
 
 enum { DEFAULT_CTX = 4096, DEFAULT_BATCH = 512, MAX_SEQUENCES = 1 << 16 };
+enum { DEFAULT_CHECKPOINTS = 4, MAX_CHECKPOINTS = 1 << 10, DEFAULT_CHECKPOINT_EVERY = 512 };
 
 /* Every buffer that a context has from the start, beside its caches. */
-enum { WORK_BUFFERS = 22 };
+enum { WORK_BUFFERS = 35 };
 typedef struct work_buffer {
     mlxn_buffer **buffer;
     uint64_t rows, width; /* of four bytes */
@@ -31,6 +32,20 @@ static void list_work(mlxn_context *c, work_buffer list[WORK_BUFFERS]) {
         {&w->kv_a, n, s->kv_rank ? mlxn_lm_dim_value(s, MLXN_LM_KV_A) : 0, "kv_a"},
         {&w->latent, n, s->kv_rank, "latent"},
         {&w->kv_b, n, s->kv_rank ? mlxn_lm_dim_value(s, MLXN_LM_KV_B) : 0, "kv_b"},
+        {&w->wide, n, s->attention_gate ? 2 * q : 0, "wide"},
+        {&w->out_wide, n, s->attention_gate ? 2 * q : 0, "out_wide"},
+        {&w->delta_fused, n, mlxn_lm_dim_value(s, MLXN_LM_DELTA_QKVZ),
+         "delta_fused"}, /* of gated delta net: so too */
+        {&w->delta_mix, n, mlxn_lm_dim_value(s, MLXN_LM_DELTA_QKV), "delta_mix"},
+        {&w->delta_z, n, mlxn_lm_dim_value(s, MLXN_LM_DELTA_VALUES), "delta_z"},
+        {&w->delta_ba, n, 2 * (uint64_t)s->delta_v_heads, "delta_ba"},
+        {&w->delta_a, n, s->delta_v_heads, "delta_a"},
+        {&w->delta_b, n, s->delta_v_heads, "delta_b"},
+        {&w->delta_g, n, s->delta_v_heads, "delta_g"},
+        {&w->delta_beta, n, s->delta_v_heads, "delta_beta"},
+        {&w->delta_out, n, mlxn_lm_dim_value(s, MLXN_LM_DELTA_VALUES), "delta_out"},
+        {&w->shared, n, c->model->layers[0].shared_gate ? s->n_embd : 0, "shared"},
+        {&w->shared_score, n, c->model->layers[0].shared_gate ? 1 : 0, "shared_score"},
         {&w->router, n, s->n_experts, "router"}, /* of mixtures of experts: width 0 in other models */
         {&w->expert_ids, n, used, "expert_ids"},
         {&w->expert_weights, n, used, "expert_weights"},
@@ -66,11 +81,10 @@ static mlxn_status make_work(mlxn_context *c, mlxn_error *error) {
 }
 
 /* Refuses a context that the device's memory limit has no room for before anything is made. */
-static mlxn_status admit(mlxn_context *c, mlxn_kv_type k_type, mlxn_kv_type v_type, mlxn_error *error) {
+static mlxn_status admit(mlxn_context *c, const mlxn_lm_kv_desc *kv, mlxn_error *error) {
     work_buffer list[WORK_BUFFERS];
     uint64_t sum = 0, bytes = 0;
-    mlxn_status status =
-        mlxn_lm_kv_bytes(c->model, c->n_ctx, c->n_sequences, c->n_batch, k_type, v_type, &sum, error);
+    mlxn_status status = mlxn_lm_kv_bytes(c->model, kv, &sum, error);
     if (status != MLXN_OK) return status;
     list_work(c, list);
     for (int i = 0; i < WORK_BUFFERS; i++) {
@@ -85,6 +99,37 @@ static mlxn_status admit(mlxn_context *c, mlxn_kv_type k_type, mlxn_kv_type v_ty
         mlxn_error_prefix(error, "%u sequences of %u tokens in steps of %u", c->n_sequences, c->n_ctx, c->n_batch);
     }
     return status;
+}
+
+/* Of models with recurrent layers. */
+static mlxn_status read_checkpoints(mlxn_context *c, const mlxn_context_desc *d, mlxn_error *error) {
+    bool recurrent = false;
+    for (uint32_t i = 0; i < c->model->shape.n_layers; i++) recurrent |= c->model->layers[i].recurrent;
+    if (!recurrent) return MLXN_OK;
+    c->n_checkpoints = d->n_checkpoints == MLXN_NO_CHECKPOINTS ? 0
+                       : d->n_checkpoints                      ? d->n_checkpoints
+                                                               : DEFAULT_CHECKPOINTS;
+    c->checkpoint_every = d->checkpoint_every ? d->checkpoint_every : DEFAULT_CHECKPOINT_EVERY;
+    c->kv.n_states = c->n_sequences * (1 + c->n_checkpoints);
+    if (c->n_checkpoints <= MAX_CHECKPOINTS) return MLXN_OK;
+    return mlxn_fail(error, MLXN_ERR_ARGUMENT, "context: n_checkpoints is %u, want at most %d", c->n_checkpoints,
+                     MAX_CHECKPOINTS);
+}
+
+static mlxn_status make_sequences(mlxn_context *c, mlxn_error *error) {
+    c->sequences = mlxn_alloc_array(c->n_sequences, sizeof *c->sequences);
+    if (!c->sequences) {
+        return mlxn_fail(error, MLXN_ERR_MEMORY, "context: no memory for %u sequences", c->n_sequences);
+    }
+    for (uint32_t i = 0; i < c->n_sequences; i++) {
+        mlxn_lm_sequence *s = &c->sequences[i];
+        s->tokens = mlxn_alloc_array(c->n_ctx, sizeof *s->tokens);
+        if (s->tokens && c->n_checkpoints)
+            s->checkpoints = mlxn_alloc_array(c->n_checkpoints, sizeof *s->checkpoints);
+        if (!s->tokens || (c->n_checkpoints && !s->checkpoints))
+            return mlxn_fail(error, MLXN_ERR_MEMORY, "context: no memory for the ids of %u tokens", c->n_ctx);
+    }
+    return MLXN_OK;
 }
 
 static mlxn_status fill(mlxn_context *c, const mlxn_context_desc *d, mlxn_error *error) {
@@ -109,18 +154,12 @@ static mlxn_status fill(mlxn_context *c, const mlxn_context_desc *d, mlxn_error 
     if (status != MLXN_OK) return mlxn_fail(error, status, "context: the device does not answer");
     mlxn_kv_type usual = info.precision == MLXN_PRECISION_F32 ? MLXN_KV_F32 : MLXN_KV_F16;
     mlxn_kv_type k_type = d->k_type ? d->k_type : usual, v_type = d->v_type ? d->v_type : usual;
-    status = admit(c, k_type, v_type, error);
+    status = read_checkpoints(c, d, error);
     if (status != MLXN_OK) return status;
-    c->sequences = mlxn_alloc_array(c->n_sequences, sizeof *c->sequences);
-    if (!c->sequences) {
-        return mlxn_fail(error, MLXN_ERR_MEMORY, "context: no memory for %u sequences", c->n_sequences);
-    }
-    for (uint32_t i = 0; i < c->n_sequences; i++) {
-        c->sequences[i].tokens = mlxn_alloc_array(c->n_ctx, sizeof *c->sequences[i].tokens);
-        if (!c->sequences[i].tokens)
-            return mlxn_fail(error, MLXN_ERR_MEMORY, "context: no memory for the ids of %u tokens", c->n_ctx);
-    }
-    status = mlxn_lm_kv_create(c->model, c->n_ctx, c->n_sequences, c->n_batch, k_type, v_type, &c->kv, error);
+    const mlxn_lm_kv_desc kv = {c->n_ctx, c->n_sequences, c->n_batch, c->kv.n_states, k_type, v_type};
+    status = admit(c, &kv, error);
+    if (status == MLXN_OK) status = make_sequences(c, error);
+    if (status == MLXN_OK) status = mlxn_lm_kv_create(c->model, &kv, &c->kv, error);
     if (status == MLXN_OK) status = make_work(c, error);
     if (status == MLXN_OK) status = mlxn_session_create(c->device, &c->session, error);
     c->graph_flags = d->graph_flags ? d->graph_flags : MLXN_LM_GRAPH_FUSE | MLXN_LM_GRAPH_REORDER;
@@ -158,40 +197,22 @@ mlxn_status mlxn_context_create(mlxn_model *model, const mlxn_context_desc *desc
 void mlxn_context_destroy(mlxn_context *context) {
     if (!context) return;
     mlxn_context *c = context;
-    mlxn_lm_work *w = &c->work;
-    mlxn_buffer **buffers[] = {&w->x,
-                               &w->h,
-                               &w->q,
-                               &w->k,
-                               &w->v,
-                               &w->att,
-                               &w->gate,
-                               &w->up,
-                               &w->out_x,
-                               &w->out_q,
-                               &w->q_a,
-                               &w->kv_a,
-                               &w->latent,
-                               &w->kv_b,
-                               &w->router,
-                               &w->expert_ids,
-                               &w->expert_weights,
-                               &w->expert_gate,
-                               &w->expert_up,
-                               &w->expert_out,
-                               &c->inputs,
-                               &c->logits,
-                               &c->graph_inputs,
-                               &c->graph_logits};
+    work_buffer work[WORK_BUFFERS];
     mlxn_session_destroy(c->session);
     mlxn_executor_destroy(c->executor);
     for (uint32_t i = 0; i < MLXN_LM_GRAPH_ROWS; i++) {
         mlxn_graph_destroy(c->graphs[i][0]);
         mlxn_graph_destroy(c->graphs[i][1]);
     }
-    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) mlxn_buffer_release(buffers[i]);
+    mlxn_buffer_release(&c->inputs);
+    mlxn_buffer_release(&c->logits);
+    list_work(c, work);
+    for (int i = 0; i < WORK_BUFFERS; i++) mlxn_buffer_release(work[i].buffer);
     mlxn_lm_kv_destroy(&c->kv);
-    for (uint32_t i = 0; c->sequences && i < c->n_sequences; i++) mlxn_free(c->sequences[i].tokens);
+    for (uint32_t i = 0; c->sequences && i < c->n_sequences; i++) {
+        mlxn_free(c->sequences[i].tokens);
+        mlxn_free(c->sequences[i].checkpoints);
+    }
     mlxn_free(c->sequences);
     mlxn_free(c->staging);
     mlxn_free(c->host_logits);
@@ -226,6 +247,13 @@ mlxn_status mlxn_context_truncate(mlxn_context *context, uint32_t seq, uint32_t 
             "stored, no longer holds the %u tokens before it",
             length, seq, s->written, context->model->shape.window);
     }
+    if (mlxn_lm_checkpoint_before(context, s, length) != length) {
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT,
+                         "truncate: length is %u, but the recurrent layers of sequence %u, at %u, go back only to "
+                         "checkpoints, the nearest before it at %u",
+                         length, seq, s->length, mlxn_lm_checkpoint_before(context, s, length));
+    }
+    mlxn_lm_checkpoint_return(context, s, length);
     s->length = length;
     if (length == 0) s->written = s->oldest = 0;
     return mlxn_succeed(error);

@@ -13,7 +13,8 @@
 typedef struct call {
     mlxn_context *c;
     const mlxn_batch_row *rows;
-    uint64_t n, n_out; /* rows, rows that want logits */
+    uint64_t n, n_out;  /* rows, rows that want logits */
+    uint64_t last_step; /* steps begin at multiples of n_batch below it, and there */
     mlxn_progress_fn progress;
     void *progress_user;
     mlxn_error *error;
@@ -92,8 +93,8 @@ void mlxn_lm_head(mlxn_lm_forward *f) {
 
 /* Records the pass of n rows whose inputs start at row `first` of `inputs` (arrays of `stride` elements), with the
  * logits of n_out rows going to row `first_out` of `logits`. */
-static void record(mlxn_context *c, mlxn_encoder *encoder, uint32_t n, uint32_t n_out, mlxn_buffer *inputs,
-                   uint64_t stride, uint64_t first, mlxn_buffer *logits, uint64_t first_out) {
+static void record(mlxn_context *c, mlxn_encoder *encoder, uint32_t n, uint32_t n_out, bool one_sequence,
+                   mlxn_buffer *inputs, uint64_t stride, uint64_t first, mlxn_buffer *logits, uint64_t first_out) {
     const mlxn_lm_shape *s = &c->model->shape;
     uint64_t q = mlxn_lm_dim_value(s, MLXN_LM_Q), kv = mlxn_lm_dim_value(s, MLXN_LM_KV);
     mlxn_lm_forward f = {.encoder = encoder,
@@ -102,6 +103,7 @@ static void record(mlxn_context *c, mlxn_encoder *encoder, uint32_t n, uint32_t 
                          .work = &c->work,
                          .n = n,
                          .n_out = n_out,
+                         .one_sequence = one_sequence,
                          .long_context = c->n_ctx > s->rope_long_from};
     mlxn_tensor *arrays[6] = {&f.tokens, &f.positions, &f.sequences, &f.out_rows, &f.out_positions, &f.out_sequences};
     bool selects = n_out > 0 && n_out < n;
@@ -158,8 +160,9 @@ static mlxn_status cancelled(call *k, uint64_t done) {
                      (unsigned long long)done, (unsigned long long)k->n);
 }
 
-/* The rows of a step have been submitted: their slots of the cache may change from now on. */
+/* The rows of a step are submitted: their slots of the cache may change from now on. */
 static void note_written(mlxn_context *c, const mlxn_batch_row *rows, uint64_t n, const uint32_t *positions) {
+    mlxn_lm_checkpoint_submitted(c, rows, n);
     for (uint64_t i = 0; i < n; i++) {
         mlxn_lm_sequence *s = &c->sequences[rows[i].seq];
         if (positions[i] >= s->written) s->written = positions[i] + 1;
@@ -180,7 +183,7 @@ static mlxn_status make_graph(mlxn_context *c, uint32_t n, bool wants, mlxn_erro
     mlxn_encoder *encoder = mlxn_session_encoder(c->session);
     mlxn_status status = mlxn_encoder_start_capture(encoder, error);
     if (status != MLXN_OK) return status;
-    record(c, encoder, n, wants ? n : 0, c->graph_inputs, c->graph_rows, 0, c->graph_logits, 0);
+    record(c, encoder, n, wants ? n : 0, n == 1, c->graph_inputs, c->graph_rows, 0, c->graph_logits, 0);
     const mlxn_graph_desc desc = {.struct_size = sizeof desc,
                                   .fuse = c->graph_flags & MLXN_LM_GRAPH_FUSE ? MLXN_FUSE_EXACT : MLXN_FUSE_NONE,
                                   .reorder = c->graph_flags & MLXN_LM_GRAPH_REORDER};
@@ -204,8 +207,9 @@ static mlxn_status run_graph(call *k) {
     if (status == MLXN_OK) status = open_stage(c, NULL, k->error);
     if (status == MLXN_OK && !c->graphs[n - 1][wants]) status = make_graph(c, n, wants, k->error);
     if (status == MLXN_OK) {
-        note_written(c, k->rows, n, positions);
         mlxn_encoder *encoder = mlxn_session_encoder(c->session);
+        mlxn_lm_checkpoint_record(c, encoder, k->rows, n);
+        note_written(c, k->rows, n, positions);
         mlxn_encoder_set_label(encoder, "decode"); /* a command buffer keeps its label's memory, a session does not */
         status = mlxn_encoder_launch(encoder, c->graphs[n - 1][wants]);
         mlxn_status commit = mlxn_session_commit_and_wait(c->session, k->error);
@@ -255,6 +259,23 @@ static mlxn_status grow_logits(mlxn_context *c, uint64_t n, mlxn_error *error) {
     return MLXN_OK;
 }
 
+/* Rows of the step that begins at row `first`. */
+static uint32_t step_rows(const call *k, uint64_t first) {
+    return (uint32_t)mlxn_min_u64(k->c->n_batch, (first < k->last_step ? k->last_step : k->n) - first);
+}
+
+static bool is_one_sequence(const mlxn_batch_row *rows, uint64_t n) {
+    for (uint64_t i = 1; i < n; i++)
+        if (rows[i].seq != rows[0].seq) return false;
+    return true;
+}
+
+/* The last row of a prompt becomes a step of its own where layers are recurrent: checkpoints are taken between steps,
+ * and the same prompt again needs one just before it. */
+static uint64_t last_step(const call *k) {
+    return k->c->n_checkpoints && k->n > 1 && is_one_sequence(k->rows, k->n) ? k->n - 1 : k->n;
+}
+
 /* Inputs of all steps. out_rows count from the start of their step. */
 static mlxn_status write_inputs(call *k) {
     mlxn_context *c = k->c;
@@ -268,7 +289,7 @@ static mlxn_status write_inputs(call *k) {
         arrays[stride + i] = position;
         arrays[2 * stride + i] = k->rows[i].seq;
         if (!k->rows[i].logits) continue;
-        arrays[3 * stride + out] = (uint32_t)(i % c->n_batch);
+        arrays[3 * stride + out] = (uint32_t)(i < k->last_step ? i % c->n_batch : i - k->last_step);
         arrays[4 * stride + out] = position;
         arrays[5 * stride + out] = k->rows[i].seq;
         out++;
@@ -288,7 +309,9 @@ static mlxn_status run_dual_step(call *k, uint64_t first, uint32_t n, uint32_t n
         .timing = true};
     mlxn_status status = mlxn_executor_begin_recorded(c->executor, &session, k->error);
     if (status != MLXN_OK) return status;
-    record(c, mlxn_graph_session_encoder(session), n, n_out, c->inputs, c->input_rows, first, c->logits, out);
+    mlxn_lm_checkpoint_record(c, mlxn_graph_session_encoder(session), k->rows + first, n);
+    record(c, mlxn_graph_session_encoder(session), n, n_out, is_one_sequence(k->rows + first, n), c->inputs,
+           c->input_rows, first, c->logits, out);
     note_written(c, k->rows + first, n, c->staging + c->input_rows + first);
     status = mlxn_graph_session_finish(&session, &options, NULL, k->error);
     if (status != MLXN_OK) return status;
@@ -298,12 +321,13 @@ static mlxn_status run_dual_step(call *k, uint64_t first, uint32_t n, uint32_t n
 
 static mlxn_status run_steps(call *k) {
     mlxn_context *c = k->c;
+    k->last_step = last_step(k);
     mlxn_status status = grow_inputs(c, k->n, k->error);
     if (status == MLXN_OK && k->n_out > 0) status = grow_logits(c, k->n_out, k->error);
     if (status == MLXN_OK) status = write_inputs(k);
     uint64_t out = 0, before = 0; /* logits rows so far; rows of the stage that runs */
     for (uint64_t first = 0; status == MLXN_OK && first < k->n;) {
-        uint32_t n = (uint32_t)mlxn_min_u64(c->n_batch, k->n - first), n_out = 0;
+        uint32_t n = step_rows(k, first), n_out = 0;
         for (uint32_t i = 0; i < n; i++) n_out += k->rows[first + i].logits;
         if (c->executor) {
             status = run_dual_step(k, first, n, n_out, out);
@@ -315,7 +339,9 @@ static mlxn_status run_steps(call *k) {
         snprintf(label, sizeof label, "prefill %llu+%u", (unsigned long long)first, n);
         status = open_stage(c, label, k->error);
         if (status != MLXN_OK) break;
-        record(c, mlxn_session_encoder(c->session), n, n_out, c->inputs, c->input_rows, first, c->logits, out);
+        mlxn_lm_checkpoint_record(c, mlxn_session_encoder(c->session), k->rows + first, n);
+        record(c, mlxn_session_encoder(c->session), n, n_out, is_one_sequence(k->rows + first, n), c->inputs,
+               c->input_rows, first, c->logits, out);
         if (before > 0) {
             status = mlxn_session_wait_fence(c->session, mlxn_session_fence_value(c->session), UINT64_MAX, k->error);
             if (status != MLXN_OK) break;
@@ -402,6 +428,7 @@ mlxn_status mlxn_context_decode(mlxn_context *context, const mlxn_batch_row *row
     status = small ? run_graph(&k) : run_steps(&k);
     if (status != MLXN_OK) {
         drop_session(context);
+        mlxn_lm_checkpoint_failed(context);
         return status;
     }
     if (logits && k.n_out > 0) {

@@ -51,5 +51,18 @@ void mlxn_lm_experts(const mlxn_lm_forward *f, const mlxn_lm_layer *layer) {
     else
         mlxn_silu_mul(e, gate, up, gate);
     mlxn_matmul_id(e, gate, layer->down_experts, ids, layer->down_experts_bias, out);
-    mlxn_moe_sum(e, mlxn_tensor_3d(w->expert_out, 0, MLXN_F32, n, used, s->n_embd), weights, none, none, f->x, f->x);
+    mlxn_tensor shared = none, score = none;
+    if (layer->shared_gate) {
+        mlxn_tensor g = mlxn_tensor_2d(w->gate, 0, MLXN_F32, n, s->n_ff_shared);
+        mlxn_tensor u = mlxn_tensor_2d(w->up, 0, MLXN_F32, n, s->n_ff_shared);
+        shared = mlxn_tensor_2d(w->shared, 0, MLXN_F32, n, s->n_embd);
+        score = mlxn_tensor_1d(w->shared_score, 0, MLXN_F32, n);
+        mlxn_matmul(e, f->h, layer->gate_shared, none, none, g);
+        mlxn_matmul(e, f->h, layer->up_shared, none, none, u);
+        mlxn_silu_mul(e, g, u, g);
+        mlxn_matmul(e, g, layer->down_shared, none, none, shared);
+        mlxn_matmul(e, f->h, layer->shared_gate, none, none, mlxn_tensor_2d(w->shared_score, 0, MLXN_F32, n, 1));
+    }
+    mlxn_moe_sum(e, mlxn_tensor_3d(w->expert_out, 0, MLXN_F32, n, used, s->n_embd), weights, shared, score, f->x,
+                 f->x);
 }

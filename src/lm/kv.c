@@ -1,9 +1,11 @@
-/* kv.c: the key and value caches of a context, one pair of buffers per layer. */
+/* kv.c: the caches of a context, per layer: a pair of buffers of keys and values, or the states of a recurrent one.
+ */
 #include "lm/lm_internal.h"
 
 /* Positions that a layer must hold. The rows of a step are stored before any of them attends, so the oldest row still
  * needs window - 1 positions before itself after n_batch - 1 newer ones have been written. */
 static uint32_t capacity_of(const mlxn_model *model, const mlxn_lm_layer *layer, uint32_t n_ctx, uint32_t n_batch) {
+    if (layer->recurrent) return 0;
     if (!layer->sliding || model->shape.window == 0) return n_ctx;
     uint64_t ring = (uint64_t)model->shape.window + n_batch;
     mlxn_align_u64(ring, 64, &ring);
@@ -27,53 +29,74 @@ static mlxn_status half_bytes(const mlxn_lm_shape *s, const char *what, uint32_t
                      capacity);
 }
 
-static mlxn_status layer_bytes(const mlxn_lm_shape *s, uint32_t capacity, uint32_t n_sequences, mlxn_kv_type k_type,
-                               mlxn_kv_type v_type, uint64_t *k, uint64_t *v, mlxn_error *error) {
-    mlxn_status status = half_bytes(s, "keys", s->head_dim, capacity, n_sequences, k_type, k, error);
-    return status != MLXN_OK ? status
-                             : half_bytes(s, "values", s->v_head_dim, capacity, n_sequences, v_type, v, error);
+/* Of the parts of a layer: keys, values, inputs of the convolution, states. */
+enum { KEYS, VALUES, CONV, STATE, PARTS };
+
+static mlxn_status layer_bytes(const mlxn_model *model, uint32_t i, const mlxn_lm_kv_desc *d, uint64_t out[PARTS],
+                               mlxn_error *error) {
+    const mlxn_lm_shape *s = &model->shape;
+    uint32_t capacity = capacity_of(model, &model->layers[i], d->n_ctx, d->n_batch);
+    memset(out, 0, PARTS * sizeof *out);
+    if (!model->layers[i].recurrent) {
+        mlxn_status status =
+            half_bytes(s, "keys", s->head_dim, capacity, d->n_sequences, d->k_type, &out[KEYS], error);
+        return status != MLXN_OK
+                   ? status
+                   : half_bytes(s, "values", s->v_head_dim, capacity, d->n_sequences, d->v_type, &out[VALUES], error);
+    }
+    uint64_t conv = mlxn_lm_dim_value(s, MLXN_LM_DELTA_QKV), state = mlxn_lm_dim_value(s, MLXN_LM_DELTA_VALUES);
+    if (mlxn_mul_u64(conv, s->delta_taps - 1, &conv) && mlxn_mul_u64(conv, 4 * (uint64_t)d->n_states, &out[CONV]) &&
+        mlxn_mul_u64(state, s->delta_k_dim, &state) && mlxn_mul_u64(state, 4 * (uint64_t)d->n_states, &out[STATE]))
+        return MLXN_OK;
+    return mlxn_fail(error, MLXN_ERR_LIMIT, "context: %u states do not fit 64 bits", d->n_states);
 }
 
-mlxn_status mlxn_lm_kv_bytes(const mlxn_model *model, uint32_t n_ctx, uint32_t n_sequences, uint32_t n_batch,
-                             mlxn_kv_type k_type, mlxn_kv_type v_type, uint64_t *out, mlxn_error *error) {
+mlxn_status mlxn_lm_kv_bytes(const mlxn_model *model, const mlxn_lm_kv_desc *desc, uint64_t *out, mlxn_error *error) {
     *out = 0;
     for (uint32_t i = 0; i < model->shape.n_layers; i++) {
-        uint32_t capacity = capacity_of(model, &model->layers[i], n_ctx, n_batch);
-        uint64_t k = 0, v = 0;
-        mlxn_status status = layer_bytes(&model->shape, capacity, n_sequences, k_type, v_type, &k, &v, error);
+        uint64_t parts[PARTS];
+        mlxn_status status = layer_bytes(model, i, desc, parts, error);
         if (status != MLXN_OK) return status;
-        if (!mlxn_add_u64(*out, k, out) || !mlxn_add_u64(*out, v, out)) {
-            return mlxn_fail(error, MLXN_ERR_LIMIT, "context: %u sequences of %u tokens do not fit 64 bits",
-                             n_sequences, n_ctx);
+        for (int k = 0; k < PARTS; k++) {
+            if (!mlxn_add_u64(*out, parts[k], out))
+                return mlxn_fail(error, MLXN_ERR_LIMIT, "context: %u sequences of %u tokens do not fit 64 bits",
+                                 desc->n_sequences, desc->n_ctx);
         }
     }
     return MLXN_OK;
 }
 
-mlxn_status mlxn_lm_kv_create(const mlxn_model *model, uint32_t n_ctx, uint32_t n_sequences, uint32_t n_batch,
-                              mlxn_kv_type k_type, mlxn_kv_type v_type, mlxn_lm_kv *out, mlxn_error *error) {
+mlxn_status mlxn_lm_kv_create(const mlxn_model *model, const mlxn_lm_kv_desc *desc, mlxn_lm_kv *out,
+                              mlxn_error *error) {
     const mlxn_lm_shape *s = &model->shape;
-    memset(out, 0, sizeof *out);
-    out->n_sequences = n_sequences;
-    out->k_type = k_type;
-    out->v_type = v_type;
+    *out = (mlxn_lm_kv){
+        .n_sequences = desc->n_sequences, .n_states = desc->n_states, .k_type = desc->k_type, .v_type = desc->v_type};
+    if (desc->n_states) {
+        out->conv_floats = mlxn_lm_dim_value(s, MLXN_LM_DELTA_QKV) * (s->delta_taps - 1);
+        out->state_floats = mlxn_lm_dim_value(s, MLXN_LM_DELTA_VALUES) * s->delta_k_dim;
+    }
     out->layers = mlxn_alloc_array(s->n_layers, sizeof *out->layers);
     if (!out->layers) return mlxn_fail(error, MLXN_ERR_MEMORY, "context: no memory for %u layers", s->n_layers);
     out->n_layers = s->n_layers;
     for (uint32_t i = 0; i < s->n_layers; i++) {
         mlxn_lm_kv_layer *layer = &out->layers[i];
-        layer->capacity = capacity_of(model, &model->layers[i], n_ctx, n_batch);
-        uint64_t k = 0, v = 0;
-        mlxn_status status = layer_bytes(s, layer->capacity, n_sequences, k_type, v_type, &k, &v, error);
+        mlxn_buffer **buffers[PARTS] = {&layer->k, &layer->v, &layer->conv, &layer->state};
+        uint64_t parts[PARTS];
+        layer->capacity = capacity_of(model, &model->layers[i], desc->n_ctx, desc->n_batch);
+        mlxn_status status = layer_bytes(model, i, desc, parts, error);
         if (status != MLXN_OK) return status;
-        status = mlxn_buffer_create(model->device, k, &layer->k, error);
-        if (status == MLXN_OK) status = mlxn_buffer_create(model->device, v, &layer->v, error);
+        for (int k = 0; k < PARTS && status == MLXN_OK; k++) {
+            if (parts[k]) status = mlxn_buffer_create(model->device, parts[k], buffers[k], error);
+            out->bytes += parts[k];
+        }
         if (status != MLXN_OK) {
-            mlxn_error_prefix(error, "context: cache of layer %u (%u sequences of %u tokens)", i, n_sequences,
-                              layer->capacity);
+            if (layer->capacity)
+                mlxn_error_prefix(error, "context: cache of layer %u (%u sequences of %u tokens)", i,
+                                  desc->n_sequences, layer->capacity);
+            else
+                mlxn_error_prefix(error, "context: %u states of layer %u", desc->n_states, i);
             return status;
         }
-        out->bytes += k + v;
     }
     return MLXN_OK;
 }
@@ -82,6 +105,8 @@ void mlxn_lm_kv_destroy(mlxn_lm_kv *kv) {
     for (uint32_t i = 0; i < kv->n_layers; i++) {
         mlxn_buffer_release(&kv->layers[i].k);
         mlxn_buffer_release(&kv->layers[i].v);
+        mlxn_buffer_release(&kv->layers[i].conv);
+        mlxn_buffer_release(&kv->layers[i].state);
     }
     mlxn_free(kv->layers);
     memset(kv, 0, sizeof *kv);
@@ -130,6 +155,7 @@ bool mlxn_lm_kv_holds(const mlxn_lm_kv *kv, const mlxn_model *model, uint32_t le
                       uint32_t written) {
     if (length == 0) return true;
     for (uint32_t i = 0; i < kv->n_layers; i++) {
+        if (!kv->layers[i].capacity) continue; /* checkpoints.c */
         uint32_t window = model->layers[i].sliding ? model->shape.window : 0;
         uint32_t oldest = window > 0 && length >= window ? length - window + 1 : 0;
         if ((uint64_t)oldest + kv->layers[i].capacity < written) return false; /* its slot was used again */

@@ -41,11 +41,15 @@ typedef struct mlxn_lm_shape {
     float embedding_scale;   /* 0 = 1 */
     float attention_scale;   /* multiplies q.k */
     float attention_softcap, logit_softcap; /* 0: none */
+    bool attention_gate;                    /* queries come with a gate for what attention gives */
+    /* Of layers of gated delta net: heads of keys and of values, their lengths, taps of the convolution; 0: none. */
+    uint32_t delta_k_heads, delta_v_heads, delta_k_dim, delta_v_dim, delta_taps;
 } mlxn_lm_shape;
 
 /* Vectors are f32 views (buffer NULL if the architecture or the file has none), matrices are weights. */
 typedef struct mlxn_lm_layer {
     bool sliding;
+    bool recurrent; /* it has a state instead of keys and values */
     mlxn_tensor attn_norm, q_norm, k_norm, post_attn_norm, ffn_norm, post_ffn_norm;
     mlxn_tensor q_bias, k_bias, v_bias, o_bias, gate_bias, up_bias, down_bias;
     mlxn_weight *q, *k, *v, *o, *gate, *up, *down;
@@ -55,6 +59,10 @@ typedef struct mlxn_lm_layer {
     mlxn_weight *gate_shared, *up_shared, *down_shared;
     mlxn_weight *q_a, *q_b, *kv_a, *kv_b; /* latent attention */
     mlxn_tensor q_a_norm, kv_a_norm;
+    mlxn_weight *shared_gate; /* of the experts that every token takes: one row; NULL: they count as they are */
+    /* Gated delta net: the projections in one matrix and a small one, head by head, or in four. */
+    mlxn_weight *delta_qkvz, *delta_ba, *delta_qkv, *delta_z, *delta_b, *delta_a, *delta_out;
+    mlxn_tensor delta_conv, delta_dt_bias, delta_rate, delta_norm; /* conv: [channels, taps]; rate: -e^A_log */
     mlxn_tensor sinks; /* optional, [n_heads]: one more score in the sum that each head's weights are divided by */
 } mlxn_lm_layer;
 
@@ -76,11 +84,27 @@ typedef enum mlxn_lm_dim {
     MLXN_LM_VALUES, /* n_heads x v_head_dim */
     MLXN_LM_Q_RANK,
     MLXN_LM_KV_RANK,
-    MLXN_LM_KV_A,   /* the latent, and the rotary part of keys, which all heads share */
-    MLXN_LM_KV_B,   /* of each head the rest of its keys, and its values */
-    MLXN_LM_Q_KV,   /* queries and keys */
-    MLXN_LM_Q_KV_KV /* and values */
+    MLXN_LM_KV_A,    /* the latent, and the rotary part of keys, which all heads share */
+    MLXN_LM_KV_B,    /* of each head the rest of its keys, and its values */
+    MLXN_LM_Q_KV,    /* queries and keys */
+    MLXN_LM_Q_KV_KV, /* and values */
+    MLXN_LM_ONE,
+    MLXN_LM_Q_TWICE,           /* queries and gates */
+    MLXN_LM_DELTA_QKVZ,        /* of gated delta net: queries, keys, values and gates */
+    MLXN_LM_DELTA_QKV,         /* what its convolution goes over */
+    MLXN_LM_DELTA_VALUES,      /* heads of values x their length */
+    MLXN_LM_DELTA_HEADS_TWICE, /* heads of values, */
+    MLXN_LM_DELTA_HEADS,
+    MLXN_LM_DELTA_VALUE, /* length of one */
+    MLXN_LM_DELTA_TAPS
 } mlxn_lm_dim;
+
+/* What becomes of a vector's elements. */
+typedef enum mlxn_lm_change {
+    MLXN_LM_SHIFT = 0, /* folder_vector_shift is added */
+    MLXN_LM_KEEP,
+    MLXN_LM_NEGATIVE_EXP /* -e^x in folders; GGUF has it so */
+} mlxn_lm_change;
 
 /* One tensor: it goes to the member at `member` of mlxn_lm_layer, or of mlxn_model for those of no layer. cols ==
  * NONE: a vector. */
@@ -92,7 +116,11 @@ typedef struct mlxn_lm_tensor_spec {
     mlxn_lm_dim whole,
         begin;           /* not NONE: the tensor has `whole` rows, and the member gets those from row `begin` on */
     mlxn_lm_dim experts; /* not NONE: a stack of matrices, */
-    const char *each;    /* which folders may also keep one by one, with %u for the number */
+    const char *each;    /* which folders may also keep one by one, with %u for the number, */
+    const char *joined;  /* or in a stack of matrices of `joined_parts` times the rows, of which these are part */
+    uint32_t joined_part, joined_parts;
+    mlxn_lm_dim taps;      /* not NONE: a vector for each row, in folders with a dim of 1 beside */
+    mlxn_lm_change change; /* of vectors */
 } mlxn_lm_tensor_spec;
 #define MLXN_LM_MATRIX(gguf, folder, at, rows_, cols_) \
     { .names = {gguf, folder}, .member = offsetof(mlxn_lm_layer, at), .rows = rows_, .cols = cols_ }
@@ -110,6 +138,18 @@ typedef struct mlxn_lm_tensor_spec {
     { .names = {gguf, folder}, .member = offsetof(mlxn_lm_layer, at), .rows = dim }
 #define MLXN_LM_OPTIONAL_VECTOR(gguf, folder, at, dim) \
     { .names = {gguf, folder}, .member = offsetof(mlxn_lm_layer, at), .rows = dim, .optional = true }
+#define MLXN_LM_JOINED_STACK(gguf, folder, each_, joined_, part, parts, at, rows_, cols_)                        \
+    {                                                                                                            \
+        .names = {gguf, folder}, .member = offsetof(mlxn_lm_layer, at), .rows = rows_, .cols = cols_,            \
+        .experts = MLXN_LM_EXPERTS, .each = each_, .joined = joined_, .joined_part = part, .joined_parts = parts \
+    }
+#define MLXN_LM_CHANGED_VECTOR(gguf, folder, at, dim, change_) \
+    { .names = {gguf, folder}, .member = offsetof(mlxn_lm_layer, at), .rows = dim, .change = change_ }
+#define MLXN_LM_TAPS(gguf, folder, at, dim, taps_)                                                  \
+    {                                                                                               \
+        .names = {gguf, folder}, .member = offsetof(mlxn_lm_layer, at), .rows = dim, .taps = taps_, \
+        .change = MLXN_LM_KEEP                                                                      \
+    }
 /* A vector for each expert. */
 #define MLXN_LM_VECTORS(gguf, folder, at, dim) \
     { .names = {gguf, folder}, .member = offsetof(mlxn_lm_layer, at), .rows = dim, .experts = MLXN_LM_EXPERTS }
@@ -178,6 +218,7 @@ struct mlxn_model {
     mlxn_tensor
         rope_factors[2];   /* divide frequencies; the second, if there is one, in contexts over rope_long_from */
     float *rope_values[2]; /* those that were computed, until they are on the device */
+    bool shifted;          /* a folder whose norms have folder_vector_shift already */
     bool tied;             /* the head is the embedding, whatever else the files hold */
     bool untied;           /* it must be a tensor of its own */
     mlxn_token *ends;      /* of a folder: the end tokens that its configs name */
@@ -248,22 +289,33 @@ uint32_t mlxn_lm_logprobs(const float *logits, uint32_t n_vocab, mlxn_logprob *c
 
 typedef struct mlxn_lm_kv_layer {
     mlxn_buffer *k, *v; /* [n_sequences, n_kv_heads, capacity] rows of head_dim values, as the types store them */
-    uint32_t capacity;  /* positions p live in slot p mod capacity */
+    uint32_t capacity;  /* positions p live in slot p mod capacity; 0: a recurrent layer, which has no k and v, but */
+    /* states, f32: the last inputs of the convolution, [n_states, channels, taps - 1], and a matrix for each head of
+     * values, [n_states, heads, v_dim, k_dim]. State i < n_sequences is that of sequence i now, then come
+     * checkpoints: see checkpoints.c. */
+    mlxn_buffer *conv, *state;
 } mlxn_lm_kv_layer;
 
 typedef struct mlxn_lm_kv {
     mlxn_lm_kv_layer *layers;
     uint32_t n_layers, n_sequences;
+    uint32_t n_states; /* 0: no layer is recurrent */
     mlxn_kv_type k_type, v_type;
+    uint64_t conv_floats, state_floats; /* of one state of one layer */
     uint64_t bytes;
 } mlxn_lm_kv;
 
+/* What a cache is made for. */
+typedef struct mlxn_lm_kv_desc {
+    uint32_t n_ctx, n_sequences, n_batch, n_states;
+    mlxn_kv_type k_type, v_type;
+} mlxn_lm_kv_desc;
+
 /* Sliding layers keep a ring of window + n_batch positions, which is what a step of n_batch rows can look back on. */
-mlxn_status mlxn_lm_kv_create(const mlxn_model *model, uint32_t n_ctx, uint32_t n_sequences, uint32_t n_batch,
-                              mlxn_kv_type k_type, mlxn_kv_type v_type, mlxn_lm_kv *out, mlxn_error *error);
+mlxn_status mlxn_lm_kv_create(const mlxn_model *model, const mlxn_lm_kv_desc *desc, mlxn_lm_kv *out,
+                              mlxn_error *error);
 /* What create will take of the device. */
-mlxn_status mlxn_lm_kv_bytes(const mlxn_model *model, uint32_t n_ctx, uint32_t n_sequences, uint32_t n_batch,
-                             mlxn_kv_type k_type, mlxn_kv_type v_type, uint64_t *out, mlxn_error *error);
+mlxn_status mlxn_lm_kv_bytes(const mlxn_model *model, const mlxn_lm_kv_desc *desc, uint64_t *out, mlxn_error *error);
 void mlxn_lm_kv_destroy(mlxn_lm_kv *kv);
 /* True if a row at position `length` still finds all that its window needs, when positions from `first` to below
  * `written` have been stored. */
@@ -279,6 +331,9 @@ typedef struct mlxn_lm_work {
     /* Of mixtures of experts: [n_batch, experts] scores, [n_batch, used] numbers (u32) and weights, [n_batch x used,
      * ...] */
     mlxn_buffer *q_a, *kv_a, *latent, *kv_b; /* of latent attention */
+    mlxn_buffer *wide, *out_wide;            /* queries with gates */
+    mlxn_buffer *delta_fused, *delta_mix, *delta_z, *delta_ba, *delta_a, *delta_b, *delta_g, *delta_beta, *delta_out;
+    mlxn_buffer *shared, *shared_score; /* of experts that every token takes */
     mlxn_buffer *router, *expert_ids, *expert_weights, *expert_gate, *expert_up, *expert_out;
 } mlxn_lm_work;
 
@@ -289,6 +344,7 @@ struct mlxn_lm_forward {
     const mlxn_lm_kv *kv;
     const mlxn_lm_work *work;
     uint32_t n, n_out;
+    bool one_sequence;                                      /* all rows are of one */
     bool long_context;                                      /* the second set of rope factors holds */
     mlxn_tensor tokens, positions, sequences;               /* [n] u32 */
     mlxn_tensor out_rows, out_positions, out_sequences;     /* [n_out] u32 */
@@ -310,7 +366,9 @@ void mlxn_lm_attend(const mlxn_lm_forward *f, uint32_t layer, const mlxn_attenti
 /* Called in the last layer once keys and values are stored: goes on with the rows that want logits alone, in f->x and
  * f->q. false if there are none: then the pass is complete. */
 bool mlxn_lm_keep_outputs(mlxn_lm_forward *f);
-/* Adds a mixture of experts of f->h to f->x. */
+/* Gated delta net of f->h, added to f->x (delta.c). */
+void mlxn_lm_delta(const mlxn_lm_forward *f, uint32_t layer);
+/* Adds a mixture of experts of f->h to f->x, and where there is a shared_gate what every token takes. */
 void mlxn_lm_experts(const mlxn_lm_forward *f, const mlxn_lm_layer *layer);
 /* Of llama.c: tensors and pass, for architectures whose layers have the same form; absent biases and norms are left
  * out. */
@@ -322,10 +380,19 @@ mlxn_status mlxn_lm_configure_qwen(mlxn_model *model, mlxn_error *error);
  * the width of the model) and the windows of the family, and the pass; absent norms are left out. */
 mlxn_status mlxn_lm_configure_gemma(mlxn_model *model, uint32_t deep, uint32_t every, mlxn_error *error);
 void mlxn_lm_forward_gemma(mlxn_lm_forward *f);
+/* Of qwen3_next.c: which layers are recurrent, and their sizes, and the pass, for that family. */
+mlxn_status mlxn_lm_configure_qwen_hybrid(mlxn_model *model, mlxn_error *error);
+bool mlxn_lm_has_qwen_hybrid(const mlxn_model *model, const mlxn_lm_tensor_spec *spec, uint32_t layer);
+void mlxn_lm_forward_qwen_hybrid(mlxn_lm_forward *f);
 /* Final norm and head: f->x to f->logits. */
 void mlxn_lm_head(mlxn_lm_forward *f);
 
 enum { MLXN_LM_GRAPH_ROWS = 8 }; /* steps of up to this many rows (and sequences) replay a recorded graph */
+
+/* States of one position, kept to go back to: number `state` of every recurrent layer's. */
+typedef struct mlxn_lm_checkpoint {
+    uint32_t position, state;
+} mlxn_lm_checkpoint;
 
 typedef struct mlxn_lm_sequence {
     uint32_t length;    /* tokens it holds */
@@ -333,13 +400,25 @@ typedef struct mlxn_lm_sequence {
     uint32_t added;     /* scratch of decode: rows of this call */
     uint32_t oldest;    /* sliding layers hold no position below it: what a saved cache did not have */
     mlxn_token *tokens; /* [n_ctx], `length` of which count */
+    /* Of models with recurrent layers (checkpoints.c): */
+    uint32_t n_checkpoints;
+    mlxn_lm_checkpoint *checkpoints; /* [the context's n_checkpoints], by position, all at most `length` */
+    uint32_t submitted;              /* position of the state when all that was submitted is done */
+    bool stale; /* the state is that of another position: before the next row it becomes that of `source`, or 0 */
+    bool from_zero;
+    uint32_t source;
+    bool taking; /* the step that is recorded takes `next` */
+    mlxn_lm_checkpoint next;
+    bool seen;                     /* scratch */
+    uint32_t step_rows, last_rows; /* of the step that is recorded, and of the one before */
 } mlxn_lm_sequence;
 
 struct mlxn_context {
     mlxn_model *model;
     mlxn_device *device;
     uint32_t n_ctx, n_sequences, n_batch, graph_flags;
-    mlxn_executor *executor; /* MLXN_LM_GRAPH_DUAL, else NULL */
+    uint32_t n_checkpoints, checkpoint_every; /* of each sequence; tokens between two; 0 without recurrent layers */
+    mlxn_executor *executor;                  /* MLXN_LM_GRAPH_DUAL, else NULL */
     mlxn_lm_kv kv;
     mlxn_lm_work work;
     mlxn_lm_sequence *sequences;
@@ -361,6 +440,21 @@ struct mlxn_context {
     float *host_logits;  /* where device memory is not host-visible: what decode returns */
     uint64_t host_logits_rows;
 };
+
+/* ---- checkpoints (checkpoints.c); all are for contexts with recurrent layers, and do nothing in others ---- */
+
+/* The longest length, at most `length`, that the sequence can go back to; `length` in other contexts. */
+uint32_t mlxn_lm_checkpoint_before(const mlxn_context *c, const mlxn_lm_sequence *s, uint32_t length);
+/* The state becomes that of `length`, which mlxn_lm_checkpoint_before gave, before the next row. */
+void mlxn_lm_checkpoint_return(mlxn_context *c, mlxn_lm_sequence *s, uint32_t length);
+/* Records what must happen to states before a step of these rows: going back, and keeping checkpoints. */
+void mlxn_lm_checkpoint_record(mlxn_context *c, mlxn_encoder *encoder, const mlxn_batch_row *rows, uint64_t n);
+/* That step is submitted. */
+void mlxn_lm_checkpoint_submitted(mlxn_context *c, const mlxn_batch_row *rows, uint64_t n);
+/* A call failed, and nothing runs any more: sequences whose state is not that of their length go back. */
+void mlxn_lm_checkpoint_failed(mlxn_context *c);
+/* Where the state of a sequence is, for saving. */
+uint32_t mlxn_lm_state_of(const mlxn_context *c, uint32_t seq, bool *zero);
 
 /* mlxn_context_restore of a file that is open; `path` is for messages, and the sequence is there. */
 mlxn_status mlxn_lm_restore(mlxn_context *context, uint32_t seq, const mlxn_safetensors *file, const char *path,

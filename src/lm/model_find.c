@@ -45,6 +45,26 @@ uint64_t mlxn_lm_dim_value(const mlxn_lm_shape *shape, mlxn_lm_dim dim) {
             return ((uint64_t)shape->n_heads + shape->n_kv_heads) * shape->head_dim;
         case MLXN_LM_Q_KV_KV:
             return ((uint64_t)shape->n_heads + 2 * (uint64_t)shape->n_kv_heads) * shape->head_dim;
+        case MLXN_LM_ONE:
+            return 1;
+        case MLXN_LM_Q_TWICE:
+            return 2 * (uint64_t)shape->n_heads * shape->head_dim;
+        case MLXN_LM_DELTA_QKVZ:
+            return 2 * ((uint64_t)shape->delta_k_heads * shape->delta_k_dim +
+                        (uint64_t)shape->delta_v_heads * shape->delta_v_dim);
+        case MLXN_LM_DELTA_QKV:
+            return 2 * (uint64_t)shape->delta_k_heads * shape->delta_k_dim +
+                   (uint64_t)shape->delta_v_heads * shape->delta_v_dim;
+        case MLXN_LM_DELTA_VALUES:
+            return (uint64_t)shape->delta_v_heads * shape->delta_v_dim;
+        case MLXN_LM_DELTA_HEADS_TWICE:
+            return 2 * (uint64_t)shape->delta_v_heads;
+        case MLXN_LM_DELTA_HEADS:
+            return shape->delta_v_heads;
+        case MLXN_LM_DELTA_VALUE:
+            return shape->delta_v_dim;
+        case MLXN_LM_DELTA_TAPS:
+            return shape->delta_taps;
     }
     return 0;
 }
@@ -91,6 +111,24 @@ static const char *dim_text(const mlxn_model *model, mlxn_lm_dim dim) {
         case MLXN_LM_Q_KV:
         case MLXN_LM_Q_KV_KV:
             return "(heads + 2 x KV heads) x their length";
+        case MLXN_LM_ONE:
+            return "one score";
+        case MLXN_LM_Q_TWICE:
+            return "2 x heads x their length";
+        case MLXN_LM_DELTA_QKVZ:
+            return "queries, keys, values and gates of linear attention";
+        case MLXN_LM_DELTA_QKV:
+            return "queries, keys and values of linear attention";
+        case MLXN_LM_DELTA_VALUES:
+            return "linear_num_value_heads x linear_value_head_dim";
+        case MLXN_LM_DELTA_HEADS_TWICE:
+            return "2 x linear_num_value_heads";
+        case MLXN_LM_DELTA_HEADS:
+            return "linear_num_value_heads";
+        case MLXN_LM_DELTA_VALUE:
+            return "linear_value_head_dim";
+        case MLXN_LM_DELTA_TAPS:
+            return "linear_conv_kernel_dim";
     }
     return "";
 }
@@ -125,7 +163,7 @@ static bool matches(const char *pattern, const char *name) {
 static bool covers(const mlxn_lm_tensor_spec *spec, const char *name) {
     static const char *const suffixes[] = {".scales", ".biases"};
     char weight[160];
-    if (matches(spec->names.folder, name) || matches(spec->each, name)) return true;
+    if (matches(spec->names.folder, name) || matches(spec->each, name) || matches(spec->joined, name)) return true;
     size_t length = strlen(name), end = strlen(suffixes[0]);
     for (int i = 0; i < 2; i++) {
         if (length <= end || length >= sizeof weight || strcmp(name + length - end, suffixes[i]) != 0) continue;
@@ -204,7 +242,7 @@ static mlxn_status check(mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *spec, bo
     uint32_t rank = 0;
     if (spec->experts && stacked) want[rank++] = spec->experts;
     want[rank++] = spec->whole ? spec->whole : spec->rows;
-    if (spec->cols) want[rank++] = spec->cols;
+    if (spec->cols || spec->taps) want[rank++] = spec->cols ? spec->cols : spec->taps;
     if (t->rank != rank) return mlxn_lm_tensor_fail(ld, MLXN_ERR_FORMAT, t, "rank is %u, want %u", t->rank, rank);
     for (uint32_t i = 0; i < rank; i++) {
         uint64_t n = dim(ld, want[i]);
@@ -220,6 +258,44 @@ static mlxn_status check(mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *spec, bo
                                t->type_name);
 }
 
+/* Folders keep the taps of a convolution as [channels, 1, taps] or, of MLX, [channels, taps, 1]: the same bytes. */
+static void squeeze(mlxn_lm_tensor *t) {
+    if (t->rank != 3) return;
+    uint32_t one = t->dims[1] == 1 ? 1 : 2;
+    if (t->dims[one] != 1) return;
+    t->dims[1] = t->dims[3 - one];
+    t->rank = 2;
+}
+
+/* A matrix of one expert, of a stack of matrices in which several lie one behind the other. *found is false if there
+ * is no such stack. */
+static mlxn_status find_joined(mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *spec, int64_t layer, uint64_t expert,
+                               mlxn_lm_tensor *t, bool *found) {
+    *found = false;
+    if (!spec->joined) return MLXN_OK;
+    mlxn_status status = look_up(ld, spec, MLXN_LM_KEY(NULL, spec->joined), layer, true, t, found);
+    if (status != MLXN_OK || !*found) return status;
+    uint64_t experts = dim(ld, spec->experts), rows = dim(ld, spec->rows), cols = dim(ld, spec->cols);
+    if (t->rank != 3 || t->dims[0] != experts || t->dims[1] != rows * spec->joined_parts || t->dims[2] != cols)
+        return mlxn_lm_tensor_fail(ld, MLXN_ERR_FORMAT, t,
+                                   "is of rank %u [%llu, %llu, %llu], want [%llu, %llu, %llu]", t->rank,
+                                   (unsigned long long)t->dims[0], (unsigned long long)(t->rank > 1 ? t->dims[1] : 0),
+                                   (unsigned long long)(t->rank > 2 ? t->dims[2] : 0), (unsigned long long)experts,
+                                   (unsigned long long)(rows * spec->joined_parts), (unsigned long long)cols);
+    if (t->scales.bytes)
+        return mlxn_lm_tensor_fail(ld, MLXN_ERR_UNSUPPORTED, t, "is quantized, want F32, F16 or BF16");
+    uint64_t part = t->data.bytes / experts / spec->joined_parts,
+             at = expert * spec->joined_parts + spec->joined_part;
+    t->data.offset += at * part;
+    t->data.data += at * part;
+    t->data.bytes = part;
+    t->elements = rows * cols;
+    t->rank = 2;
+    t->dims[0] = rows;
+    t->dims[1] = cols;
+    return MLXN_OK;
+}
+
 mlxn_status mlxn_lm_find_expert(mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *spec, int64_t layer, uint64_t expert,
                                 const mlxn_lm_tensor *first, mlxn_lm_tensor *out) {
     char name[128];
@@ -227,7 +303,8 @@ mlxn_status mlxn_lm_find_expert(mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *s
     const char *number = strstr(spec->each, "%u");
     snprintf(name, sizeof name, "%.*s%llu%s", (int)(number - spec->each), spec->each, (unsigned long long)expert,
              number + 2);
-    mlxn_status status = look_up(ld, spec, MLXN_LM_KEY(NULL, name), layer, false, out, &found);
+    mlxn_status status = find_joined(ld, spec, layer, expert, out, &found);
+    if (status == MLXN_OK && !found) status = look_up(ld, spec, MLXN_LM_KEY(NULL, name), layer, false, out, &found);
     if (status == MLXN_OK) status = check(ld, spec, false, out);
     if (status != MLXN_OK || !first) return status;
     if (out->scales.bytes || out->format != first->format) {
@@ -244,6 +321,7 @@ mlxn_status mlxn_lm_find_tensor(mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *s
     mlxn_status status = look_up(ld, spec, spec->names, layer, spec->optional || apart, out, found);
     if (status != MLXN_OK) return status;
     if (*found) {
+        if (spec->taps) squeeze(out);
         status = check(ld, spec, true, out);
         if (status == MLXN_OK && spec->whole) take_rows(ld, spec, out);
         return status;

@@ -2,6 +2,7 @@
  *
  * Matrices become weights in the device's own layout; their pages of the map are given back at once, so that only one
  * copy stays in memory. Vectors of aligned f32 are views of the mapped files; others are decoded into one buffer. */
+#include <math.h>
 #include <stdio.h>
 
 #include "lm/load.h"
@@ -142,12 +143,19 @@ static mlxn_status load_matrix(mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *sp
 }
 
 /* What is added to a vector. */
-static float shift_of(const mlxn_lm_loader *ld) {
-    return mlxn_lm_source_is_folder(ld->model->source) ? ld->model->arch->folder_vector_shift : 0;
+static float shift_of(const mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *spec) {
+    const mlxn_model *m = ld->model;
+    bool shifts = mlxn_lm_source_is_folder(m->source) && !m->shifted && spec->change == MLXN_LM_SHIFT;
+    return shifts ? m->arch->folder_vector_shift : 0;
 }
 
-static bool is_view(const mlxn_lm_loader *ld, const mlxn_lm_tensor *t) {
-    return t->format == MLXN_FORMAT_F32 && t->data.offset % sizeof(float) == 0 && shift_of(ld) == 0 && !t->row_step;
+static bool turns(const mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *spec) {
+    return mlxn_lm_source_is_folder(ld->model->source) && spec->change == MLXN_LM_NEGATIVE_EXP;
+}
+
+static bool is_view(const mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *spec, const mlxn_lm_tensor *t) {
+    return t->format == MLXN_FORMAT_F32 && t->data.offset % sizeof(float) == 0 && shift_of(ld, spec) == 0 &&
+           !turns(ld, spec) && !t->row_step;
 }
 
 static mlxn_status add_vector(mlxn_lm_loader *ld, uint64_t elements) {
@@ -163,7 +171,7 @@ static mlxn_status add_vector_bytes(mlxn_lm_loader *ld, const mlxn_lm_tensor_spe
     bool found;
     if (spec->cols != MLXN_LM_NONE) return MLXN_OK;
     mlxn_status status = mlxn_lm_find_tensor(ld, spec, layer, &t, &found);
-    return status != MLXN_OK || !found || is_view(ld, &t) ? status : add_vector(ld, t.elements);
+    return status != MLXN_OK || !found || is_view(ld, spec, &t) ? status : add_vector(ld, t.elements);
 }
 
 /* A vector, or one for each expert, at `offset` of `buffer`. */
@@ -181,7 +189,8 @@ static mlxn_status store_vector(mlxn_lm_loader *ld, const float *values, uint64_
     return status;
 }
 
-static mlxn_status decode_vector(mlxn_lm_loader *ld, const mlxn_lm_tensor *t, float *out) {
+static mlxn_status decode_vector(mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *spec, const mlxn_lm_tensor *t,
+                                 float *out) {
     const uint8_t *data = t->data.data;
     uint8_t *close = NULL;
     if (t->row_step) {
@@ -194,21 +203,23 @@ static mlxn_status decode_vector(mlxn_lm_loader *ld, const mlxn_lm_tensor *t, fl
     }
     mlxn_status status = mlxn_dequantize_row(t->format, data, t->elements, out, ld->error);
     mlxn_free(close);
-    for (uint64_t i = 0; status == MLXN_OK && i < t->elements; i++) out[i] += shift_of(ld);
+    for (uint64_t i = 0; status == MLXN_OK && i < t->elements; i++) out[i] += shift_of(ld, spec);
+    for (uint64_t i = 0; status == MLXN_OK && turns(ld, spec) && i < t->elements; i++) out[i] = -expf(out[i]);
     return status;
 }
 
-static mlxn_status load_vector(mlxn_lm_loader *ld, const mlxn_lm_tensor *t, mlxn_tensor *out) {
+static mlxn_status load_vector(mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *spec, const mlxn_lm_tensor *t,
+                               mlxn_tensor *out) {
     mlxn_model *m = ld->model;
     m->bytes_per_token += t->elements * sizeof(float);
-    if (is_view(ld, t)) {
+    if (is_view(ld, spec, t)) {
         *out = view_of(m->parts[t->data.part], t->data.offset, t->rank, t->dims);
         return MLXN_OK;
     }
     uint64_t offset = 0;
     float *decoded = mlxn_alloc_array(t->elements, sizeof *decoded);
     mlxn_status status =
-        decoded ? decode_vector(ld, t, decoded)
+        decoded ? decode_vector(ld, spec, t, decoded)
                 : mlxn_fail(ld->error, MLXN_ERR_MEMORY, "no memory for %llu floats", (unsigned long long)t->elements);
     if (status == MLXN_OK) status = store_vector(ld, decoded, t->elements, &offset);
     mlxn_free(decoded);
@@ -240,7 +251,8 @@ static mlxn_status load_one(mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *spec,
     mlxn_status status = mlxn_lm_find_tensor(ld, spec, layer, &t, &found);
     if (status != MLXN_OK || !found) return status;
     void *member = member_of(ld, spec, layer);
-    status = spec->cols == MLXN_LM_NONE ? load_vector(ld, &t, member) : load_matrix(ld, spec, layer, &t, member);
+    status =
+        spec->cols == MLXN_LM_NONE ? load_vector(ld, spec, &t, member) : load_matrix(ld, spec, layer, &t, member);
     return status != MLXN_OK ? status : progress(ld, &t);
 }
 

@@ -28,6 +28,10 @@ mlxn_status mlxn_lm_speculator_begin(mlxn_lm_speculator *s, mlxn_context *c, con
     s->most = desc->draft_max ? (uint32_t)mlxn_min_u64(desc->draft_max, MLXN_LM_MOST_DRAFTED) : 8;
     s->most = (uint32_t)mlxn_min_u64(s->most, c->n_batch - 1); /* so that rings still hold what a step back needs */
     s->wanted = (uint32_t)mlxn_min_u64(FIRST_GUESSES, s->most);
+    if (c->kv.n_states)
+        return mlxn_fail(error, MLXN_ERR_UNSUPPORTED,
+                         "draft: %s has recurrent layers, whose states cannot go back to the last right guess",
+                         c->model->path_name);
     if (s->draft == c) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "draft: it is the context itself");
     mlxn_status status = s->draft ? check_vocabularies(c->model, s->draft->model, error) : MLXN_OK;
     if (status) return status;

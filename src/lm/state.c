@@ -1,5 +1,5 @@
 /* state.c: what a sequence holds, as a file: a safetensors file whose metadata say which model, types and positions
- * it is of. Sliding layers have the positions that they still hold. */
+ * it is of. Sliding layers have the positions that they still hold, recurrent ones the state and its checkpoints. */
 #include <mlxn/write.h>
 #include <stdio.h>
 
@@ -46,6 +46,8 @@ static mlxn_status take_fingerprint(const mlxn_model *m, fingerprint *out, mlxn_
         mix(sum, m->arch->name, strlen(m->arch->name), room);
         mix(sum, numbers, sizeof numbers, room);
         mix(sum, reals, sizeof reals, room);
+        const uint32_t delta[] = {s->delta_k_heads, s->delta_v_heads, s->delta_k_dim, s->delta_v_dim, s->delta_taps};
+        if (s->delta_taps) mix(sum, delta, sizeof delta, room);
         status = mix_row(sum, m->token_embd, room, row, error);
     }
     for (int i = 0; !status && i < 2; i++) { /* at most half a head of them */
@@ -60,6 +62,8 @@ static mlxn_status take_fingerprint(const mlxn_model *m, fingerprint *out, mlxn_
         if (!status) status = mix_row(sum, m->layers[i].down, room, row, error);
         if (!status) status = mix_row(sum, m->layers[i].down_experts, room, row, error);
         if (!status) status = mix_row(sum, m->layers[i].kv_b, room, row, error);
+        if (!status) status = mix_row(sum, m->layers[i].delta_qkv, room, row, error);
+        if (!status) status = mix_row(sum, m->layers[i].delta_qkvz, room, row, error);
     }
     for (int i = 0; i < 32; i++) snprintf(out->hex + 2 * i, 3, "%02x", sum[i]);
     mlxn_free(room);
@@ -112,10 +116,62 @@ static run next_run(const mlxn_context *c, const half *h, uint32_t seq, uint32_t
     return (run){position, (uint32_t)mlxn_min_u64(end - position, h->capacity - slot), row * h->row_bytes};
 }
 
+static bool is_recurrent(const mlxn_context *c, uint32_t layer) { return !c->kv.layers[layer].capacity; }
+
 /* ---- saving ---- */
 
 static void tensor_name(char out[48], uint32_t layer, const half *h) {
     snprintf(out, 48, "layers.%u.%s", layer, h->name);
+}
+
+/* One of the two kinds of states of a recurrent layer. */
+typedef struct state_part {
+    mlxn_buffer *buffer;
+    uint64_t bytes; /* of one */
+    char name[48];
+    uint32_t rank;
+    uint64_t dims[4]; /* the first: how many are saved, that of the sequence, and its checkpoints in order */
+} state_part;
+
+static state_part part_of(const mlxn_context *c, uint32_t layer, int which) {
+    const mlxn_lm_shape *s = &c->model->shape;
+    const mlxn_lm_kv_layer *l = &c->kv.layers[layer];
+    state_part p = {.buffer = which ? l->state : l->conv,
+                    .bytes = (which ? c->kv.state_floats : c->kv.conv_floats) * sizeof(float),
+                    .rank = which ? 4 : 3,
+                    .dims = {1, mlxn_lm_dim_value(s, MLXN_LM_DELTA_QKV), s->delta_taps - 1}};
+    if (which) {
+        p.dims[1] = s->delta_v_heads;
+        p.dims[2] = s->delta_v_dim;
+        p.dims[3] = s->delta_k_dim;
+    }
+    snprintf(p.name, sizeof p.name, "layers.%u.%s", layer, which ? "states" : "convolution");
+    return p;
+}
+
+static mlxn_status save_part(const mlxn_context *c, uint32_t seq, const state_part *p, mlxn_safetensors_writer *w,
+                             uint8_t *room, mlxn_error *error) {
+    const mlxn_lm_sequence *s = &c->sequences[seq];
+    mlxn_status status = MLXN_OK;
+    for (uint32_t i = 0; !status && i <= s->n_checkpoints; i++) {
+        bool zero = false;
+        uint32_t state = i ? s->checkpoints[i - 1].state : mlxn_lm_state_of(c, seq, &zero);
+        if (zero)
+            memset(room, 0, p->bytes);
+        else
+            status = mlxn_buffer_read(p->buffer, state * p->bytes, room, p->bytes, error);
+        if (!status) status = mlxn_safetensors_writer_write(w, room, p->bytes, error);
+    }
+    return status;
+}
+
+static mlxn_status save_positions(const mlxn_lm_sequence *s, mlxn_safetensors_writer *w, mlxn_error *error) {
+    mlxn_status status = MLXN_OK;
+    for (uint32_t i = 0; !status && i < s->n_checkpoints; i++) {
+        int32_t position = (int32_t)s->checkpoints[i].position;
+        status = mlxn_safetensors_writer_write(w, &position, sizeof position, error);
+    }
+    return status;
 }
 
 static mlxn_status declare(mlxn_context *c, const mlxn_lm_sequence *s, mlxn_safetensors_writer *w,
@@ -128,7 +184,15 @@ static mlxn_status declare(mlxn_context *c, const mlxn_lm_sequence *s, mlxn_safe
     if (!status) status = mlxn_safetensors_writer_metadata(w, "keys", mlxn_kv_type_name(c->kv.k_type), error);
     if (!status) status = mlxn_safetensors_writer_metadata(w, "values", mlxn_kv_type_name(c->kv.v_type), error);
     if (!status) status = mlxn_safetensors_writer_add(w, "tokens", MLXN_ST_I32, 1, (uint64_t[]){s->length}, error);
+    if (!status && c->kv.n_states)
+        status = mlxn_safetensors_writer_add(w, "checkpoints", MLXN_ST_I32, 1, (uint64_t[]){s->n_checkpoints}, error);
     for (uint32_t i = 0; !status && i < 2 * c->kv.n_layers; i++) {
+        if (is_recurrent(c, i / 2)) {
+            state_part p = part_of(c, i / 2, i % 2);
+            p.dims[0] = 1 + (uint64_t)s->n_checkpoints;
+            status = mlxn_safetensors_writer_add(w, p.name, MLXN_ST_F32, p.rank, p.dims, error);
+            continue;
+        }
         half h = half_of(c, i / 2, i % 2);
         mlxn_st_dtype dtype = dtype_of(h.type);
         uint32_t first = first_held(s, h.capacity, c->model->layers[i / 2].sliding);
@@ -156,10 +220,11 @@ static mlxn_status save_half(const mlxn_context *c, uint32_t seq, const half *h,
     return status;
 }
 
-/* Of the rows of one head. */
+/* Of the rows of one head, or one state. */
 static uint64_t largest_run(const mlxn_context *c) {
-    uint64_t most = 1;
+    uint64_t most = mlxn_max_u64(1, mlxn_max_u64(c->kv.conv_floats, c->kv.state_floats) * sizeof(float));
     for (uint32_t i = 0; i < 2 * c->kv.n_layers; i++) {
+        if (is_recurrent(c, i / 2)) continue;
         half h = half_of(c, i / 2, i % 2);
         most = mlxn_max_u64(most, h.capacity * h.row_bytes);
     }
@@ -187,7 +252,13 @@ mlxn_status mlxn_context_save(mlxn_context *c, uint32_t seq, const char *path, m
     status = mlxn_safetensors_writer_create(path, 0, true, &w, error);
     if (!status) status = declare(c, s, w, error);
     if (!status) status = mlxn_safetensors_writer_write(w, s->tokens, s->length * sizeof *s->tokens, error);
+    if (!status) status = save_positions(s, w, error);
     for (uint32_t i = 0; !status && i < 2 * c->kv.n_layers; i++) {
+        if (is_recurrent(c, i / 2)) {
+            state_part p = part_of(c, i / 2, i % 2);
+            status = save_part(c, seq, &p, w, room, error);
+            continue;
+        }
         half h = half_of(c, i / 2, i % 2);
         status = save_half(c, seq, &h, first_held(s, h.capacity, c->model->layers[i / 2].sliding), w, room, error);
     }
@@ -250,6 +321,53 @@ static mlxn_status check_half(const mlxn_context *c, uint32_t layer, const half 
     return MLXN_OK;
 }
 
+/* *count: of checkpoints. Their positions go up and lie within the tokens. */
+static mlxn_status check_checkpoints(const mlxn_context *c, const mlxn_safetensors *file, const char *path,
+                                     uint32_t length, uint64_t *count, mlxn_error *error) {
+    mlxn_safetensors_tensor t;
+    *count = 0;
+    if (!c->kv.n_states) return MLXN_OK;
+    if (!mlxn_safetensors_find_tensor(file, "checkpoints", &t) || t.dtype != MLXN_ST_I32 || t.rank != 1)
+        return mlxn_fail(error, MLXN_ERR_FORMAT, "%s: tensor \"checkpoints\" of type I32 and rank 1 is missing",
+                         path);
+    int32_t before = 0;
+    for (uint64_t i = 0; i < t.elements; i++) {
+        int32_t position;
+        memcpy(&position, t.data + 4 * i, 4);
+        if (position <= before || (uint32_t)position > length)
+            return mlxn_fail(error, MLXN_ERR_FORMAT, "%s: checkpoint %llu is at %d, want %d to %u", path,
+                             (unsigned long long)i, position, before + 1, length);
+        before = position;
+    }
+    *count = t.elements;
+    return MLXN_OK;
+}
+
+static mlxn_status check_part(const state_part *p, uint64_t count, const mlxn_safetensors *file, const char *path,
+                              mlxn_safetensors_tensor *t, mlxn_error *error) {
+    if (!mlxn_safetensors_find_tensor(file, p->name, t))
+        return mlxn_fail(error, MLXN_ERR_FORMAT, "%s: tensor \"%s\" is missing", path, p->name);
+    bool fits = t->dtype == MLXN_ST_F32 && t->rank == p->rank && t->dims[0] == count;
+    for (uint32_t i = 1; fits && i < p->rank; i++) fits = t->dims[i] == p->dims[i];
+    if (fits) return MLXN_OK;
+    return mlxn_fail(error, MLXN_ERR_FORMAT,
+                     "%s: tensor \"%s\" is %s of rank %u with %llu elements, want F32 of rank %u with %llu states of "
+                     "%llu elements",
+                     path, p->name, t->dtype_name, t->rank, (unsigned long long)t->elements, p->rank,
+                     (unsigned long long)count, (unsigned long long)(p->bytes / sizeof(float)));
+}
+
+/* The state of the sequence, and the last checkpoints that there is room for. */
+static mlxn_status restore_part(const mlxn_context *c, uint32_t seq, const state_part *p, uint64_t kept,
+                                const mlxn_safetensors_tensor *t, mlxn_error *error) {
+    mlxn_status status = mlxn_buffer_write(p->buffer, seq * p->bytes, t->data, p->bytes, error);
+    uint64_t first = c->n_sequences + (uint64_t)seq * c->n_checkpoints;
+    for (uint64_t i = 0; !status && i < kept; i++)
+        status = mlxn_buffer_write(p->buffer, (first + i) * p->bytes, t->data + (t->dims[0] - kept + i) * p->bytes,
+                                   p->bytes, error);
+    return status;
+}
+
 /* A ring that is smaller than what was saved takes the last positions. *first is the first that it has then. */
 static mlxn_status restore_half(const mlxn_context *c, uint32_t seq, const half *h, uint32_t length,
                                 const mlxn_safetensors_tensor *t, uint32_t *first, mlxn_error *error) {
@@ -280,7 +398,14 @@ static mlxn_status check_all(const mlxn_context *c, const mlxn_safetensors *file
     if (!status) status = check_tokens(c, file, path, &t, error);
     if (status) return status;
     *length = (uint32_t)t.elements;
+    uint64_t count;
+    status = check_checkpoints(c, file, path, *length, &count, error);
     for (uint32_t i = 0; !status && i < 2 * c->kv.n_layers; i++) {
+        if (is_recurrent(c, i / 2)) {
+            state_part p = part_of(c, i / 2, i % 2);
+            status = check_part(&p, 1 + count, file, path, &t, error);
+            continue;
+        }
         half h = half_of(c, i / 2, i % 2);
         status = check_half(c, i / 2, &h, *length, file, path, &t, error);
     }
@@ -292,8 +417,18 @@ static mlxn_status restore_all(mlxn_context *c, uint32_t seq, const mlxn_safeten
     mlxn_lm_sequence *s = &c->sequences[seq];
     mlxn_safetensors_tensor t;
     mlxn_status status = MLXN_OK;
-    s->length = s->written = s->oldest = 0;
+    uint64_t saved = 0, kept = 0;
+    s->length = s->written = s->oldest = s->submitted = s->n_checkpoints = s->last_rows = 0;
+    s->stale = s->from_zero = c->kv.n_states > 0; /* until all is there */
+    if (c->kv.n_states && mlxn_safetensors_find_tensor(file, "checkpoints", &t)) saved = t.elements;
+    kept = mlxn_min_u64(saved, c->n_checkpoints);
     for (uint32_t i = 0; !status && i < 2 * c->kv.n_layers; i++) {
+        if (is_recurrent(c, i / 2)) {
+            state_part p = part_of(c, i / 2, i % 2);
+            mlxn_safetensors_find_tensor(file, p.name, &t);
+            status = restore_part(c, seq, &p, kept, &t, error);
+            continue;
+        }
         half h = half_of(c, i / 2, i % 2);
         uint32_t first;
         char name[48];
@@ -306,6 +441,16 @@ static mlxn_status restore_all(mlxn_context *c, uint32_t seq, const mlxn_safeten
         s->oldest = 0;
         return status;
     }
+    if (kept) mlxn_safetensors_find_tensor(file, "checkpoints", &t);
+    for (uint64_t i = 0; i < kept; i++) {
+        int32_t position;
+        memcpy(&position, t.data + 4 * (saved - kept + i), 4);
+        s->checkpoints[i] = (mlxn_lm_checkpoint){(uint32_t)position,
+                                                 (uint32_t)(c->n_sequences + (uint64_t)seq * c->n_checkpoints + i)};
+    }
+    s->n_checkpoints = (uint32_t)kept;
+    s->stale = false;
+    s->submitted = length;
     mlxn_safetensors_find_tensor(file, "tokens", &t);
     memcpy(s->tokens, t.data, length * sizeof *s->tokens);
     s->length = s->written = length;
@@ -346,6 +491,7 @@ mlxn_status mlxn_context_reuse(mlxn_context *c, uint32_t seq, const mlxn_token *
     const mlxn_lm_sequence *s = &c->sequences[seq];
     uint32_t most = (uint32_t)mlxn_min_u64(s->length, n ? n - 1 : 0), same = 0;
     while (same < most && s->tokens[same] == ids[same]) same++;
+    same = mlxn_lm_checkpoint_before(c, s, same);
     if (same < s->length && !mlxn_lm_kv_holds(&c->kv, c->model, same, s->oldest, s->written)) same = 0;
     status = mlxn_context_truncate(c, seq, same, error);
     if (kept) *kept = mlxn_context_length(c, seq);

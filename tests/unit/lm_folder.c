@@ -9,9 +9,10 @@
 static mlxn_device *device;
 
 static const char *const names[] = {
-    "llama",      "llama3", "llama3-old", "llama-linear",  "llama-yarn",  "mistral",
-    "qwen2",      "qwen3",  "qwen3_moe",  "qwen3_moe-mlx", "gemma2",      "gemma3",
-    "gemma3-old", "phi3",   "phi3-short", "gpt_oss",       "deepseek_v2", "deepseek_v2-groups"};
+    "llama",      "llama3",         "llama3-old", "llama-linear",  "llama-yarn",  "mistral",
+    "qwen2",      "qwen3",          "qwen3_moe",  "qwen3_moe-mlx", "gemma2",      "gemma3",
+    "gemma3-old", "phi3",           "phi3-short", "gpt_oss",       "deepseek_v2", "deepseek_v2-groups",
+    "qwen3_next", "qwen3_next-mlx", "qwen3_5",    "qwen3_5-mlx",   "qwen3_5_moe"};
 
 /* The largest difference from the stored rows, over the largest logit. */
 static double distance(const fm *m, const float *logits) {
@@ -315,6 +316,7 @@ static void test_gguf(void) {
         fm m;
         char path[300];
         bool skip = false;
+        skip = strstr(names[i], "qwen3_next") || strstr(names[i], "qwen3_5"); /* GGUF has other names: not read yet */
         for (size_t k = 0; k < sizeof left_out / sizeof *left_out; k++) skip |= !strcmp(names[i], left_out[k]);
         if (skip || !fm_open(&m, names[i])) continue;
         const char *folder = fm_write(&m, 0, NULL, NULL);

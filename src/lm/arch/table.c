@@ -1,8 +1,10 @@
 /* table.c: the architectures, one row each. Adding one: a file beside this one, a word here. */
 #include "lm/lm_internal.h"
 
-#define ARCHITECTURES(X) \
-    X(deepseek_v2) X(gemma2) X(gemma3) X(gpt_oss) X(llama) X(mistral) X(phi3) X(qwen2) X(qwen3) X(qwen3_moe)
+#define ARCHITECTURES(X)                                                                                    \
+    X(deepseek_v2)                                                                                          \
+    X(gemma2) X(gemma3) X(gpt_oss) X(llama) X(mistral) X(phi3) X(qwen2) X(qwen3) X(qwen3_moe) X(qwen3_next) \
+        X(qwen3_5) X(qwen3_5_moe)
 
 #define DECLARE(name) extern const mlxn_lm_arch mlxn_lm_arch_##name;
 ARCHITECTURES(DECLARE)
