@@ -5,7 +5,7 @@ enum { DEFAULT_CTX = 4096, DEFAULT_BATCH = 512, MAX_SEQUENCES = 1 << 16 };
 enum { DEFAULT_CHECKPOINTS = 4, MAX_CHECKPOINTS = 1 << 10, DEFAULT_CHECKPOINT_EVERY = 512 };
 
 /* Every buffer that a context has from the start, beside its caches. */
-enum { WORK_BUFFERS = 35 };
+enum { WORK_BUFFERS = 37 };
 typedef struct work_buffer {
     mlxn_buffer **buffer;
     uint64_t rows, width; /* of four bytes */
@@ -15,17 +15,18 @@ typedef struct work_buffer {
 static void list_work(mlxn_context *c, work_buffer list[WORK_BUFFERS]) {
     const mlxn_lm_shape *s = &c->model->shape;
     mlxn_lm_work *w = &c->work;
-    uint64_t q = mlxn_lm_dim_value(s, MLXN_LM_Q), kv = mlxn_lm_dim_value(s, MLXN_LM_KV), n = c->n_batch,
-             used = s->n_experts_used;
+    uint64_t q = mlxn_lm_widest(c->model, MLXN_LM_Q), kv = mlxn_lm_widest(c->model, MLXN_LM_KV), n = c->n_batch,
+             used = s->n_experts_used, own = mlxn_lm_dim_value(s, MLXN_LM_EMBD_LAYERS);
+    uint64_t ff = mlxn_max_u64(mlxn_max_u64(mlxn_lm_widest(c->model, MLXN_LM_FF), s->n_ff_shared), s->n_embd_layer);
     work_buffer all[WORK_BUFFERS] = {
         {&w->x, n, s->n_embd, "x"},
         {&w->h, n, s->n_embd, "h"},
         {&w->q, n, q, "q"},
         {&w->k, n, kv, "k"},
-        {&w->v, n, (uint64_t)s->n_kv_heads * s->v_head_dim, "v"},
-        {&w->att, n, mlxn_lm_dim_value(s, MLXN_LM_VALUES), "att"},
-        {&w->gate, n, mlxn_max_u64(s->n_ff, s->n_ff_shared), "gate"},
-        {&w->up, n, mlxn_max_u64(s->n_ff, s->n_ff_shared), "up"},
+        {&w->v, n, mlxn_lm_widest(c->model, MLXN_LM_KV_VALUES), "v"},
+        {&w->att, n, mlxn_lm_widest(c->model, MLXN_LM_VALUES), "att"},
+        {&w->gate, n, ff, "gate"},
+        {&w->up, n, ff, "up"},
         {&w->out_x, n, s->n_embd, "out_x"},
         {&w->out_q, n, q, "out_q"},
         {&w->q_a, n, s->q_rank, "q_a"}, /* of latent attention: width 0 in other models; so all of these */
@@ -46,6 +47,8 @@ static void list_work(mlxn_context *c, work_buffer list[WORK_BUFFERS]) {
         {&w->delta_out, n, mlxn_lm_dim_value(s, MLXN_LM_DELTA_VALUES), "delta_out"},
         {&w->shared, n, c->model->layers[0].shared_gate ? s->n_embd : 0, "shared"},
         {&w->shared_score, n, c->model->layers[0].shared_gate ? 1 : 0, "shared_score"},
+        {&w->layer_inputs, n, own, "layer_inputs"}, /* where layers have inputs of their own */
+        {&w->layer_scratch, n, own, "layer_scratch"},
         {&w->router, n, s->n_experts, "router"}, /* of mixtures of experts: width 0 in other models */
         {&w->expert_ids, n, used, "expert_ids"},
         {&w->expert_weights, n, used, "expert_weights"},

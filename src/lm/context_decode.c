@@ -22,12 +22,8 @@ typedef struct call {
 
 /* ---- what architectures use ---- */
 
-mlxn_tensor mlxn_lm_heads(const mlxn_lm_forward *f, mlxn_tensor t, uint32_t heads) {
-    return mlxn_tensor_3d(t.buffer, t.offset, t.dtype, t.dims[0], heads, f->model->shape.head_dim);
-}
-
-mlxn_tensor mlxn_lm_value_heads(const mlxn_lm_forward *f, mlxn_tensor t, uint32_t heads) {
-    return mlxn_tensor_3d(t.buffer, t.offset, t.dtype, t.dims[0], heads, f->model->shape.v_head_dim);
+mlxn_tensor mlxn_lm_heads(mlxn_tensor t, uint32_t heads) {
+    return mlxn_tensor_3d(t.buffer, t.offset, t.dtype, t.dims[0], heads, t.dims[1] / heads);
 }
 
 void mlxn_lm_rope(const mlxn_lm_forward *f, uint32_t layer, mlxn_tensor x) {
@@ -66,9 +62,20 @@ static void set_rows(mlxn_lm_forward *f, const mlxn_lm_work *w, uint32_t n) {
     f->up = rows_of(w->up, n, s->n_ff);
 }
 
+void mlxn_lm_enter_layer(mlxn_lm_forward *f, uint32_t layer) {
+    const struct {
+        mlxn_tensor *t;
+        mlxn_lm_dim width;
+    } all[] = {{&f->q, MLXN_LM_Q},        {&f->k, MLXN_LM_KV},    {&f->v, MLXN_LM_KV_VALUES},
+               {&f->att, MLXN_LM_VALUES}, {&f->gate, MLXN_LM_FF}, {&f->up, MLXN_LM_FF}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        *all[i].t = rows_of(all[i].t->buffer, f->n, mlxn_lm_layer_dim(f->model, layer, all[i].width));
+}
+
 bool mlxn_lm_keep_outputs(mlxn_lm_forward *f) {
     if (f->n_out == 0) return false;
     if (f->n_out == f->n) return true;
+    f->out_q = rows_of(f->out_q.buffer, f->n_out, f->q.dims[1]);
     mlxn_gather(f->encoder, f->x, f->out_rows, f->out_x);
     mlxn_gather(f->encoder, f->q, f->out_rows, f->out_q);
     f->x = f->out_x;

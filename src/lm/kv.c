@@ -13,7 +13,7 @@ static uint32_t capacity_of(const mlxn_model *model, const mlxn_lm_layer *layer,
 }
 
 /* Of the keys of a layer, or of its values, as `what` says. */
-static mlxn_status half_bytes(const mlxn_lm_shape *s, const char *what, uint32_t width, uint32_t capacity,
+static mlxn_status half_bytes(const mlxn_lm_layer *l, const char *what, uint32_t width, uint32_t capacity,
                               uint32_t n_sequences, mlxn_kv_type type, uint64_t *out, mlxn_error *error) {
     uint64_t bytes;
     mlxn_status status = mlxn_kv_row_bytes(type, width, &bytes, error);
@@ -21,7 +21,7 @@ static mlxn_status half_bytes(const mlxn_lm_shape *s, const char *what, uint32_t
         mlxn_error_prefix(error, "context: %s", what);
         return status;
     }
-    if (mlxn_mul_u64(bytes, s->n_kv_heads, &bytes) && mlxn_mul_u64(bytes, capacity, &bytes) &&
+    if (mlxn_mul_u64(bytes, l->n_kv_heads, &bytes) && mlxn_mul_u64(bytes, capacity, &bytes) &&
         mlxn_mul_u64(bytes, n_sequences, out)) {
         return MLXN_OK;
     }
@@ -35,14 +35,16 @@ enum { KEYS, VALUES, CONV, STATE, PARTS };
 static mlxn_status layer_bytes(const mlxn_model *model, uint32_t i, const mlxn_lm_kv_desc *d, uint64_t out[PARTS],
                                mlxn_error *error) {
     const mlxn_lm_shape *s = &model->shape;
+    const mlxn_lm_layer *l = &model->layers[i];
     uint32_t capacity = capacity_of(model, &model->layers[i], d->n_ctx, d->n_batch);
     memset(out, 0, PARTS * sizeof *out);
-    if (!model->layers[i].recurrent) {
+    if (l->cache != i) return MLXN_OK; /* it sees another one's */
+    if (!l->recurrent) {
         mlxn_status status =
-            half_bytes(s, "keys", s->head_dim, capacity, d->n_sequences, d->k_type, &out[KEYS], error);
+            half_bytes(l, "keys", l->head_dim, capacity, d->n_sequences, d->k_type, &out[KEYS], error);
         return status != MLXN_OK
                    ? status
-                   : half_bytes(s, "values", s->v_head_dim, capacity, d->n_sequences, d->v_type, &out[VALUES], error);
+                   : half_bytes(l, "values", l->v_head_dim, capacity, d->n_sequences, d->v_type, &out[VALUES], error);
     }
     uint64_t conv = mlxn_lm_dim_value(s, MLXN_LM_DELTA_QKV), state = mlxn_lm_dim_value(s, MLXN_LM_DELTA_VALUES);
     if (mlxn_mul_u64(conv, s->delta_taps - 1, &conv) && mlxn_mul_u64(conv, 4 * (uint64_t)d->n_states, &out[CONV]) &&
@@ -112,7 +114,7 @@ void mlxn_lm_kv_destroy(mlxn_lm_kv *kv) {
     memset(kv, 0, sizeof *kv);
 }
 
-static mlxn_tensor tensor_of(const mlxn_lm_kv *kv, const mlxn_lm_shape *s, mlxn_buffer *buffer, uint32_t width,
+static mlxn_tensor tensor_of(const mlxn_lm_kv *kv, const mlxn_lm_layer *l, mlxn_buffer *buffer, uint32_t width,
                              uint32_t capacity, mlxn_kv_type type) {
     mlxn_dtype dtype = type == MLXN_KV_F32    ? MLXN_F32
                        : type == MLXN_KV_F16  ? MLXN_F16
@@ -120,24 +122,26 @@ static mlxn_tensor tensor_of(const mlxn_lm_kv *kv, const mlxn_lm_shape *s, mlxn_
                                               : MLXN_U8;
     uint64_t row = width;
     if (dtype == MLXN_U8) mlxn_kv_row_bytes(type, width, &row, NULL); /* fits: create asked for it */
-    return mlxn_tensor_4d(buffer, 0, dtype, kv->n_sequences, s->n_kv_heads, capacity, row);
+    return mlxn_tensor_4d(buffer, 0, dtype, kv->n_sequences, l->n_kv_heads, capacity, row);
 }
 
 static mlxn_tensor keys_of(const mlxn_lm_forward *f, uint32_t layer) {
-    const mlxn_lm_kv_layer *l = &f->kv->layers[layer];
-    return tensor_of(f->kv, &f->model->shape, l->k, f->model->shape.head_dim, l->capacity, f->kv->k_type);
+    const mlxn_lm_layer *m = &f->model->layers[layer];
+    const mlxn_lm_kv_layer *l = &f->kv->layers[m->cache];
+    return tensor_of(f->kv, m, l->k, m->head_dim, l->capacity, f->kv->k_type);
 }
 
 static mlxn_tensor values_of(const mlxn_lm_forward *f, uint32_t layer) {
-    const mlxn_lm_kv_layer *l = &f->kv->layers[layer];
-    return tensor_of(f->kv, &f->model->shape, l->v, f->model->shape.v_head_dim, l->capacity, f->kv->v_type);
+    const mlxn_lm_layer *m = &f->model->layers[layer];
+    const mlxn_lm_kv_layer *l = &f->kv->layers[m->cache];
+    return tensor_of(f->kv, m, l->v, m->v_head_dim, l->capacity, f->kv->v_type);
 }
 
 void mlxn_lm_store(const mlxn_lm_forward *f, uint32_t layer) {
     const mlxn_kv_write_params types = {f->kv->k_type, f->kv->v_type};
-    uint32_t heads = f->model->shape.n_kv_heads;
-    mlxn_kv_write(f->encoder, mlxn_lm_heads(f, f->k, heads), mlxn_lm_value_heads(f, f->v, heads), f->sequences,
-                  f->positions, keys_of(f, layer), values_of(f, layer), &types);
+    uint32_t heads = f->model->layers[layer].n_kv_heads;
+    mlxn_kv_write(f->encoder, mlxn_lm_heads(f->k, heads), mlxn_lm_heads(f->v, heads), f->sequences, f->positions,
+                  keys_of(f, layer), values_of(f, layer), &types);
 }
 
 void mlxn_lm_attend(const mlxn_lm_forward *f, uint32_t layer, const mlxn_attention_params *params) {
@@ -147,8 +151,8 @@ void mlxn_lm_attend(const mlxn_lm_forward *f, uint32_t layer, const mlxn_attenti
     p.v_type = f->kv->v_type;
     p.window = f->model->layers[layer].sliding ? f->model->shape.window : 0;
     uint32_t heads = f->model->shape.n_heads;
-    mlxn_attention(f->encoder, mlxn_lm_heads(f, f->q, heads), keys_of(f, layer), values_of(f, layer), f->sequences,
-                   f->positions, f->model->layers[layer].sinks, none, mlxn_lm_value_heads(f, f->att, heads), &p);
+    mlxn_attention(f->encoder, mlxn_lm_heads(f->q, heads), keys_of(f, layer), values_of(f, layer), f->sequences,
+                   f->positions, f->model->layers[layer].sinks, none, mlxn_lm_heads(f->att, heads), &p);
 }
 
 bool mlxn_lm_kv_holds(const mlxn_lm_kv *kv, const mlxn_model *model, uint32_t length, uint32_t first,

@@ -22,6 +22,7 @@ typedef struct mlxn_lm_shape {
     uint32_t n_layers, n_embd, n_ff, n_heads, n_kv_heads, head_dim, n_vocab, n_ctx_train;
     uint32_t v_head_dim;                             /* of values; head_dim is of queries and keys */
     uint32_t n_experts, n_experts_used, n_ff_expert; /* 0: no mixture of experts */
+    uint32_t n_embd_layer, n_vocab_layer;            /* numbers that each layer gets of a token by itself; 0: none */
     uint32_t n_dense_layers, n_ff_shared;    /* first layers without experts; of experts that every token takes */
     float route_factor;                      /* multiplies the weights of experts; 0: nothing */
     uint32_t route_groups, route_top_groups; /* experts are taken from the best groups; 0: from all */
@@ -50,6 +51,9 @@ typedef struct mlxn_lm_shape {
 typedef struct mlxn_lm_layer {
     bool sliding;
     bool recurrent; /* it has a state instead of keys and values */
+    /* As the shape has them, unless configure sets others for the layer. */
+    uint32_t n_kv_heads, head_dim, v_head_dim, n_ff;
+    uint32_t cache; /* the layer, this one or one before it, whose keys and values it sees */
     mlxn_tensor attn_norm, q_norm, k_norm, post_attn_norm, ffn_norm, post_ffn_norm;
     mlxn_tensor q_bias, k_bias, v_bias, o_bias, gate_bias, up_bias, down_bias;
     mlxn_weight *q, *k, *v, *o, *gate, *up, *down;
@@ -63,7 +67,11 @@ typedef struct mlxn_lm_layer {
     /* Gated delta net: the projections in one matrix and a small one, head by head, or in four. */
     mlxn_weight *delta_qkvz, *delta_ba, *delta_qkv, *delta_z, *delta_b, *delta_a, *delta_out;
     mlxn_tensor delta_conv, delta_dt_bias, delta_rate, delta_norm; /* conv: [channels, taps]; rate: -e^A_log */
-    mlxn_tensor sinks; /* optional, [n_heads]: one more score in the sum that each head's weights are divided by */
+    mlxn_tensor router_norm, router_scale, post_mlp_norm, ffn_norm_experts, post_experts_norm;
+    mlxn_weight *embd_gate, *embd_out; /* of the layer's own input from tokens */
+    mlxn_tensor post_embd_norm;
+    mlxn_tensor scalar; /* [1], multiplies what the layer gives */
+    mlxn_tensor sinks;  /* optional, [n_heads]: one more score in the sum that each head's weights are divided by */
 } mlxn_lm_layer;
 
 /* A dimension of a tensor, in terms of the shape. */
@@ -96,7 +104,11 @@ typedef enum mlxn_lm_dim {
     MLXN_LM_DELTA_HEADS_TWICE, /* heads of values, */
     MLXN_LM_DELTA_HEADS,
     MLXN_LM_DELTA_VALUE, /* length of one */
-    MLXN_LM_DELTA_TAPS
+    MLXN_LM_DELTA_TAPS,
+    MLXN_LM_EMBD_LAYER,  /* a layer's own numbers of a token */
+    MLXN_LM_EMBD_LAYERS, /* of all layers */
+    MLXN_LM_VOCAB_LAYER,
+    MLXN_LM_KV_VALUES /* n_kv_heads x v_head_dim */
 } mlxn_lm_dim;
 
 /* What becomes of a vector's elements. */
@@ -168,6 +180,8 @@ typedef struct mlxn_lm_default {
 
 typedef struct mlxn_lm_forward mlxn_lm_forward;
 
+enum { MLXN_LM_NO_LAYER = INT32_MAX };
+
 typedef struct mlxn_lm_arch {
     const char *name;
     const char *gguf;   /* general.architecture; NULL: there are no such files */
@@ -178,13 +192,15 @@ typedef struct mlxn_lm_arch {
     const char *activation;    /* of the feed-forward part, as config.json names it */
     float folder_vector_shift; /* added to every vector of a folder: 1 where norms are stored as w - 1 */
     bool tied;                 /* the head is the embedding unless config.json says otherwise */
+    bool proportional;         /* rope of type "proportional": some pairs of the whole head turn */
     bool yarn_is_long;         /* old folders call LongRoPE "yarn" */
     bool yarn_fractions;       /* YaRN's ramp lies between fractions of pairs where a file does not say */
     bool experts;              /* the feed-forward part is a mixture of experts */
     /* After the common keys are in model->shape: the architecture's own ones, and which layers slide. May be NULL. */
     mlxn_status (*configure)(mlxn_model *model, mlxn_error *error);
     const mlxn_lm_tensor_spec *layer_tensors;
-    /* Whether a layer has a tensor of the list; NULL: every layer has all. */
+    const mlxn_lm_tensor_spec *model_tensors; /* of no layer, beside those that all have; NULL: none */
+    /* Whether a layer has a tensor of the list, or the model (layer MLXN_LM_NO_LAYER); NULL: all have all. */
     bool (*has)(const mlxn_model *model, const mlxn_lm_tensor_spec *spec, uint32_t layer);
     const char *folder_rotary; /* the key for how many dims of a head turn; NULL: those of "head_dim" */
     bool values_differ;        /* values may have another length than keys */
@@ -215,6 +231,8 @@ struct mlxn_model {
     uint64_t vectors_used;
     mlxn_weight *token_embd, *head; /* head == token_embd if tied (then counted once) */
     mlxn_tensor output_norm;
+    mlxn_weight *layer_embd, *layer_projection; /* what layers get of tokens by themselves */
+    mlxn_tensor layer_norm;
     mlxn_tensor
         rope_factors[2];   /* divide frequencies; the second, if there is one, in contexts over rope_long_from */
     float *rope_values[2]; /* those that were computed, until they are on the device */
@@ -266,6 +284,9 @@ mlxn_status mlxn_lm_read_window(mlxn_model *model, mlxn_lm_slide rule, uint32_t 
 /* Creates weights and vectors. */
 mlxn_status mlxn_lm_load_tensors(mlxn_model *model, const mlxn_model_desc *desc, mlxn_error *error);
 uint64_t mlxn_lm_dim_value(const mlxn_lm_shape *shape, mlxn_lm_dim dim);
+/* The same where layers may differ: of one layer; the largest of all. */
+uint64_t mlxn_lm_layer_dim(const mlxn_model *model, uint32_t layer, mlxn_lm_dim dim);
+uint64_t mlxn_lm_widest(const mlxn_model *model, mlxn_lm_dim dim);
 
 /* Copies a caller's descriptor of any version into a zeroed one of `size` bytes; NULL gives all zeros. false if its
  * struct_size is 0. */
@@ -333,7 +354,8 @@ typedef struct mlxn_lm_work {
     mlxn_buffer *q_a, *kv_a, *latent, *kv_b; /* of latent attention */
     mlxn_buffer *wide, *out_wide;            /* queries with gates */
     mlxn_buffer *delta_fused, *delta_mix, *delta_z, *delta_ba, *delta_a, *delta_b, *delta_g, *delta_beta, *delta_out;
-    mlxn_buffer *shared, *shared_score; /* of experts that every token takes */
+    mlxn_buffer *shared, *shared_score;        /* of experts that every token takes */
+    mlxn_buffer *layer_inputs, *layer_scratch; /* [n_batch, layers x n_embd_layer] */
     mlxn_buffer *router, *expert_ids, *expert_weights, *expert_gate, *expert_up, *expert_out;
 } mlxn_lm_work;
 
@@ -352,10 +374,10 @@ struct mlxn_lm_forward {
     mlxn_tensor logits;                                     /* [n_out, n_vocab] */
 };
 
-/* The same rows of `t` seen as [n, heads, head_dim]. */
-mlxn_tensor mlxn_lm_heads(const mlxn_lm_forward *f, mlxn_tensor t, uint32_t heads);
-/* [n, heads, v_head_dim] */
-mlxn_tensor mlxn_lm_value_heads(const mlxn_lm_forward *f, mlxn_tensor t, uint32_t heads);
+/* The same rows of `t` seen as [n, heads, length of a head]. */
+mlxn_tensor mlxn_lm_heads(mlxn_tensor t, uint32_t heads);
+/* Sets f->q, k, v, att, gate and up to what layer `layer` has, where layers differ. */
+void mlxn_lm_enter_layer(mlxn_lm_forward *f, uint32_t layer);
 /* Turns the heads of `x` as the layer's positions say, in place. */
 void mlxn_lm_rope(const mlxn_lm_forward *f, uint32_t layer, mlxn_tensor x);
 /* Stores the keys and values of layer `layer`, in f->k and f->v, in the cache. */
@@ -363,8 +385,8 @@ void mlxn_lm_store(const mlxn_lm_forward *f, uint32_t layer);
 /* Queries in f->q attend to the cache of the layer; the result goes to f->att. Of `params` the types and the window
  * are filled in. */
 void mlxn_lm_attend(const mlxn_lm_forward *f, uint32_t layer, const mlxn_attention_params *params);
-/* Called in the last layer once keys and values are stored: goes on with the rows that want logits alone, in f->x and
- * f->q. false if there are none: then the pass is complete. */
+/* Called once, in the last layer that stores keys and values, after that: goes on with the rows that want logits
+ * alone, in f->x and f->q. false if there are none: then the pass is complete. */
 bool mlxn_lm_keep_outputs(mlxn_lm_forward *f);
 /* Gated delta net of f->h, added to f->x (delta.c). */
 void mlxn_lm_delta(const mlxn_lm_forward *f, uint32_t layer);
@@ -376,6 +398,11 @@ extern const mlxn_lm_tensor_spec mlxn_lm_llama_tensors[];
 void mlxn_lm_forward_llama(mlxn_lm_forward *f);
 /* Of qwen2.c: the windows of that family. */
 mlxn_status mlxn_lm_configure_qwen(mlxn_model *model, mlxn_error *error);
+/* What the rows of Gemma 2 and 3 have in common. */
+#define MLXN_LM_GEMMA_ROW                                                                                  \
+    .folder_defaults = folder_defaults, .gguf_pairing = MLXN_ROPE_HALF, .activation = "gelu_pytorch_tanh", \
+    .folder_vector_shift = 1, .tied = true, .configure = configure, .layer_tensors = layer_tensors,        \
+    .forward = mlxn_lm_forward_gemma
 /* Of gemma3.c: the scales of embeddings and queries (`deep`: how many layers the variant has that scales queries by
  * the width of the model) and the windows of the family, and the pass; absent norms are left out. */
 mlxn_status mlxn_lm_configure_gemma(mlxn_model *model, uint32_t deep, uint32_t every, mlxn_error *error);

@@ -17,6 +17,8 @@ static void destroy(mlxn_model *m) {
     }
     mlxn_weight_release(&m->token_embd);
     mlxn_weight_release(&m->head);
+    mlxn_weight_release(&m->layer_embd);
+    mlxn_weight_release(&m->layer_projection);
     mlxn_buffer_release(&m->vectors);
     for (int i = 0; i < 2; i++) mlxn_free(m->rope_values[i]);
     mlxn_free(m->ends);

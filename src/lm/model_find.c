@@ -65,8 +65,32 @@ uint64_t mlxn_lm_dim_value(const mlxn_lm_shape *shape, mlxn_lm_dim dim) {
             return shape->delta_v_dim;
         case MLXN_LM_DELTA_TAPS:
             return shape->delta_taps;
+        case MLXN_LM_EMBD_LAYER:
+            return shape->n_embd_layer;
+        case MLXN_LM_EMBD_LAYERS:
+            return (uint64_t)shape->n_layers * shape->n_embd_layer;
+        case MLXN_LM_VOCAB_LAYER:
+            return shape->n_vocab_layer;
+        case MLXN_LM_KV_VALUES:
+            return (uint64_t)shape->n_kv_heads * shape->v_head_dim;
     }
     return 0;
+}
+
+uint64_t mlxn_lm_layer_dim(const mlxn_model *model, uint32_t layer, mlxn_lm_dim dim) {
+    const mlxn_lm_layer *l = &model->layers[layer];
+    mlxn_lm_shape shape = model->shape;
+    shape.n_kv_heads = l->n_kv_heads;
+    shape.head_dim = l->head_dim;
+    shape.v_head_dim = l->v_head_dim;
+    shape.n_ff = l->n_ff;
+    return mlxn_lm_dim_value(&shape, dim);
+}
+
+uint64_t mlxn_lm_widest(const mlxn_model *model, mlxn_lm_dim dim) {
+    uint64_t most = 0;
+    for (uint32_t i = 0; i < model->shape.n_layers; i++) most = mlxn_max_u64(most, mlxn_lm_layer_dim(model, i, dim));
+    return most;
 }
 
 static const char *dim_text(const mlxn_model *model, mlxn_lm_dim dim) {
@@ -112,7 +136,7 @@ static const char *dim_text(const mlxn_model *model, mlxn_lm_dim dim) {
         case MLXN_LM_Q_KV_KV:
             return "(heads + 2 x KV heads) x their length";
         case MLXN_LM_ONE:
-            return "one score";
+            return "one number";
         case MLXN_LM_Q_TWICE:
             return "2 x heads x their length";
         case MLXN_LM_DELTA_QKVZ:
@@ -129,6 +153,14 @@ static const char *dim_text(const mlxn_model *model, mlxn_lm_dim dim) {
             return "linear_value_head_dim";
         case MLXN_LM_DELTA_TAPS:
             return "linear_conv_kernel_dim";
+        case MLXN_LM_EMBD_LAYER:
+            return "hidden_size_per_layer_input";
+        case MLXN_LM_EMBD_LAYERS:
+            return "layers x hidden_size_per_layer_input";
+        case MLXN_LM_VOCAB_LAYER:
+            return "vocab_size_per_layer_input";
+        case MLXN_LM_KV_VALUES:
+            return "KV heads x the length of values";
     }
     return "";
 }
@@ -177,6 +209,9 @@ mlxn_status mlxn_lm_walk(mlxn_lm_loader *ld, mlxn_lm_spec_fn each) {
     mlxn_status status = MLXN_OK;
     for (const mlxn_lm_tensor_spec *s = globals; status == MLXN_OK && !mlxn_lm_spec_ends(s); s++)
         status = each(ld, s, -1);
+    const mlxn_lm_arch *arch = ld->model->arch;
+    for (const mlxn_lm_tensor_spec *s = arch->model_tensors; s && status == MLXN_OK && !mlxn_lm_spec_ends(s); s++)
+        if (!arch->has || arch->has(ld->model, s, MLXN_LM_NO_LAYER)) status = each(ld, s, -1);
     for (int64_t i = 0; status == MLXN_OK && i < ld->model->shape.n_layers; i++) {
         for (const mlxn_lm_tensor_spec *s = ld->model->arch->layer_tensors;
              status == MLXN_OK && !mlxn_lm_spec_ends(s); s++) {
@@ -217,14 +252,15 @@ static mlxn_status look_up(mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *spec, 
     return mlxn_fail(ld->error, MLXN_ERR_NOT_FOUND, "%s: tensor \"%s\" is missing", m->path_name, name);
 }
 
-static uint64_t dim(const mlxn_lm_loader *ld, mlxn_lm_dim which) {
+static uint64_t dim(const mlxn_lm_loader *ld, int64_t layer, mlxn_lm_dim which) {
+    if (layer >= 0) return mlxn_lm_layer_dim(ld->model, (uint32_t)layer, which);
     return mlxn_lm_dim_value(&ld->model->shape, which);
 }
 
 /* The rows of a spec's slice alone. All parts of a tensor have as many rows. */
-static void take_rows(mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *spec, mlxn_lm_tensor *t) {
+static void take_rows(mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *spec, int64_t layer, mlxn_lm_tensor *t) {
     mlxn_lm_range *ranges[] = {&t->data, &t->scales, &t->biases};
-    uint64_t begin = dim(ld, spec->begin), rows = dim(ld, spec->rows), whole = t->dims[0];
+    uint64_t begin = dim(ld, layer, spec->begin), rows = dim(ld, layer, spec->rows), whole = t->dims[0];
     for (int i = 0; i < 3; i++) {
         if (!ranges[i]->bytes) continue;
         uint64_t row = ranges[i]->bytes / whole; /* whole rows: the readers have checked it */
@@ -237,7 +273,8 @@ static void take_rows(mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *spec, mlxn_
 }
 
 /* `stacked`: with the dim of experts before the others, where the spec has one. */
-static mlxn_status check(mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *spec, bool stacked, const mlxn_lm_tensor *t) {
+static mlxn_status check(mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *spec, int64_t layer, bool stacked,
+                         const mlxn_lm_tensor *t) {
     mlxn_lm_dim want[3];
     uint32_t rank = 0;
     if (spec->experts && stacked) want[rank++] = spec->experts;
@@ -245,7 +282,7 @@ static mlxn_status check(mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *spec, bo
     if (spec->cols || spec->taps) want[rank++] = spec->cols ? spec->cols : spec->taps;
     if (t->rank != rank) return mlxn_lm_tensor_fail(ld, MLXN_ERR_FORMAT, t, "rank is %u, want %u", t->rank, rank);
     for (uint32_t i = 0; i < rank; i++) {
-        uint64_t n = dim(ld, want[i]);
+        uint64_t n = dim(ld, layer, want[i]);
         if (t->dims[i] == n) continue;
         return mlxn_lm_tensor_fail(ld, MLXN_ERR_FORMAT, t, "dim[%u] is %llu, want %llu (%s)", i,
                                    (unsigned long long)t->dims[i], (unsigned long long)n,
@@ -275,7 +312,8 @@ static mlxn_status find_joined(mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *sp
     if (!spec->joined) return MLXN_OK;
     mlxn_status status = look_up(ld, spec, MLXN_LM_KEY(NULL, spec->joined), layer, true, t, found);
     if (status != MLXN_OK || !*found) return status;
-    uint64_t experts = dim(ld, spec->experts), rows = dim(ld, spec->rows), cols = dim(ld, spec->cols);
+    uint64_t experts = dim(ld, layer, spec->experts), rows = dim(ld, layer, spec->rows),
+             cols = dim(ld, layer, spec->cols);
     if (t->rank != 3 || t->dims[0] != experts || t->dims[1] != rows * spec->joined_parts || t->dims[2] != cols)
         return mlxn_lm_tensor_fail(ld, MLXN_ERR_FORMAT, t,
                                    "is of rank %u [%llu, %llu, %llu], want [%llu, %llu, %llu]", t->rank,
@@ -305,7 +343,7 @@ mlxn_status mlxn_lm_find_expert(mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *s
              number + 2);
     mlxn_status status = find_joined(ld, spec, layer, expert, out, &found);
     if (status == MLXN_OK && !found) status = look_up(ld, spec, MLXN_LM_KEY(NULL, name), layer, false, out, &found);
-    if (status == MLXN_OK) status = check(ld, spec, false, out);
+    if (status == MLXN_OK) status = check(ld, spec, layer, false, out);
     if (status != MLXN_OK || !first) return status;
     if (out->scales.bytes || out->format != first->format) {
         return mlxn_lm_tensor_fail(ld, MLXN_ERR_UNSUPPORTED, out,
@@ -322,14 +360,14 @@ mlxn_status mlxn_lm_find_tensor(mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *s
     if (status != MLXN_OK) return status;
     if (*found) {
         if (spec->taps) squeeze(out);
-        status = check(ld, spec, true, out);
-        if (status == MLXN_OK && spec->whole) take_rows(ld, spec, out);
+        status = check(ld, spec, layer, true, out);
+        if (status == MLXN_OK && spec->whole) take_rows(ld, spec, layer, out);
         return status;
     }
     if (!apart) return MLXN_OK;
     status = mlxn_lm_find_expert(ld, spec, layer, 0, NULL, out);
     if (status != MLXN_OK) return status;
-    uint64_t experts = dim(ld, spec->experts);
+    uint64_t experts = dim(ld, layer, spec->experts);
     out->apart = *found = true;
     out->rank = 3;
     out->dims[2] = out->dims[1];
@@ -345,8 +383,8 @@ static bool is_used(const mlxn_lm_tensor_spec *specs, const char *name) {
     static const char frequencies[] = "rotary_emb.inv_freq";
     size_t length = strlen(name), end = sizeof frequencies - 1;
     if (length >= end && strcmp(name + length - end, frequencies) == 0) return true;
-    while (!mlxn_lm_spec_ends(specs) && !covers(specs, name)) specs++;
-    return !mlxn_lm_spec_ends(specs);
+    while (specs && !mlxn_lm_spec_ends(specs) && !covers(specs, name)) specs++;
+    return specs && !mlxn_lm_spec_ends(specs);
 }
 
 mlxn_status mlxn_lm_refuse_unused(mlxn_lm_loader *ld) {
@@ -360,6 +398,7 @@ mlxn_status mlxn_lm_refuse_unused(mlxn_lm_loader *ld) {
                              name.text, (long long)name.layer, m->shape.n_layers);
         }
         if (is_used(name.layer < 0 ? globals : m->arch->layer_tensors, name.text)) continue;
+        if (name.layer < 0 && is_used(m->arch->model_tensors, name.text)) continue;
         char where[32] = "";
         if (name.layer >= 0) snprintf(where, sizeof where, " of layer %lld", (long long)name.layer);
         return mlxn_fail(ld->error, MLXN_ERR_UNSUPPORTED, "%s: tensor \"%.128s\"%s is none that architecture %s has",

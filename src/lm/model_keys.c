@@ -171,8 +171,12 @@ static mlxn_status read_folder_rest(mlxn_model *model, mlxn_error *error) {
                                 value.type == MLXN_LM_STRING ? value.v.s.data : "",
                                 value.type == MLXN_LM_STRING ? "\"" : "", want);
     }
-    bool both_ways;
-    mlxn_status status = mlxn_lm_key_bool_or(model, key_both_ways, false, &both_ways, error);
+    bool both_ways = false;
+    mlxn_status status = MLXN_OK;
+    /* "vision": images alone see what follows */
+    if (!mlxn_lm_find(model, key_both_ways, &value) || value.type != MLXN_LM_STRING || value.v.s.size != 6 ||
+        memcmp(value.v.s.data, "vision", 6) != 0)
+        status = mlxn_lm_key_bool_or(model, key_both_ways, false, &both_ways, error);
     if (status == MLXN_OK && both_ways)
         return mlxn_lm_key_fail(model, MLXN_ERR_UNSUPPORTED, key_both_ways, error, "is true, want false");
     if (status == MLXN_OK) {
@@ -223,5 +227,14 @@ mlxn_status mlxn_lm_read_shape(mlxn_model *model, mlxn_error *error) {
     if (!model->layers) {
         return mlxn_fail(error, MLXN_ERR_MEMORY, "%s: no memory for %u layers", model->path_name, s->n_layers);
     }
-    return model->arch->configure ? model->arch->configure(model, error) : MLXN_OK;
+    for (uint32_t i = 0; i < s->n_layers; i++) model->layers[i].cache = i;
+    mlxn_status configured = model->arch->configure ? model->arch->configure(model, error) : MLXN_OK;
+    for (uint32_t i = 0; i < s->n_layers; i++) {
+        mlxn_lm_layer *l = &model->layers[i];
+        if (!l->n_kv_heads) l->n_kv_heads = s->n_kv_heads;
+        if (!l->head_dim) l->head_dim = s->head_dim;
+        if (!l->v_head_dim) l->v_head_dim = s->v_head_dim;
+        if (!l->n_ff) l->n_ff = s->n_ff;
+    }
+    return configured;
 }

@@ -157,6 +157,11 @@ static mlxn_status apply(mlxn_model *model, mlxn_lm_names key, mlxn_string type,
         model->shape.rope_freq_scale = 1 / sc->factor;
         return MLXN_OK;
     }
+    if (is(type, "proportional") && model->arch->proportional) {
+        model->shape.rope_pairing = MLXN_ROPE_HEAD_HALF;
+        model->shape.rope_freq_scale = 1 / sc->factor;
+        return MLXN_OK;
+    }
     if (is(type, "yarn") && !model->arch->yarn_is_long) return yarn_factors(model, sc, error);
     bool folder = mlxn_lm_source_is_folder(model->source);
     if (folder && is(type, "llama3")) return llama3_factors(model, sc, error);

@@ -331,5 +331,6 @@ mlxn_status mlxn_lm_load_tensors(mlxn_model *model, const mlxn_model_desc *desc,
     } else { /* of the embedding one row is read, which counts as nothing; a tied head is read whole */
         model->bytes_per_token -= mlxn_weight_bytes(model->token_embd);
     }
+    if (model->layer_embd) model->bytes_per_token -= mlxn_weight_bytes(model->layer_embd);
     return MLXN_OK;
 }

@@ -35,9 +35,9 @@ static mlxn_status take_fingerprint(const mlxn_model *m, fingerprint *out, mlxn_
     const float reals[] = {s->norm_eps,         s->rope_base,       s->rope_freq_scale,
                            s->rope_base_window, s->embedding_scale, s->attention_scale,
                            s->rope_attn_factor, s->logit_softcap,   s->attention_softcap};
-    uint64_t widest =
-        mlxn_max_u64(mlxn_max_u64(mlxn_max_u64(s->n_embd, s->kv_rank), mlxn_max_u64(s->n_ff, s->n_ff_expert)),
-                     mlxn_lm_dim_value(s, MLXN_LM_Q));
+    uint64_t widest = mlxn_max_u64(mlxn_max_u64(mlxn_max_u64(s->n_embd, s->kv_rank),
+                                                mlxn_max_u64(mlxn_lm_widest(m, MLXN_LM_FF), s->n_ff_expert)),
+                                   mlxn_lm_widest(m, MLXN_LM_Q));
     uint8_t sum[32] = {0}, *room = mlxn_alloc_array(widest + 64, sizeof(float));
     float *row = mlxn_alloc_array(widest, sizeof *row);
     mlxn_status status = MLXN_OK;
@@ -79,14 +79,20 @@ typedef struct half {
     mlxn_kv_type type;
     uint32_t capacity;
     uint64_t row_bytes;
+    uint32_t heads; /* 0: the layer sees the cache of another */
     const char *name;
 } half;
 
 static half half_of(const mlxn_context *c, uint32_t layer, int which) {
     const mlxn_lm_kv_layer *l = &c->kv.layers[layer];
-    half h = {which ? l->v : l->k, which ? c->kv.v_type : c->kv.k_type, l->capacity, 0, which ? "values" : "keys"};
-    mlxn_kv_row_bytes(h.type, which ? c->model->shape.v_head_dim : c->model->shape.head_dim, &h.row_bytes,
-                      NULL); /* fits: the context was made of it */
+    half h = {which ? l->v : l->k,
+              which ? c->kv.v_type : c->kv.k_type,
+              l->capacity,
+              0,
+              c->model->layers[layer].cache == layer ? c->model->layers[layer].n_kv_heads : 0,
+              which ? "values" : "keys"};
+    mlxn_kv_row_bytes(h.type, which ? c->model->layers[layer].v_head_dim : c->model->layers[layer].head_dim,
+                      &h.row_bytes, NULL); /* fits: the context was made of it */
     return h;
 }
 
@@ -112,7 +118,7 @@ typedef struct run {
 static run next_run(const mlxn_context *c, const half *h, uint32_t seq, uint32_t head, uint32_t position,
                     uint32_t end) {
     uint32_t slot = position % h->capacity;
-    uint64_t row = ((uint64_t)seq * c->model->shape.n_kv_heads + head) * h->capacity + slot;
+    uint64_t row = ((uint64_t)seq * h->heads + head) * h->capacity + slot;
     return (run){position, (uint32_t)mlxn_min_u64(end - position, h->capacity - slot), row * h->row_bytes};
 }
 
@@ -194,10 +200,10 @@ static mlxn_status declare(mlxn_context *c, const mlxn_lm_sequence *s, mlxn_safe
             continue;
         }
         half h = half_of(c, i / 2, i % 2);
+        if (!h.heads) continue;
         mlxn_st_dtype dtype = dtype_of(h.type);
         uint32_t first = first_held(s, h.capacity, c->model->layers[i / 2].sliding);
-        uint64_t dims[] = {c->model->shape.n_kv_heads, s->length - first,
-                           h.row_bytes * 8 / mlxn_st_dtype_bits(dtype)};
+        uint64_t dims[] = {h.heads, s->length - first, h.row_bytes * 8 / mlxn_st_dtype_bits(dtype)};
         char name[48];
         tensor_name(name, i / 2, &h);
         status = mlxn_safetensors_writer_add(w, name, dtype, 3, dims, error);
@@ -209,7 +215,7 @@ static mlxn_status save_half(const mlxn_context *c, uint32_t seq, const half *h,
                              mlxn_safetensors_writer *w, uint8_t *room, mlxn_error *error) {
     mlxn_status status = MLXN_OK;
     uint32_t end = c->sequences[seq].length;
-    for (uint32_t head = 0; head < c->model->shape.n_kv_heads; head++) {
+    for (uint32_t head = 0; head < h->heads; head++) {
         run r;
         for (uint32_t at = first; !status && at < end; at += r.count) {
             r = next_run(c, h, seq, head, at, end);
@@ -260,6 +266,7 @@ mlxn_status mlxn_context_save(mlxn_context *c, uint32_t seq, const char *path, m
             continue;
         }
         half h = half_of(c, i / 2, i % 2);
+        if (!h.heads) continue;
         status = save_half(c, seq, &h, first_held(s, h.capacity, c->model->layers[i / 2].sliding), w, room, error);
     }
     if (!status) status = mlxn_safetensors_writer_finish(&w, error);
@@ -310,13 +317,13 @@ static mlxn_status check_half(const mlxn_context *c, uint32_t layer, const half 
     tensor_name(name, layer, h);
     if (!mlxn_safetensors_find_tensor(file, name, t))
         return mlxn_fail(error, MLXN_ERR_FORMAT, "%s: tensor \"%s\" is missing", path, name);
-    if (t->dtype != dtype || t->rank != 3 || t->dims[0] != s->n_kv_heads || t->dims[1] < least ||
-        t->dims[1] > length || t->dims[2] != width)
+    if (t->dtype != dtype || t->rank != 3 || t->dims[0] != h->heads || t->dims[1] < least || t->dims[1] > length ||
+        t->dims[2] != width)
         return mlxn_fail(error, MLXN_ERR_FORMAT,
                          "%s: tensor \"%s\" is %s of rank %u [%llu, %llu, %llu], want %s [%u, %llu to %llu, %llu]",
                          path, name, t->dtype_name, t->rank, (unsigned long long)(t->rank > 0 ? t->dims[0] : 0),
                          (unsigned long long)(t->rank > 1 ? t->dims[1] : 0),
-                         (unsigned long long)(t->rank > 2 ? t->dims[2] : 0), mlxn_st_dtype_name(dtype), s->n_kv_heads,
+                         (unsigned long long)(t->rank > 2 ? t->dims[2] : 0), mlxn_st_dtype_name(dtype), h->heads,
                          (unsigned long long)least, (unsigned long long)length, (unsigned long long)width);
     return MLXN_OK;
 }
@@ -374,7 +381,7 @@ static mlxn_status restore_half(const mlxn_context *c, uint32_t seq, const half 
     mlxn_status status = MLXN_OK;
     uint32_t saved = length - (uint32_t)t->dims[1];
     *first = (uint32_t)mlxn_max_u64(saved, length > h->capacity ? length - h->capacity : 0);
-    for (uint32_t head = 0; head < c->model->shape.n_kv_heads; head++) {
+    for (uint32_t head = 0; head < h->heads; head++) {
         run r;
         for (uint32_t at = *first; !status && at < length; at += r.count) {
             r = next_run(c, h, seq, head, at, length);
@@ -407,6 +414,7 @@ static mlxn_status check_all(const mlxn_context *c, const mlxn_safetensors *file
             continue;
         }
         half h = half_of(c, i / 2, i % 2);
+        if (!h.heads) continue;
         status = check_half(c, i / 2, &h, *length, file, path, &t, error);
     }
     return status;
@@ -430,6 +438,7 @@ static mlxn_status restore_all(mlxn_context *c, uint32_t seq, const mlxn_safeten
             continue;
         }
         half h = half_of(c, i / 2, i % 2);
+        if (!h.heads) continue;
         uint32_t first;
         char name[48];
         tensor_name(name, i / 2, &h);

@@ -207,8 +207,7 @@ static void project(const mlxn_lm_forward *f, uint32_t i) {
               part(f->k.buffer, n, heads, row, s->head_dim, 0, still));
     mlxn_copy(e, part(w->kv_a, n, heads, a, 0, s->kv_rank, turned),
               part(f->k.buffer, n, heads, row, s->head_dim, still, turned));
-    mlxn_copy(e, part(w->kv_b, n, heads, heads * both, both, still, s->v_head_dim),
-              mlxn_lm_value_heads(f, f->v, heads));
+    mlxn_copy(e, part(w->kv_b, n, heads, heads * both, both, still, s->v_head_dim), mlxn_lm_heads(f->v, heads));
 }
 
 static void feed_forward(const mlxn_lm_forward *f, mlxn_weight *gate, mlxn_weight *up, mlxn_weight *down,

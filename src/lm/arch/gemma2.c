@@ -32,12 +32,5 @@ const mlxn_lm_arch mlxn_lm_arch_gemma2 = {
     .name = "gemma2",
     .gguf = "gemma2",
     .folder = "gemma2",
-    .folder_defaults = folder_defaults,
-    .gguf_pairing = MLXN_ROPE_HALF,
-    .activation = "gelu_pytorch_tanh",
-    .folder_vector_shift = 1,
-    .tied = true,
-    .configure = configure,
-    .layer_tensors = layer_tensors,
-    .forward = mlxn_lm_forward_gemma,
+    MLXN_LM_GEMMA_ROW,
 };

@@ -69,8 +69,8 @@ void mlxn_lm_forward_gemma(mlxn_lm_forward *f) {
     mlxn_embedding(e, f->tokens, f->model->token_embd, f->x, &embedding);
     for (uint32_t i = 0; i < s->n_layers; i++) {
         const mlxn_lm_layer *l = &f->model->layers[i];
-        mlxn_tensor q = mlxn_lm_heads(f, f->q, s->n_heads);
-        mlxn_tensor k = mlxn_lm_heads(f, f->k, s->n_kv_heads);
+        mlxn_tensor q = mlxn_lm_heads(f->q, s->n_heads);
+        mlxn_tensor k = mlxn_lm_heads(f->k, s->n_kv_heads);
 
         mlxn_rms_norm(e, f->x, l->attn_norm, f->h, &norm);
         mlxn_matmul(e, f->h, l->q, none, none, f->q);
@@ -112,12 +112,5 @@ const mlxn_lm_arch mlxn_lm_arch_gemma3 = {
     .name = "gemma3",
     .gguf = "gemma3",
     .folder = "gemma3_text gemma3",
-    .folder_defaults = folder_defaults,
-    .activation = "gelu_pytorch_tanh",
-    .folder_vector_shift = 1,
-    .tied = true,
-    .gguf_pairing = MLXN_ROPE_HALF,
-    .configure = configure,
-    .layer_tensors = layer_tensors,
-    .forward = mlxn_lm_forward_gemma,
+    MLXN_LM_GEMMA_ROW,
 };

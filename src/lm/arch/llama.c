@@ -36,8 +36,8 @@ void mlxn_lm_forward_llama(mlxn_lm_forward *f) {
     mlxn_embedding(e, f->tokens, f->model->token_embd, f->x, &embedding);
     for (uint32_t i = 0; i < s->n_layers; i++) {
         const mlxn_lm_layer *l = &f->model->layers[i];
-        mlxn_tensor q = mlxn_lm_heads(f, f->q, s->n_heads);
-        mlxn_tensor k = mlxn_lm_heads(f, f->k, s->n_kv_heads);
+        mlxn_tensor q = mlxn_lm_heads(f->q, s->n_heads);
+        mlxn_tensor k = mlxn_lm_heads(f->k, s->n_kv_heads);
 
         mlxn_rms_norm(e, f->x, l->attn_norm, f->h, &norm);
         mlxn_matmul(e, f->h, l->q, l->q_bias, none, f->q);

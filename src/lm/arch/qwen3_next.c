@@ -170,7 +170,7 @@ static bool attend(mlxn_lm_forward *f, uint32_t i) {
     const mlxn_glu_params gate = {.fn = MLXN_GLU_SIGMOID};
     mlxn_encoder *e = f->encoder;
     mlxn_buffer *wide = f->work->wide;
-    mlxn_tensor q = mlxn_lm_heads(f, f->q, s->n_heads), k = mlxn_lm_heads(f, f->k, s->n_kv_heads);
+    mlxn_tensor q = mlxn_lm_heads(f->q, s->n_heads), k = mlxn_lm_heads(f->k, s->n_kv_heads);
 
     mlxn_matmul(e, f->h, l->q, none, none, wide_of(s, wide, f->n));
     mlxn_matmul(e, f->h, l->k, none, none, f->k);
@@ -188,7 +188,7 @@ static bool attend(mlxn_lm_forward *f, uint32_t i) {
         if (!mlxn_lm_keep_outputs(f)) return false;
     }
     mlxn_lm_attend(f, i, &attention);
-    mlxn_tensor att = mlxn_lm_value_heads(f, f->att, s->n_heads);
+    mlxn_tensor att = mlxn_lm_heads(f->att, s->n_heads);
     mlxn_glu(e, half_of(f, wide, 1), att, att, &gate);
     mlxn_matmul(e, f->att, l->o, none, f->x, f->x);
     return true;

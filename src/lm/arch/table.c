@@ -3,7 +3,8 @@
 
 #define ARCHITECTURES(X)                                                                                    \
     X(deepseek_v2)                                                                                          \
-    X(gemma2) X(gemma3) X(gpt_oss) X(llama) X(mistral) X(phi3) X(qwen2) X(qwen3) X(qwen3_moe) X(qwen3_next) \
+    X(gemma2)                                                                                               \
+    X(gemma3) X(gemma4) X(gpt_oss) X(llama) X(mistral) X(phi3) X(qwen2) X(qwen3) X(qwen3_moe) X(qwen3_next) \
         X(qwen3_5) X(qwen3_5_moe)
 
 #define DECLARE(name) extern const mlxn_lm_arch mlxn_lm_arch_##name;

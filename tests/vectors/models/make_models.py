@@ -120,6 +120,19 @@ HYBRID_ROPE = {
 }
 GEMMA = {"head_dim": 32, "rms_norm_eps": 1e-6, "hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 24}
 
+GEMMA4 = {
+    "model_type": "gemma4_text",
+    "head_dim": 16,
+    "global_head_dim": 32,
+    "rms_norm_eps": 1e-6,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "sliding_window": 8,
+    "rope_parameters": {
+        "full_attention": {"rope_type": "proportional", "partial_rotary_factor": 0.25, "rope_theta": 1000000.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+    },
+}
+
 # name: config, and what is special: dtype of the stored weights, a prefix of tensor names, experts stacked in one tensor
 # as MLX has them
 MODELS = {
@@ -225,6 +238,38 @@ MODELS = {
             "vision_config": {"hidden_size": 32, "model_type": "siglip_vision_model"},
         },
         {"prefix": "language_model."},
+    ),
+    "gemma4": (  # layers with inputs of their own, shared caches, a window, heads of two lengths
+        base(
+            num_hidden_layers=7,
+            layer_types=(["sliding_attention"] * 2 + ["full_attention"]) * 2 + ["full_attention"],
+            hidden_size_per_layer_input=16,
+            vocab_size_per_layer_input=VOCAB,
+            num_kv_shared_layers=3,
+            use_double_wide_mlp=True,
+            final_logit_softcapping=50.0,
+            **GEMMA4,
+        ),
+        {"dtype": "BF16"},
+    ),
+    "gemma4-moe": (  # global layers whose keys are their values, experts
+        {
+            "model_type": "gemma4",
+            "text_config": base(
+                num_hidden_layers=4,
+                layer_types=["sliding_attention", "full_attention"] * 2,
+                hidden_size_per_layer_input=0,
+                attention_k_eq_v=True,
+                num_global_key_value_heads=1,
+                enable_moe_block=True,
+                num_experts=8,
+                top_k_experts=3,
+                moe_intermediate_size=32,
+                use_bidirectional_attention="vision",
+                **GEMMA4,
+            ),
+        },
+        {"prefix": "model.language_model."},
     ),
     "deepseek_v2": (
         base(
@@ -371,7 +416,7 @@ def make(name):
     config, special = MODELS[name]
     dtype, prefix = special.get("dtype", "F32"), special.get("prefix", "")
     model = text_model(config)
-    gemma = "gemma" in config["model_type"]
+    gemma = config["model_type"][:6] in ("gemma2", "gemma3")
     hybrid = "linear_num_key_heads" in config.get("text_config", config)
     tensors, state = [], model.state_dict()
     tied = model.config.tie_word_embeddings
@@ -420,7 +465,9 @@ def make(name):
         dims, layer = list(old.shape), key.split(".experts.")[0]
         if tied and key == "lm_head.weight":
             continue
-        if "gpt_oss" in config["model_type"] and ".experts." in key:
+        if "gemma4" in config["model_type"]:
+            state[key] = tensor(key, dims)
+        elif "gpt_oss" in config["model_type"] and ".experts." in key:
             state[key] = gpt_oss_expert(layer + ".experts", key.split(".experts.")[1], dims)
         elif special.get("joined") and ".experts." in key:
             state[key] = tensor(key, dims)
