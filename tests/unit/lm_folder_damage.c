@@ -89,7 +89,7 @@ static size_t header_bytes(const char *folder) {
 
 int main(void) {
     static const fm_quant quant = {MLXN_QUANT_AFFINE, 4, 32, MLXN_BF16, false};
-    static const char *const names[] = {"phi3", "gemma3-old", "qwen3_moe", "llama3"};
+    static const char *const names[] = {"phi3", "gemma3-old", "qwen3_moe", "llama3", "qwen3_5_moe", "qwen3_next-mlx"};
     mlxn_device_desc desc = {.struct_size = sizeof desc, .precision = MLXN_PRECISION_F32, .threads = 1};
     mlxn_error error;
     CHECK(mlxn_device_create(&desc, &device, &error) == MLXN_OK, "%s", error.message);

@@ -30,6 +30,26 @@ typedef struct edit {
 } edit;
 
 static const edit edits[] = {
+    {"qwen3_next", "full_attention_interval", "0", MLXN_ERR_FORMAT, {"full_attention_interval", "is 0"}},
+    {"qwen3_next",
+     "full_attention_interval",
+     "2",
+     MLXN_ERR_NOT_FOUND,
+     {"layers.1.self_attn.q_norm.weight", "missing"}},
+    {"qwen3_next", "layer_types", "\"all\"", MLXN_ERR_FORMAT, {"layer_types", "want 4"}},
+    {"qwen3_next", "layer_types", "[\"full_attention\"]", MLXN_ERR_FORMAT, {"layer_types", "has 1", "want 4"}},
+    {"qwen3_next", "layer_types", "[1, 2, 3, 4]", MLXN_ERR_FORMAT, {"layer_types", "element 0", "linear_attention"}},
+    {"qwen3_next", "linear_num_key_heads", "3", MLXN_ERR_FORMAT, {"linear_num_value_heads", "is 4", "heads 3"}},
+    {"qwen3_next", "linear_num_key_heads", "1000000", MLXN_ERR_FORMAT, {"linear_num_key_heads", "1000000", "4096"}},
+    {"qwen3_next", "linear_num_value_heads", "0", MLXN_ERR_FORMAT, {"linear_num_value_heads", "is 0"}},
+    {"qwen3_next", "linear_key_head_dim", "32", MLXN_ERR_FORMAT, {"conv1d.weight", "dim[0] is 160", "want 224"}},
+    {"qwen3_next", "linear_value_head_dim", "\"24\"", MLXN_ERR_FORMAT, {"linear_value_head_dim", "a string"}},
+    {"qwen3_next", "linear_conv_kernel_dim", "1", MLXN_ERR_FORMAT, {"linear_conv_kernel_dim", "is 1", "want 2"}},
+    {"qwen3_next", "linear_conv_kernel_dim", "5", MLXN_ERR_FORMAT, {"conv1d.weight", "is 4", "want 5"}},
+    {"qwen3_next", "attn_output_gate", "false", MLXN_ERR_UNSUPPORTED, {"attn_output_gate", "want true"}},
+    {"qwen3_next", "decoder_sparse_step", "2", MLXN_ERR_UNSUPPORTED, {"decoder_sparse_step", "is 2"}},
+    {"qwen3_next", "mlp_only_layers", "[1]", MLXN_ERR_UNSUPPORTED, {"mlp_only_layers"}},
+    {"qwen3_next", "shared_expert_intermediate_size", NULL, MLXN_ERR_NOT_FOUND, {"shared_expert_intermediate_size"}},
     {"llama", "model_type", NULL, MLXN_ERR_NOT_FOUND, {"config.json", "model_type"}},
     {"llama", "model_type", "17", MLXN_ERR_FORMAT, {"config.json", "model_type"}},
     {"llama", "model_type", "\"mamba\"", MLXN_ERR_UNSUPPORTED, {"mamba", "llama", "qwen3"}},
@@ -216,6 +236,37 @@ static void test_experts(void) {
 
 /* ---- files ---- */
 
+/* Stacks in which gates and ups lie together, and the taps of a convolution. */
+static void test_hybrid(void) {
+    static const uint64_t stacks[][3] = {{8, 62, 64}, {7, 64, 64}, {8, 64, 32}};
+    fm m;
+    if (!fm_open(&m, "qwen3_5_moe")) return;
+    fm_tensor *t = named(&m, "model.language_model.layers.1.mlp.experts.gate_up_proj"), old = *t;
+    for (size_t i = 0; i < sizeof stacks / sizeof *stacks; i++) {
+        memcpy(t->dims, stacks[i], sizeof stacks[i]);
+        t->elements = t->dims[0] * t->dims[1] * t->dims[2];
+        expect_tensors_refused(&m, "stack of gates and ups", MLXN_ERR_FORMAT, "experts.gate_up_proj",
+                               "want [8, 64, 64]", NULL);
+    }
+    *t = old;
+    t->rank = 2;
+    t->dims[0] = 8 * 64;
+    t->dims[1] = 64;
+    expect_tensors_refused(&m, "stack of rank 2", MLXN_ERR_FORMAT, "experts.gate_up_proj", "rank 2", NULL);
+    *t = old;
+    t = named(&m, "model.language_model.layers.0.linear_attn.conv1d.weight");
+    old = *t;
+    t->dims[1] = 2;
+    t->elements *= 2;
+    expect_tensors_refused(&m, "convolution of two columns", MLXN_ERR_FORMAT, "conv1d.weight", "rank is 3", NULL);
+    *t = old;
+    t->name = "model.language_model.layers.0.linear_attn.conv1d.bias";
+    expect_tensors_refused(&m, "bias of a convolution", MLXN_ERR_UNSUPPORTED, "conv1d.bias", "none that architecture",
+                           NULL);
+    *t = old;
+    fm_close(&m);
+}
+
 static void write_text(const char *folder, const char *name, const char *text) {
     char path[400];
     snprintf(path, sizeof path, "%s/%s", folder, name);
@@ -316,6 +367,7 @@ int main(void) {
     test_configs();
     test_tensors();
     test_experts();
+    test_hybrid();
     test_files();
     mlxn_device_release(&device);
     return TEST_DONE();

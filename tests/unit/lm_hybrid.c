@@ -2,7 +2,7 @@
  * one batch keep to themselves; going back by mlxn_context_reuse and computing the rest gives the bits of a sequence
  * that never went on; a length without a checkpoint is refused by truncate and changes nothing; a saved sequence goes
  * on with the same bits and has its checkpoints, and a damaged one is refused; a cancelled prompt can be gone on
- * with; speculation is refused; the memory of checkpoints is counted. */
+ * with; speculation is refused; the memory of checkpoints is counted; folders of mlx-lm may be quantized. */
 #include "lm_folder.h"
 
 #include "lm/lm_internal.h"
@@ -350,6 +350,44 @@ static void test_speculation(mlxn_model *model) {
     mlxn_context_destroy(c);
 }
 
+/* ---- quantized folders ---- */
+
+/* As mlx-lm quantizes: every matrix whose rows are whole groups, and no convolution. */
+static const fm_quant *matrices(const fm_tensor *t, const void *user) {
+    bool fits = t->rank >= 2 && fm_cols(t) % 32 == 0 && !strstr(t->name, "conv1d") && strstr(t->name, ".weight");
+    return fits ? user : NULL;
+}
+
+/* A folder of mlx-lm in 4 and 8 bits gives what its weights give when they are stored as f32. */
+static void test_quantized(const char *name) {
+    const size_t width = VOCAB;
+    for (uint32_t bits = 4; bits <= 8; bits += 4) {
+        fm m;
+        float *logits[2];
+        double worst = 0, largest = 0;
+        for (int plain = 0; plain < 2; plain++) {
+            const fm_quant quant = {MLXN_QUANT_AFFINE, bits, 32, MLXN_BF16, plain};
+            if (!fm_open(&m, name)) return;
+            if (!plain)
+                json_object_set_new(m.config, "quantization",
+                                    json_pack("{s:i,s:i}", "bits", (int)bits, "group_size", 32));
+            const char *folder = fm_write(&m, 0, matrices, &quant);
+            mlxn_model *model = fm_load(device, folder);
+            fm_remove_folder(folder);
+            logits[plain] = fm_run(model, &m, m.n_ids, 0);
+            mlxn_model_release(&model);
+            fm_close(&m);
+        }
+        for (size_t i = 0; i < m.n_ids * width; i++) {
+            worst = fmax(worst, fabs((double)logits[0][i] - (double)logits[1][i]));
+            largest = fmax(largest, fabs((double)logits[1][i]));
+        }
+        CHECK(worst < 1e-4 * largest, "%s in %u bits: off by %g", name, bits, worst / largest);
+        free(logits[0]);
+        free(logits[1]);
+    }
+}
+
 int main(void) {
     mlxn_device_desc desc = {.struct_size = sizeof desc, .precision = MLXN_PRECISION_F32, .threads = 2};
     mlxn_error error;
@@ -374,6 +412,8 @@ int main(void) {
         mlxn_model_release(&model);
         fm_close(&m);
     }
+    test_quantized("qwen3_next-mlx");
+    test_quantized("qwen3_5-mlx");
     mlxn_device_release(&device);
     return TEST_DONE();
 }
