@@ -32,6 +32,24 @@ static void store_fifth_bits(const uint8_t codes[QK], uint8_t *dst) {
     mlxn_store_u32(dst, bits);
 }
 
+/* Q4_1 (codes up to 15) and Q5_1 (up to 31, whose fifth bits lie before the nibbles). */
+static void encode_weighted_affine(int most, const float *src, const float *importance, uint64_t n, uint8_t *dst) {
+    const mlxn_affine_search rule = {QK, most, -0.9f, 0.05f, 36, true};
+    float variance = mlxn_mean_square(src, n), w[QK], minimum;
+    for (; n; n -= QK, src += QK, importance += QK, dst += HALF) {
+        uint8_t codes[QK];
+        mlxn_weigh_run(QK, src, importance, variance, w);
+        mlxn_store_u16(dst, mlxn_f32_to_f16(mlxn_search_affine(&rule, src, w, codes, &minimum)));
+        mlxn_store_u16(dst + 2, mlxn_f32_to_f16(0.0f - minimum));
+        dst += 4;
+        if (most > 15) {
+            store_fifth_bits(codes, dst);
+            dst += 4;
+        }
+        store_nibbles(codes, dst);
+    }
+}
+
 void mlxn_decode_q4_0(const uint8_t *src, uint64_t n, float *dst) {
     for (; n; n -= QK, src += 18, dst += QK) {
         float d = mlxn_load_f16(src);
@@ -90,19 +108,10 @@ void mlxn_encode_q4_1(const float *src, uint64_t n, uint8_t *dst) {
 }
 
 void mlxn_encode_weighted_q4_1(const float *src, const float *importance, uint64_t n, uint8_t *dst) {
-    if (!importance) {
+    if (importance)
+        encode_weighted_affine(15, src, importance, n, dst);
+    else
         mlxn_encode_q4_1(src, n, dst);
-        return;
-    }
-    static const mlxn_affine_search rule = {QK, 15, -0.9f, 0.05f, 36, true};
-    float variance = mlxn_mean_square(src, n), w[QK], minimum;
-    for (; n; n -= QK, src += QK, importance += QK, dst += 20) {
-        uint8_t codes[QK];
-        mlxn_weigh_run(QK, src, importance, variance, w);
-        mlxn_store_u16(dst, mlxn_f32_to_f16(mlxn_search_affine(&rule, src, w, codes, &minimum)));
-        mlxn_store_u16(dst + 2, mlxn_f32_to_f16(0.0f - minimum));
-        store_nibbles(codes, dst + 4);
-    }
 }
 
 void mlxn_decode_q5_0(const uint8_t *src, uint64_t n, float *dst) {
@@ -170,20 +179,10 @@ void mlxn_encode_q5_1(const float *src, uint64_t n, uint8_t *dst) {
 }
 
 void mlxn_encode_weighted_q5_1(const float *src, const float *importance, uint64_t n, uint8_t *dst) {
-    if (!importance) {
+    if (importance)
+        encode_weighted_affine(31, src, importance, n, dst);
+    else
         mlxn_encode_q5_1(src, n, dst);
-        return;
-    }
-    static const mlxn_affine_search rule = {QK, 31, -0.9f, 0.05f, 36, true};
-    float variance = mlxn_mean_square(src, n), w[QK], minimum;
-    for (; n; n -= QK, src += QK, importance += QK, dst += 24) {
-        uint8_t codes[QK];
-        mlxn_weigh_run(QK, src, importance, variance, w);
-        mlxn_store_u16(dst, mlxn_f32_to_f16(mlxn_search_affine(&rule, src, w, codes, &minimum)));
-        mlxn_store_u16(dst + 2, mlxn_f32_to_f16(0.0f - minimum));
-        store_fifth_bits(codes, dst + 4);
-        store_nibbles(codes, dst + 8);
-    }
 }
 
 void mlxn_decode_q8_0(const uint8_t *src, uint64_t n, float *dst) {
