@@ -211,10 +211,12 @@ static void awkward_blocks(const mlxn_view *args, const void *params) {
 }
 
 static bool case_qdq(uint32_t i, mlxn_case *out) {
-    static const mlxn_format formats[] = {MLXN_FORMAT_Q4_0,  MLXN_FORMAT_Q8_0, MLXN_FORMAT_Q4_1, MLXN_FORMAT_Q5_0,
-                                          MLXN_FORMAT_Q5_1,  MLXN_FORMAT_BF16, MLXN_FORMAT_Q2_K, MLXN_FORMAT_Q3_K,
-                                          MLXN_FORMAT_Q4_K,  MLXN_FORMAT_Q5_K, MLXN_FORMAT_Q6_K, MLXN_FORMAT_IQ4_NL,
-                                          MLXN_FORMAT_MXFP4, MLXN_FORMAT_NVFP4};
+    static const mlxn_format formats[] = {
+        MLXN_FORMAT_Q4_0,  MLXN_FORMAT_Q8_0,   MLXN_FORMAT_Q4_1,  MLXN_FORMAT_Q5_0,  MLXN_FORMAT_Q5_1,
+        MLXN_FORMAT_BF16,  MLXN_FORMAT_Q2_K,   MLXN_FORMAT_Q3_K,  MLXN_FORMAT_Q4_K,  MLXN_FORMAT_Q5_K,
+        MLXN_FORMAT_Q6_K,  MLXN_FORMAT_IQ4_NL, MLXN_FORMAT_MXFP4, MLXN_FORMAT_NVFP4, MLXN_FORMAT_IQ4_XS,
+        MLXN_FORMAT_TQ1_0, MLXN_FORMAT_TQ2_0,  MLXN_FORMAT_Q1_0,  MLXN_FORMAT_Q2_0,  MLXN_FORMAT_Q8_1,
+        MLXN_FORMAT_Q8_K};
     enum { N_FORMATS = sizeof formats / sizeof *formats };
     static const uint64_t dims[][2] = {{1, 32}, {5, 64}, {3, 1536}, {2, 4096}};
     *out = (mlxn_case){0};

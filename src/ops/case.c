@@ -38,14 +38,15 @@ mlxn_format mlxn_case_format(uint32_t i) {
         MLXN_FORMAT_IQ2_XXS,      MLXN_FORMAT_IQ2_XS,       MLXN_FORMAT_IQ2_S,        MLXN_FORMAT_IQ3_XXS,
         MLXN_FORMAT_IQ3_S,        MLXN_FORMAT_IQ1_S,        MLXN_FORMAT_IQ1_M,        MLXN_FORMAT_IQ4_NL,
         MLXN_FORMAT_IQ4_XS,       MLXN_FORMAT_TQ1_0,        MLXN_FORMAT_TQ2_0,        MLXN_FORMAT_MXFP4,
-        MLXN_FORMAT_NVFP4,        MLXN_FORMAT_Q1_0,         MLXN_FORMAT_Q2_0};
+        MLXN_FORMAT_NVFP4,        MLXN_FORMAT_Q1_0,         MLXN_FORMAT_Q2_0,         MLXN_FORMAT_Q8_1,
+        MLXN_FORMAT_Q8_K};
     return formats[i % MLXN_CASE_FORMATS];
 }
 
 uint32_t mlxn_case_smallest_cols(mlxn_format format) {
     mlxn_format_info info;
     if (!mlxn_format_get_info(format, &info)) return 1;
-    return info.block_values == 16 ? 32 : info.block_values;
+    return info.block_values;
 }
 
 mlxn_dtype mlxn_case_float(uint32_t i) {

@@ -64,9 +64,9 @@ static inline uint32_t mlxn_case_digit(uint32_t *i, uint32_t n) {
 /* The argument in another place: layout 1 off alignment, 2 and 3 with strides, which depend on `shift` being odd. */
 mlxn_case_arg mlxn_case_spread(mlxn_case_arg a, uint32_t layout, uint32_t shift);
 /* Every weight format by number. */
-enum { MLXN_CASE_FORMATS = 43 };
+enum { MLXN_CASE_FORMATS = 45 };
 mlxn_format mlxn_case_format(uint32_t i);
-uint32_t mlxn_case_smallest_cols(mlxn_format format); /* values per block, at least 32 of MLX formats */
+uint32_t mlxn_case_smallest_cols(mlxn_format format); /* values per block or group */
 mlxn_dtype mlxn_case_float(uint32_t i);               /* f32, f16, bf16 for 0, 1, 2 */
 /* Appends to the name. */
 void mlxn_case_name(mlxn_case *c, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -95,7 +95,10 @@ static bool case_embedding(uint32_t i, mlxn_case *out) {
     uint32_t layout = mlxn_case_digit(&i, 2);
     if (i) return false;
     uint64_t cols = shapes[s].d;
-    if (s == 0) cols = mlxn_case_smallest_cols(mlxn_case_format(f)) == 1 ? 33 : cols;
+    if (s == 0)
+        cols = mlxn_case_smallest_cols(mlxn_case_format(f)) == 1    ? 33
+               : mlxn_case_smallest_cols(mlxn_case_format(f)) == 16 ? 48
+                                                                    : cols;
     out->args[0] = mlxn_case_tensor(MLXN_U32, 1, (uint64_t[]){shapes[s].n});
     out->args[0].fill = MLXN_FILL_INDEX;
     out->args[0].hi = (double)shapes[s].rows + 2;

@@ -99,7 +99,7 @@ static const struct {
     {1, 1, 1, 5, 32, false},    {1, 2, 4, 33, 64, false},    {1, 8, 16, 40, 256, false},  {3, 2, 5, 17, 96, false},
     {7, 3, 3, 64, 256, false},  {9, 1, 4, 48, 512, false},   {17, 4, 8, 31, 256, false},  {40, 2, 3, 20, 640, false},
     {64, 6, 5, 35, 256, false}, {33, 1, 1, 16, 1024, false}, {130, 2, 2, 18, 256, false}, {1, 8, 32, 256, 1536, true},
-    {300, 4, 8, 64, 512, true}, {5, 2, 4, 130, 768, false},
+    {300, 4, 8, 64, 512, true}, {5, 2, 4, 130, 768, false},  {6, 3, 4, 19, 48, false},
 };
 
 static bool case_matmul_id(uint32_t i, mlxn_case *out) {

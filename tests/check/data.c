@@ -105,13 +105,18 @@ static void random_blocks(mlxn_format format, uint8_t *raw, size_t bytes, rng *r
                    {MLXN_FORMAT_IQ3_S, 0, -1, 3e-4, 0},      {MLXN_FORMAT_IQ1_S, 0, -1, 6e-3, 0},
                    {MLXN_FORMAT_IQ4_NL, 0, -1, 1e-3, 0},     {MLXN_FORMAT_IQ4_XS, 0, -1, 3e-5, 0},
                    {MLXN_FORMAT_TQ1_0, 52, -1, 0.05, 0},     {MLXN_FORMAT_TQ2_0, 64, -1, 0.05, 0},
-                   {MLXN_FORMAT_Q1_0, 0, -1, 0.05, 0},       {MLXN_FORMAT_Q2_0, 0, -1, 0.05, 0}};
+                   {MLXN_FORMAT_Q1_0, 0, -1, 0.05, 0},       {MLXN_FORMAT_Q2_0, 0, -1, 0.05, 0},
+                   {MLXN_FORMAT_Q8_1, 0, 2, 0.0008, 0.08}};
     mlxn_format_info info;
     mlxn_format_get_info(format, &info);
     for (size_t i = 0; i < bytes; i++) raw[i] = (uint8_t)next_u64(r);
     for (size_t at = 0; at + info.block_bytes <= bytes; at += info.block_bytes) { /* scales of one byte */
         if (format == MLXN_FORMAT_MXFP4) raw[at] = (uint8_t)(116 + next_u64(r) % 8);
         for (int k = 0; k < 4 && format == MLXN_FORMAT_NVFP4; k++) raw[at + k] = (uint8_t)(next_u64(r) % 24);
+        if (format == MLXN_FORMAT_Q8_K) { /* binary32 */
+            float d = (float)(0.0008 * (uniform(r) - 0.25));
+            memcpy(raw + at, &d, sizeof d);
+        }
         if (format == MLXN_FORMAT_IQ1_M) /* binary16 in the top nibbles of four words */
             for (int k = 0; k < 4; k++)
                 raw[at + 49 + 2 * k] = (uint8_t)((raw[at + 49 + 2 * k] & 15) | (k == 3 ? 0x10 : 0x80));

@@ -84,7 +84,7 @@ static void pack_blocks(const pack_job *job, uint64_t tile, uint8_t *dst) {
     enum { STRIP_BYTES = 16 << 10 };
     const mlxn_weight_view *w = job->raw;
     uint64_t first, n = tile_rows(w, tile, &first);
-    uint64_t unit = cpu_tile_unit_bytes(job->format), units = w->cols / (CPU_GROUP * job->format->groups);
+    uint64_t unit = cpu_tile_unit_bytes(job->format), units = cpu_tile_units(job->format, w->cols);
     mlxn_format_info info;
     mlxn_format_get_info(w->format, &info);
     uint64_t block = mlxn_max_u64(1, info.block_values / (CPU_GROUP * job->format->groups));
@@ -116,11 +116,8 @@ static mlxn_status plan(const mlxn_weight_view *raw, pack_job *job, mlxn_error *
                          mlxn_format_name(raw->format));
     bool fits;
     if (job->format) {
-        if (raw->cols % (CPU_GROUP * job->format->groups))
-            return mlxn_fail(error, MLXN_ERR_ARGUMENT, "weight %s: cols is %" PRIu64 ", want a multiple of %u",
-                             info.name, raw->cols, CPU_GROUP * job->format->groups);
-        fits = mlxn_mul_u64(raw->cols / (CPU_GROUP * job->format->groups), cpu_tile_unit_bytes(job->format),
-                            &job->tile_bytes);
+        fits =
+            mlxn_mul_u64(cpu_tile_units(job->format, raw->cols), cpu_tile_unit_bytes(job->format), &job->tile_bytes);
     } else {
         job->size = info.block_bytes;
         fits = mlxn_mul_u64(raw->cols, (uint64_t)CPU_TILE * job->size, &job->tile_bytes);

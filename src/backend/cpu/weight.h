@@ -151,10 +151,15 @@ static inline uint32_t cpu_tile_high_bit(const cpu_tile_format *f) { return f->b
 static inline uint32_t cpu_tile_unit_bytes(const cpu_tile_format *f) {
     return cpu_tile_head_bytes(f) + f->groups * cpu_tile_group_bytes(f);
 }
+/* Groups and units of a row. A row of nvfp4 may end with half a group, the rest of which is zero. */
+static inline uint64_t cpu_groups(uint64_t cols) { return (cols + CPU_GROUP - 1) / CPU_GROUP; }
+static inline uint64_t cpu_tile_units(const cpu_tile_format *f, uint64_t cols) {
+    return (cpu_groups(cols) + f->groups - 1) / f->groups;
+}
 /* Tiles of one matrix, and their bytes. */
 static inline uint64_t cpu_tile_count(const mlxn_weight_view *w) { return (w->rows + CPU_TILE - 1) / CPU_TILE; }
 static inline uint64_t cpu_tile_bytes(const cpu_tile_format *f, uint64_t cols) {
-    return cols / (CPU_GROUP * f->groups) * cpu_tile_unit_bytes(f);
+    return cpu_tile_units(f, cols) * cpu_tile_unit_bytes(f);
 }
 static inline uint64_t cpu_expert_bytes(const mlxn_weight_view *w) {
     return w->packed_bytes / mlxn_weight_view_experts(w);

@@ -13,8 +13,9 @@ static const struct {
 
 /* --- Formats of MLX: the codes of a row are one stream of bits. --- */
 
+/* `count`: groups of the row; a half of a unit that it lacks stays zero. */
 static void pack_mlx_head(const cpu_tile_format *f, const mlxn_group_info *groups, const mlxn_group_row *row,
-                          uint64_t group, uint8_t *head, uint32_t lane) {
+                          uint64_t group, uint64_t count, uint8_t *head, uint32_t lane) {
     const uint32_t size = cpu_tile_scale_size(f);
     uint8_t *first = head + size * lane, *second = first + CPU_TILE * size;
     if (f->minimum) { /* of the same dtype */
@@ -23,7 +24,7 @@ static void pack_mlx_head(const cpu_tile_format *f, const mlxn_group_info *group
         return;
     }
     float factor = f->type == CPU_CODES_E2M1 ? 0.5f : 1.0f; /* codes are twice the elements */
-    for (uint32_t h = 0; h <= f->halves; h++) {
+    for (uint32_t h = 0; h <= f->halves && group + h < count; h++) {
         uint8_t *to = h ? second : first;
         float value = factor * mlxn_mlx_scale(groups, row->scale_dtype, row->scales, group + h, row->global_scale);
         if (f->scale == MLXN_F16)
@@ -37,30 +38,34 @@ static void pack_mlx_head(const cpu_tile_format *f, const mlxn_group_info *group
 
 static inline __attribute__((always_inline)) void pack_mlx(uint32_t bits, const cpu_tile_format *f,
                                                            const mlxn_group_info *groups, const mlxn_group_row *row,
-                                                           uint64_t first, uint64_t units, uint8_t *packed,
-                                                           uint32_t lane) {
+                                                           uint64_t cols, uint64_t first, uint64_t units,
+                                                           uint8_t *packed, uint32_t lane) {
     const uint64_t unit_bytes = cpu_tile_unit_bytes(f), group_bytes = cpu_tile_group_bytes(f);
     const uint8_t *stream = (const uint8_t *)row->codes + first * f->groups * CPU_GROUP / 8 * bits;
+    uint64_t left = cols - first * f->groups * CPU_GROUP;
     for (uint64_t u = first; u < first + units; u++, packed += unit_bytes) {
-        pack_mlx_head(f, groups, row, u * f->groups * CPU_GROUP / groups->group_size, packed, lane);
+        pack_mlx_head(f, groups, row, u * f->groups * CPU_GROUP / groups->group_size, cols / groups->group_size,
+                      packed, lane);
         uint8_t *group = packed + cpu_tile_head_bytes(f);
         for (uint32_t g = 0; g < f->groups; g++, group += group_bytes) {
-            uint8_t codes[CPU_GROUP];
-            for (uint32_t i = 0; i < CPU_GROUP; i += 8, stream += bits) mlxn_mlx_codes(stream, bits, codes + i);
+            uint8_t codes[CPU_GROUP] = {0};
+            uint32_t n = left < CPU_GROUP ? (uint32_t)left : CPU_GROUP;
+            for (uint32_t i = 0; i < n; i += 8, stream += bits) mlxn_mlx_codes(stream, bits, codes + i);
+            left -= n;
             pack_codes(bits, codes, group, lane);
         }
     }
 }
 
 static void pack_mlx_units(const cpu_tile_format *f, const mlxn_group_info *groups, const mlxn_group_row *row,
-                           uint64_t first, uint64_t units, uint8_t *packed, uint32_t lane) {
+                           uint64_t cols, uint64_t first, uint64_t units, uint8_t *packed, uint32_t lane) {
     /* The number of bits is a constant in each call. */
-    if (f->bits == 2) pack_mlx(2, f, groups, row, first, units, packed, lane);
-    if (f->bits == 3) pack_mlx(3, f, groups, row, first, units, packed, lane);
-    if (f->bits == 4) pack_mlx(4, f, groups, row, first, units, packed, lane);
-    if (f->bits == 5) pack_mlx(5, f, groups, row, first, units, packed, lane);
-    if (f->bits == 6) pack_mlx(6, f, groups, row, first, units, packed, lane);
-    if (f->bits == 8) pack_mlx(8, f, groups, row, first, units, packed, lane);
+    if (f->bits == 2) pack_mlx(2, f, groups, row, cols, first, units, packed, lane);
+    if (f->bits == 3) pack_mlx(3, f, groups, row, cols, first, units, packed, lane);
+    if (f->bits == 4) pack_mlx(4, f, groups, row, cols, first, units, packed, lane);
+    if (f->bits == 5) pack_mlx(5, f, groups, row, cols, first, units, packed, lane);
+    if (f->bits == 6) pack_mlx(6, f, groups, row, cols, first, units, packed, lane);
+    if (f->bits == 8) pack_mlx(8, f, groups, row, cols, first, units, packed, lane);
 }
 
 void cpu_pack_units(const cpu_tile_format *f, const mlxn_weight_view *raw, uint64_t row, uint64_t first,
@@ -69,7 +74,7 @@ void cpu_pack_units(const cpu_tile_format *f, const mlxn_weight_view *raw, uint6
     mlxn_format_info info;
     if (mlxn_format_get_groups(raw->format, &groups)) {
         mlxn_group_row src = mlxn_weight_view_group_row(raw, row);
-        pack_mlx_units(f, &groups, &src, first, units, packed, lane);
+        pack_mlx_units(f, &groups, &src, raw->cols, first, units, packed, lane);
         return;
     }
     if (!mlxn_format_get_info(raw->format, &info)) return;
@@ -170,14 +175,14 @@ void cpu_read_row(const mlxn_weight_view *w, uint64_t row, float *dst) {
         read_plain(w, unit, lane, dst);
         return;
     }
-    for (uint64_t g = 0; g < w->cols / CPU_GROUP; g++, dst += CPU_GROUP) {
+    for (uint64_t g = 0; g < cpu_groups(w->cols); g++, dst += CPU_GROUP) {
         if (g && g % f->groups == 0) unit += cpu_tile_unit_bytes(f);
         const uint8_t *group = unit + cpu_tile_head_bytes(f) + g % f->groups * cpu_tile_group_bytes(f);
         uint8_t codes[CPU_GROUP];
         read_codes(f, group, lane, codes);
         float step[2], added[2] = {0};
         read_scales(f, unit, group, lane, step, added);
-        for (uint32_t k = 0; k < CPU_GROUP; k++) {
+        for (uint64_t k = 0; k < mlxn_min_u64(CPU_GROUP, w->cols - g * CPU_GROUP); k++) {
             float value = step[k / 16] * read_code(f, codes[k]);
             dst[k] = f->minimum ? value + added[k / 16] : value;
         }

@@ -69,7 +69,7 @@ def matrix(rows, cols, group):
 def affine():
     for bits in (2, 3, 4, 5, 6, 8):
         for group, digit in GROUPS.items():
-            for dtype in (F32, F16, BF16) if group == 64 else (BF16,):
+            for dtype in (F32, F16, BF16):
                 rows, cols = 9, 256
                 w = f32(mx.array(matrix(rows, cols, group)).astype(DTYPES[dtype]))
                 packed = mx.quantize(mx.array(w).astype(DTYPES[dtype]), group_size=group, bits=bits)
@@ -83,10 +83,12 @@ def affine():
 
 def floats():
     for mode, (fmt, group, bits) in MODES.items():
-        rows, cols = 9, 128
-        w = f32(mx.array(matrix(rows, cols, group)).astype(mx.bfloat16))
-        w[0] = w[1] * 0.75  # MLX gives zeros a scale of no meaning
-        for scale in (0.0, 5.5) if mode == "nvfp4" else (0.0,):
+        # Rows of nvfp4 may also be an odd number of groups, of which MLX wants an even number in all.
+        shapes = ((128, 0.0), (128, 5.5), (48, 0.0), (16, 0.0)) if mode == "nvfp4" else ((128, 0.0),)
+        for cols, scale in shapes:
+            rows = 9 if cols > 48 else 10
+            w = f32(mx.array(matrix(rows, cols, group)).astype(mx.bfloat16))
+            w[0] = w[1] * 0.75  # MLX gives zeros a scale of no meaning
             extra = {"global_scale": mx.array(scale, mx.float32)} if scale else {}
             try:
                 packed = mx.quantize(mx.array(w), mode=mode, **extra)
@@ -112,8 +114,9 @@ def floats():
 
 def experts():
     """Expert-routed products, as gather_qmm has them."""
-    for mode, fmt, group, bits in (("affine", 1041, 64, 4), ("affine", 1060, 32, 6), ("mxfp4", 1100, 32, 4)):
-        n, rows, cols, tokens, top = 3, 18, 128, 7, 2
+    for mode, fmt, group, bits, cols in (("affine", 1041, 64, 4, 128), ("affine", 1060, 32, 6, 128),
+                                         ("mxfp4", 1100, 32, 4, 128), ("nvfp4", 1102, 16, 4, 80)):
+        n, rows, tokens, top = 3, 18, 7, 2
         w = rng.standard_normal((n, rows, cols)).astype(np.float32)
         packed = mx.quantize(mx.array(w), group_size=group, bits=bits, mode=mode)
         unpacked = f32(mx.dequantize(*packed, group_size=group, bits=bits, mode=mode, dtype=mx.float32))

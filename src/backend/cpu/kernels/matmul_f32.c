@@ -37,7 +37,7 @@ static void pack_tokens(const mm_tokens *from, uint64_t first, uint64_t n, uint6
 SIMD_INLINE const float *decode_blocks(const cpu_tile_format *f, const uint8_t *tile, uint64_t first, uint64_t n,
                                        float *panel) {
     float *to = panel;
-    for (uint64_t g = first / CPU_GROUP; g < (first + n) / CPU_GROUP; g++) {
+    for (uint64_t g = first / CPU_GROUP; g < cpu_groups(first + n); g++) {
         const uint8_t *unit = tile + g / f->groups * cpu_tile_unit_bytes(f);
         const uint8_t *group = unit + cpu_tile_head_bytes(f) + g % f->groups * cpu_tile_group_bytes(f);
         mm_quad q[CPU_QUADS];

@@ -40,7 +40,7 @@ static uint64_t panel_bytes(const cpu_tile_format *f, uint64_t groups) {
 void CPU_ISA(mm_i8_plan)(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out) {
     mm_shape s = shape_of(args, n_threads);
     const cpu_tile_format *f = cpu_layout_of(args[MM_W].weight);
-    uint64_t groups = s.cols / CPU_GROUP;
+    uint64_t groups = cpu_groups(s.cols);
     if (s.tokens <= I8_FEW) {
         /* Every thread rounds the few activations itself, which is cheaper than a barrier. */
         *out = (cpu_plan){.phases = 1, .chunks = {s.panels}, .local_bytes = groups * mm_record_bytes(f, s.tokens)};
@@ -57,7 +57,7 @@ void CPU_ISA(mm_i8_plan)(const mlxn_view *args, const void *params, uint32_t n_t
 static void run_few(cpu_run *run, const mm_i8_code *row, const cpu_tile_format *f) {
     mm_shape s = shape_of(run->args, run->n_threads);
     const uint64_t first = s.tokens <= I8_DIRECT ? s.tokens : (s.tokens + 1) / 2, second = s.tokens - first;
-    uint8_t *records = run->local, *more = records + s.cols / CPU_GROUP * mm_record_bytes(f, first);
+    uint8_t *records = run->local, *more = records + cpu_groups(s.cols) * mm_record_bytes(f, first);
     const mm_matrix w = mm_matrix_of(run->args[MM_W].weight, 0);
     const mm_target target = mm_target_of(run->args);
     const mm_tokens from = {.x = &run->args[MM_X]};
@@ -78,7 +78,7 @@ static void run_few(cpu_run *run, const mm_i8_code *row, const cpu_tile_format *
 /* I8_TILES tiles from `tile` on times token blocks [first, last) of a matrix's `tokens` tokens. */
 static void multiply_tiles(const mm_i8_code *row, const mm_matrix *w, const mm_target *target, uint64_t tokens,
                            const uint8_t *records, uint64_t tile, uint64_t first, uint64_t last, uint8_t *panel) {
-    uint64_t groups = w->cols / CPU_GROUP, part = stretch_groups(groups);
+    uint64_t groups = cpu_groups(w->cols), part = stretch_groups(groups);
     uint64_t record = mm_record_bytes(w->layout, I8_TOKENS);
     float *partial = (float *)(panel + panel_bytes(w->layout, groups));
     mm_stretch st = {
@@ -104,7 +104,7 @@ static void run_many(cpu_run *run, const mm_i8_code *row, const cpu_tile_format 
     const mm_matrix w = mm_matrix_of(run->args[MM_W].weight, 0);
     const mm_target target = mm_target_of(run->args);
     const mm_tokens from = {.x = &run->args[MM_X]};
-    uint64_t groups = s.cols / CPU_GROUP, chunk;
+    uint64_t groups = cpu_groups(s.cols), chunk;
     if (run->phase == 0) {
         while (cpu_next(run, &chunk))
             round_tokens(f, &from, chunk * I8_TOKENS, mlxn_min_u64(I8_TOKENS, s.tokens - chunk * I8_TOKENS),
@@ -138,7 +138,7 @@ bool CPU_ISA(mm_i8_id_fits)(const mlxn_view *args, const void *params) {
 void CPU_ISA(mm_i8_id_plan)(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out) {
     const mm_route_shape s = mm_route_shape_of(args, n_threads, I8_TILES, I8_TOKENS);
     const cpu_tile_format *f = cpu_layout_of(args[ID_W].weight);
-    uint64_t groups = args[ID_X].dims[1] / CPU_GROUP;
+    uint64_t groups = cpu_groups(args[ID_X].dims[1]);
     *out = (cpu_plan){.phases = 3,
                       .chunks = {1, s.blocks, s.active * s.panels},
                       .shared_bytes = s.bytes + s.blocks * groups * mm_record_bytes(f, I8_TOKENS),
@@ -149,7 +149,7 @@ void CPU_ISA(mm_i8_id_plan)(const mlxn_view *args, const void *params, uint32_t 
 
 static void id_round(cpu_run *run, const mm_route_shape *s, const mm_route *r, uint8_t *records) {
     const cpu_tile_format *f = cpu_layout_of(run->args[ID_W].weight);
-    uint64_t step = run->args[ID_X].dims[1] / CPU_GROUP * mm_record_bytes(f, I8_TOKENS), b;
+    uint64_t step = cpu_groups(run->args[ID_X].dims[1]) * mm_record_bytes(f, I8_TOKENS), b;
     while (cpu_next(run, &b)) {
         if (b >= r->block[*r->active]) continue;
         uint32_t i = mm_route_matrix(r, b);
@@ -163,7 +163,7 @@ static void id_round(cpu_run *run, const mm_route_shape *s, const mm_route *r, u
 static void id_multiply(cpu_run *run, const mm_route_shape *s, const mm_route *r, const uint8_t *records) {
     const mlxn_weight_view *weight = run->args[ID_W].weight;
     const mm_i8_code *row = CPU_ISA(mm_i8_find)(cpu_layout_of(weight));
-    uint64_t step = weight->cols / CPU_GROUP * mm_record_bytes(cpu_layout_of(weight), I8_TOKENS), chunk;
+    uint64_t step = cpu_groups(weight->cols) * mm_record_bytes(cpu_layout_of(weight), I8_TOKENS), chunk;
     while (cpu_next(run, &chunk)) {
         uint32_t i = (uint32_t)(chunk / s->panels);
         if (i >= *r->active) continue;

@@ -67,7 +67,7 @@ SIMD_INLINE void direct_tiles(const cpu_tile_format *f, uint32_t tokens, const m
         v16 sum[I8_DIRECT];
 #pragma GCC unroll 8
         for (uint32_t t = 0; t < tokens; t++) sum[t] = v16_zero();
-        direct_tile(f, w->packed + tile * w->tile_bytes, w->cols / CPU_GROUP, records, tokens, sum);
+        direct_tile(f, w->packed + tile * w->tile_bytes, cpu_groups(w->cols), records, tokens, sum);
 #pragma GCC unroll 8
         for (uint32_t t = 0; t < tokens; t++) mm_finish(target, first_token + t, tile * CPU_TILE, sum[t]);
     }

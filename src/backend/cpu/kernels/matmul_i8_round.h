@@ -60,11 +60,12 @@ SIMD_INLINE int32_t round16(v16 x, uint8_t *high, uint8_t *low) {
 #endif
 
 /* Token `t` of records of `tokens` tokens. */
-SIMD_INLINE void round_token(const cpu_tile_format *f, mlxn_dtype dtype, const void *x, uint64_t groups, uint64_t t,
+SIMD_INLINE void round_token(const cpu_tile_format *f, mlxn_dtype dtype, const void *x, uint64_t cols, uint64_t t,
                              uint64_t tokens, uint8_t *record) {
     uint64_t step = mm_record_bytes(f, tokens);
-    for (uint64_t g = 0; g < groups; g++, record += step) {
-        v16 a = v16_load_as(dtype, x, g * CPU_GROUP, 16), b = v16_load_as(dtype, x, g * CPU_GROUP + 16, 16);
+    for (uint64_t k = 0; k < cols; k += CPU_GROUP, record += step) {
+        v16 a = v16_load_as(dtype, x, k, 16);
+        v16 b = k + 16 < cols ? v16_load_as(dtype, x, k + 16, 16) : v16_zero(); /* nvfp4 may end in between */
         float most = abs_max(a, b), scale = most / (float)Q_MAX, inverse = (float)Q_MAX / most;
         if (!(inverse <= FLT_MAX)) { /* zero, nearly zero, or NaN */
             inverse = FLT_MAX;
@@ -93,15 +94,15 @@ SIMD_INLINE void round_token(const cpu_tile_format *f, mlxn_dtype dtype, const v
 static void round_tokens(const cpu_tile_format *f, const mm_tokens *from, uint64_t first, uint64_t n, uint64_t tokens,
                          uint8_t *records) {
     const mlxn_view *x = from->x;
-    uint64_t groups = x->dims[1] / CPU_GROUP;
+    const uint64_t cols = x->dims[1];
     for (uint64_t t = 0; t < n; t++) {
         const void *row = mm_token_row(from, first + t);
         if (x->dtype == MLXN_F32)
-            round_token(f, MLXN_F32, row, groups, t, tokens, records);
+            round_token(f, MLXN_F32, row, cols, t, tokens, records);
         else if (x->dtype == MLXN_F16)
-            round_token(f, MLXN_F16, row, groups, t, tokens, records);
+            round_token(f, MLXN_F16, row, cols, t, tokens, records);
         else
-            round_token(f, MLXN_BF16, row, groups, t, tokens, records);
+            round_token(f, MLXN_BF16, row, cols, t, tokens, records);
     }
 }
 
