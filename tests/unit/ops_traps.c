@@ -4,7 +4,7 @@
 #include "ops_device.h"
 
 /* Equal elements: lowest index first, whatever the number of lanes; -infinity is an element like any other. */
-static void order(void) {
+static void test_order(void) {
     enum { N = 700 }; /* past 256, and no power of two */
     mlxn_tensor x = rows(MLXN_F32, 1, N), sorted = rows(MLXN_U32, 1, N), top = rows(MLXN_U32, 1, 200);
     mlxn_tensor most = row(MLXN_U32, 1), least = row(MLXN_U32, 1), none = {0};
@@ -27,7 +27,7 @@ static void order(void) {
 }
 
 /* A row that ends in -infinity and is no power of two long: every index is one of the row. */
-static void padding(void) {
+static void test_padding(void) {
     mlxn_tensor x = rows(MLXN_F32, 1, 5), sorted = rows(MLXN_U32, 1, 5);
     static const float v[] = {-INFINITY, 1, -INFINITY, 2, -INFINITY};
     static const uint32_t want[] = {3, 1, 0, 2, 4};
@@ -39,7 +39,7 @@ static void padding(void) {
           u(sorted)[3], u(sorted)[4]);
 }
 
-static void sampling(void) {
+static void test_sampling(void) {
     mlxn_tensor x = rows(MLXN_F32, 3, 4), draw = row(MLXN_F32, 3), token = row(MLXN_U32, 3), logp = row(MLXN_F32, 3);
     static const float v[] = {-INFINITY, 0, 0, -INFINITY, 1, 1, 1, 1, -INFINITY, -INFINITY, -INFINITY, -INFINITY};
     memcpy(f(x), v, sizeof v);
@@ -54,7 +54,7 @@ static void sampling(void) {
     CHECK(u(token)[2] == 0 && f(logp)[2] == -INFINITY, "%u, %g", u(token)[2], (double)f(logp)[2]);
 }
 
-static void hidden_rows(void) {
+static void test_hidden_rows(void) {
     mlxn_tensor x = rows(MLXN_F32, 4, 40), mask = rows(MLXN_BF16, 2, 40), out = rows(MLXN_F32, 4, 40);
     for (int i = 0; i < 160; i++) f(x)[i] = (float)i;
     for (int i = 0; i < 80; i++) h(mask)[i] = i < 40 ? 0xff80 : 0; /* the first row of each pair is hidden */
@@ -72,7 +72,7 @@ static void hidden_rows(void) {
 }
 
 /* Half a unit of bf16 at most, which exponentials rounded on the way would not keep. */
-static void rounded_once(void) {
+static void test_rounded_once(void) {
     mlxn_tensor x = rows(MLXN_BF16, 1, 3), out = rows(MLXN_BF16, 1, 3), none = {0};
     h(x)[0] = 0x3f80, h(x)[1] = 0x3e99, h(x)[2] = 0xbf33; /* 1, 0.298828125, -0.69921875 */
     mlxn_softmax_params p = {1, 0};
@@ -91,7 +91,7 @@ static void rounded_once(void) {
 }
 
 /* Lengths past every limit of the reference; indices and counts past 2^24, which binary32 cannot hold. */
-static void lengths(void) {
+static void test_lengths(void) {
     enum { LONG = (1 << 24) + 7, SCAN = 20000 };
     mlxn_tensor x = rows(MLXN_F32, 1, LONG), most = row(MLXN_U32, 1);
     for (int i = 0; i < LONG; i++) f(x)[i] = 1;
@@ -112,7 +112,7 @@ static void lengths(void) {
 }
 
 /* Ids past the end: the last row is read, and nothing is written. */
-static void ids(void) {
+static void test_ids(void) {
     mlxn_tensor x = rows(MLXN_F32, 3, 2), index = row(MLXN_U32, 2), out = rows(MLXN_F32, 2, 2),
                 target = rows(MLXN_F32, 3, 2);
     for (int i = 0; i < 6; i++) f(x)[i] = (float)i, f(target)[i] = -1;
@@ -126,7 +126,7 @@ static void ids(void) {
 }
 
 /* The permutation that models know as "021" exchanges the first two axes. */
-static void exchanged_axes(void) {
+static void test_exchanged_axes(void) {
     mlxn_tensor flat = row(MLXN_F32, 24), moved = row(MLXN_F32, 24);
     for (int i = 0; i < 24; i++) f(flat)[i] = (float)i;
     mlxn_tensor x = mlxn_tensor_3d(memory, flat.offset, MLXN_F32, 3, 2, 4); /* [B, A, C], seen from out */
@@ -141,7 +141,7 @@ static void exchanged_axes(void) {
 }
 
 /* A sum over the middle axis, which a view puts last; in several planes, each wider than one piece of the kernel. */
-static void middle_axis(void) {
+static void test_middle_axis(void) {
     enum { PLANES = 3, ROWS = 41, COLS = 300 };
     mlxn_tensor flat = row(MLXN_F32, PLANES * ROWS * COLS), sums = row(MLXN_F32, PLANES * COLS);
     for (int i = 0; i < PLANES * ROWS * COLS; i++) f(flat)[i] = (float)((i * 37) % 101 - 50);
@@ -161,15 +161,15 @@ static void middle_axis(void) {
 
 int main(void) {
     open_device();
-    order();
-    padding();
-    sampling();
-    hidden_rows();
-    rounded_once();
-    lengths();
-    ids();
-    exchanged_axes();
-    middle_axis();
+    test_order();
+    test_padding();
+    test_sampling();
+    test_hidden_rows();
+    test_rounded_once();
+    test_lengths();
+    test_ids();
+    test_exchanged_axes();
+    test_middle_axis();
     close_device();
     return TEST_DONE();
 }

@@ -18,7 +18,7 @@ static void fill(mlxn_tensor t, float from, float step) {
 static bool near(float got, double want, double far) { return fabs((double)got - want) <= far; }
 
 /* Which elements turn together, and by which frequency, for each pairing; alone and behind a norm alike. */
-static void pairings(void) {
+static void test_pairings(void) {
     enum { D = 8, PART = 4 };
     static const struct {
         uint32_t pairing;
@@ -56,6 +56,39 @@ static void pairings(void) {
         }
 }
 
+/* A part of the head turns: pairs within that part, or half a head apart, with the frequencies of the part or of the
+ * head. Checkpoints of Qwen want the first, other programs the second. */
+static void test_rope_parts(void) {
+    enum { D = 8, PART = 4 };
+    static const struct {
+        uint32_t pairing, freq_dims;
+        int apart;
+        double exponent;
+    } modes[] = {{MLXN_ROPE_HALF, 0, PART / 2, -2.0 / PART},
+                 {MLXN_ROPE_HALF, D, PART / 2, -2.0 / D},
+                 {MLXN_ROPE_HEAD_HALF, PART, D / 2, -2.0 / PART},
+                 {MLXN_ROPE_HEAD_HALF, D, D / 2, -2.0 / D}};
+    for (int m = 0; m < 4; m++) {
+        mlxn_tensor x = cube(MLXN_F32, 1, 1, D), out = cube(MLXN_F32, 1, 1, D), at = row(MLXN_U32, 1), none = {0};
+        double want[D];
+        for (int i = 0; i < D; i++) f(x)[i] = (float)(i + 1), want[i] = i + 1;
+        u(at)[0] = 3;
+        mlxn_rope_multi_params p = {
+            .pairing = modes[m].pairing, .rope_dims = PART, .freq_dims = modes[m].freq_dims, .base = 100};
+        mlxn_rope_multi(encoder, x, at, none, out, &p);
+        run("parts");
+        for (int k = 0; k < PART / 2; k++) {
+            int b = k + modes[m].apart;
+            double angle = 3 * pow(100, k * modes[m].exponent);
+            want[k] = (k + 1) * cos(angle) - (b + 1) * sin(angle);
+            want[b] = (k + 1) * sin(angle) + (b + 1) * cos(angle);
+        }
+        for (int i = 0; i < D; i++)
+            CHECK(near(f(out)[i], want[i], 1e-5), "mode %d: element %d is %g, want %g", m, i, (double)f(out)[i],
+                  want[i]);
+    }
+}
+
 /* One head of two channels over a cache of C slots that holds L keys; the rest is NaN, which must not be seen. */
 static float attend(uint32_t window, float softcap, uint64_t length, uint32_t position, const float *scores) {
     enum { C = 40 };
@@ -78,7 +111,7 @@ static float attend(uint32_t window, float softcap, uint64_t length, uint32_t po
     return f(out)[0];
 }
 
-static void windows(void) {
+static void test_windows(void) {
     float scores[40] = {0};
     /* equal scores: the mean of the places that are seen */
     CHECK(near(attend(0, 0, 11, 10, scores), 5, 1e-4), "all keys");
@@ -95,7 +128,7 @@ static void windows(void) {
 
 /* Positions past the capacity wrap; a batch of rows is what single rows are; ids of absent sequences write nothing.
  */
-static void rings(void) {
+static void test_rings(void) {
     enum { C = 4, T = 4 };
     mlxn_tensor k = cube(MLXN_F32, T, 1, 2), v = cube(MLXN_F32, T, 1, 2), s = row(MLXN_U32, T), at = row(MLXN_U32, T);
     mlxn_tensor kc = block(MLXN_F32, 1, 1, C, 2), vc = block(MLXN_F32, 1, 1, C, 2);
@@ -114,7 +147,7 @@ static void rings(void) {
 
 /* The heads of the values and those of the keys in both orders; the log-decay is what is added, not subtracted; and
  * 64 tokens give what one at a time do. */
-static void delta_heads(void) {
+static void test_delta_heads(void) {
     enum { T = 64, HK = 2, H = 4, D = 16 };
     for (uint32_t map = 0; map < 2; map++) {
         mlxn_tensor q = block(MLXN_F32, 1, T, HK, D), k = block(MLXN_F32, 1, T, HK, D),
@@ -161,7 +194,7 @@ static void delta_heads(void) {
 }
 
 /* Numbers of experts that are no power of two, more than eight of them, equal logits. */
-static void routes(void) {
+static void test_routes(void) {
     static const uint64_t experts[] = {1, 3, 100, 128, 300};
     for (int e = 0; e < 5; e++) {
         uint64_t n = experts[e], top = n < 12 ? n : 12;
@@ -183,7 +216,7 @@ static void routes(void) {
 }
 
 /* Rows of bf16 longer than a group of lanes; eps within the root of the sum, and as the least length. */
-static void norms(void) {
+static void test_norms(void) {
     enum { D = 700 };
     mlxn_tensor x = rows(MLXN_BF16, 1, D), r = rows(MLXN_BF16, 1, D), out = rows(MLXN_BF16, 1, D), none = {0};
     for (int i = 0; i < D; i++) h(x)[i] = 0x3f80, h(r)[i] = i % 2 ? 0x4000 : 0xc080; /* 1; 2 or -4 */
@@ -204,7 +237,7 @@ static void norms(void) {
 }
 
 /* Rows of any length, none of whose last elements is lost. */
-static void odd_lengths(void) {
+static void test_odd_lengths(void) {
     for (uint64_t k = 1; k < 40; k++)
         for (uint64_t m = 1; m < 6; m += 4) {
             mlxn_tensor a = rows(MLXN_F32, m, k), b = rows(MLXN_F32, 3, k), out = rows(MLXN_F32, m, 3);
@@ -222,7 +255,7 @@ static void odd_lengths(void) {
 }
 
 /* Halves that are called "swiglu" go through gelu. */
-static void gelu_halves(void) {
+static void test_gelu_halves(void) {
     mlxn_tensor both = rows(MLXN_F32, 1, 2), out = rows(MLXN_F32, 1, 1);
     f(both)[0] = 1, f(both)[1] = 3;
     mlxn_tensor gate = mlxn_tensor_2d(memory, both.offset, MLXN_F32, 1, 1), up = gate;
@@ -234,14 +267,15 @@ static void gelu_halves(void) {
 
 int main(void) {
     open_device();
-    pairings();
-    windows();
-    rings();
-    delta_heads();
-    routes();
-    norms();
-    odd_lengths();
-    gelu_halves();
+    test_pairings();
+    test_rope_parts();
+    test_windows();
+    test_rings();
+    test_delta_heads();
+    test_routes();
+    test_norms();
+    test_odd_lengths();
+    test_gelu_halves();
     close_device();
     return TEST_DONE();
 }
