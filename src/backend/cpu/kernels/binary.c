@@ -22,22 +22,28 @@ SPAN_FN(f_min, 2, with_nan(x, y, v16_min(x, y)))
 SPAN_FN(f_max, 2, with_nan(x, y, v16_max(x, y)))
 SPAN_FN(f_logaddexp, 2, logaddexp(x, y))
 /* A function of whole blocks; what is left of a span is filled up with ones. */
-#define BLOCK_FN(name, block)                                                            \
-    static void name(float *out, const float *const in[3], uint64_t n, const float *p) { \
-        uint64_t i = 0;                                                                  \
-        for (; i + BINARY_BLOCK <= n; i += BINARY_BLOCK) {                               \
-            float t[BINARY_BLOCK] __attribute__((aligned(64)));                          \
-            block(t, in[0] + i, in[1] + i);                                              \
-            v16_store(out + i, v16_load(t));                                             \
-        }                                                                                \
-        if (i == n) return;                                                              \
-        float a[BINARY_BLOCK], b[BINARY_BLOCK], t[BINARY_BLOCK];                         \
-        for (uint64_t k = 0; k < BINARY_BLOCK; k++) {                                    \
-            a[k] = i + k < n ? in[0][i + k] : 1.0f;                                      \
-            b[k] = i + k < n ? in[1][i + k] : 1.0f;                                      \
-        }                                                                                \
-        block(t, a, b);                                                                  \
-        memcpy(out + i, t, (n - i) * sizeof *t);                                         \
+#define BLOCK_FN(name, block)                                                                                 \
+    SIMD_INLINE void name##_as(mlxn_dtype dtype, bool past, void *out, const void *const in[3], uint64_t n,   \
+                               const float *p) {                                                              \
+        (void)p;                                                                                              \
+        for (uint64_t i = 0; i < n; i += BINARY_BLOCK) {                                                      \
+            float a[BINARY_BLOCK] __attribute__((aligned(64))), b[BINARY_BLOCK] __attribute__((aligned(64))), \
+                t[BINARY_BLOCK] __attribute__((aligned(64)));                                                 \
+            const uint64_t k = simd_tail(i, n);                                                               \
+            const v16 one = K(1.0f);                                                                          \
+            v16_store(a, k == 16 ? v16_load_as(dtype, in[0], i, 16)                                           \
+                                 : v16_range(one, v16_load_as(dtype, in[0], i, k), 0, k));                    \
+            v16_store(b, k == 16 ? v16_load_as(dtype, in[1], i, 16)                                           \
+                                 : v16_range(one, v16_load_as(dtype, in[1], i, k), 0, k));                    \
+            block(t, a, b);                                                                                   \
+            if (k == 16)                                                                                      \
+                span_put(dtype, past, out, i, v16_load(t));                                                   \
+            else                                                                                              \
+                v16_store_as(dtype, out, i, v16_load(t), k);                                                  \
+        }                                                                                                     \
+    }                                                                                                         \
+    static void name(void *out, const void *const in[3], uint64_t n, const float *p, span_form form) {        \
+        SPAN_FORM_CALLS(name##_as, form)                                                                      \
     }
 BLOCK_FN(f_pow, binary_pow)
 BLOCK_FN(f_remainder, binary_remainder)
@@ -46,10 +52,11 @@ static const span_fn functions[MLXN_BINARY_COUNT] = {f_add, f_sub, f_mul,       
                                                      f_max, f_pow, f_remainder, f_atan2, f_logaddexp};
 
 /* Plain loops over the results, which compilers turn into vectors. */
-#define COMPARE_FN(name, expression)                                                     \
-    static void name(float *out, const float *const in[3], uint64_t n, const float *p) { \
-        const float *x = in[0], *y = in[1];                                              \
-        for (uint64_t i = 0; i < n; i++) out[i] = (expression) ? 1.0f : 0.0f;            \
+#define COMPARE_FN(name, expression)                                                                   \
+    static void name(void *out, const void *const in[3], uint64_t n, const float *p, span_form form) { \
+        const float *x = in[0], *y = in[1];                                                            \
+        (void)p, (void)form; /* results are bytes, which are brought together from f32 */              \
+        for (uint64_t i = 0; i < n; i++) ((float *)out)[i] = (expression) ? 1.0f : 0.0f;               \
     }
 COMPARE_FN(c_eq, x[i] == y[i])
 COMPARE_FN(c_ne, x[i] != y[i])

@@ -1,7 +1,8 @@
 /* span.h: pieces of rows as float arrays, so that one loop of sixteen-float vectors serves every dtype and stride.
  *
  * A piece of an f32 row without gaps is used where it lies; others are converted into a buffer of SPAN floats in the
- * thread's first-level cache, and results back. Each element is computed the same way wherever it lies. */
+ * thread's first-level cache, and results back; functions of 16-bit numbers convert on the way. Each element is
+ * computed the same way wherever it lies. */
 #ifndef MLXN_SRC_CPU_SPAN_H
 #define MLXN_SRC_CPU_SPAN_H
 
@@ -99,12 +100,36 @@ static inline __attribute__((unused)) mlxn_view span_broadcast(const mlxn_view *
     return r;
 }
 
+/* How a piece lies in memory: inputs and result of the same dtype without gaps; SPAN_PAST: the result goes past the
+ * caches and lies as stream_aligned wants it. */
+typedef enum span_form { SPAN_F32, SPAN_F32_PAST, SPAN_F16, SPAN_F16_PAST, SPAN_BF16, SPAN_BF16_PAST } span_form;
+
 /* out[i] = fn(inputs[0][i], …): n_in views (1 to 3) with the dims of out. `fn` may be called on any piece. */
-typedef void (*span_fn)(float *out, const float *const in[3], uint64_t n, const float *p);
+typedef void (*span_fn)(void *out, const void *const in[3], uint64_t n, const float *p, span_form form);
 
 static inline __attribute__((unused)) void span_plan(const mlxn_view *const views[4], uint32_t n, cpu_plan *plan) {
     rows_shape shape = rows_of(views, n, false);
     *plan = (cpu_plan){.phases = 1, .chunks = {rows_chunks(&shape)}};
+}
+
+/* Whether `fn` reads and writes 16-bit numbers where they lie; without instructions that convert them it would gain
+ * nothing and be large. */
+static inline __attribute__((unused)) bool span_halves(const mlxn_view *out, const mlxn_view *const in[3],
+                                                       uint32_t n_in) {
+    if (CPU_ISA_LEVEL == 0) return false;
+    bool all = (out->dtype == MLXN_F16 || out->dtype == MLXN_BF16) && rows_stride(out) == 1;
+    for (uint32_t a = 0; a < n_in; a++) {
+        int64_t stride = rows_stride(in[a]);
+        all = all && in[a]->dtype == out->dtype && (stride == 1 || stride == 0);
+    }
+    return all;
+}
+/* Elements [i, i+n) of a row of 16-bit numbers: where they are, or one of them repeated. */
+static inline __attribute__((unused)) const void *span_half(const void *row, int64_t stride, uint64_t i, uint64_t n,
+                                                            void *buffer) {
+    if (stride != 0) return (const uint16_t *)row + i;
+    for (uint64_t k = 0; k < n; k++) ((uint16_t *)buffer)[k] = *(const uint16_t *)row;
+    return buffer;
 }
 
 static inline __attribute__((unused)) void span_run(cpu_run *run, span_fn fn, const float *p, uint32_t n_in,
@@ -113,7 +138,8 @@ static inline __attribute__((unused)) void span_run(cpu_run *run, span_fn fn, co
     for (uint32_t a = 0; a < n_in; a++) views[a + 1] = in[a];
     rows_shape shape = rows_of(views, n_in + 1, false);
     size_t so = mlxn_dtype_size(out->dtype);
-    bool streams = so != 1 && (shape.flat || rows_stride(out) == 1) && stream_fits(out, in, n_in);
+    const bool streams = so != 1 && (shape.flat || rows_stride(out) == 1) && stream_fits(out, in, n_in);
+    const bool halves = span_halves(out, in, n_in);
     float buffers[4][SPAN] __attribute__((aligned(64)));
     uint64_t chunk;
     while (cpu_next(run, &chunk)) {
@@ -127,17 +153,23 @@ static inline __attribute__((unused)) void span_run(cpu_run *run, span_fn fn, co
             }
             void *o = shape.flat ? out->data : rows_at(out, r, so);
             int64_t os = shape.flat ? 1 : rows_stride(out);
+            const bool past = streams && stream_aligned(out->dtype, o);
             for (uint64_t i = part.begin; i < part.begin + part.n; i += SPAN) {
                 uint64_t n = mlxn_min_u64(SPAN, part.begin + part.n - i);
-                const float *x[3] = {0};
+                const void *x[3] = {0};
+                if (halves) {
+                    const span_form form = out->dtype == MLXN_F16 ? SPAN_F16 : SPAN_BF16;
+                    for (uint32_t a = 0; a < n_in; a++) x[a] = span_half(row[a], stride[a], i, n, buffers[a]);
+                    fn((uint16_t *)o + i, x, n, p, past ? form + 1 : form);
+                    continue;
+                }
                 for (uint32_t a = 0; a < n_in; a++) x[a] = span_in(in[a]->dtype, row[a], stride[a], i, n, buffers[a]);
-                if (streams && stream_aligned(out->dtype, o)) {
-                    fn(buffers[3], x, n, p);
-                    span_stream(out->dtype, o, i, n, buffers[3]);
+                if (past && out->dtype == MLXN_F32) {
+                    fn((float *)o + i, x, n, p, SPAN_F32_PAST);
                     continue;
                 }
                 float *y = span_out(out->dtype, o, os, i, buffers[3]);
-                fn(y, x, n, p);
+                fn(y, x, n, p, SPAN_F32);
                 span_done(out->dtype, o, os, i, n, y);
             }
         }
@@ -145,21 +177,50 @@ static inline __attribute__((unused)) void span_run(cpu_run *run, span_fn fn, co
     if (streams) stream_end();
 }
 
-/* Bodies of span_fn from expressions over vectors x, y, z and the parameters p[]. */
-#define SPAN_FN_PART(inputs, expression, i, k)                       \
-    {                                                                \
-        v16 x = v16_load_as(MLXN_F32, in[0], i, k);                  \
-        v16 y = inputs > 1 ? v16_load_as(MLXN_F32, in[1], i, k) : x; \
-        v16 z = inputs > 2 ? v16_load_as(MLXN_F32, in[2], i, k) : x; \
-        (void)y, (void)z;                                            \
-        v16_store_as(MLXN_F32, out, i, expression, k);               \
-    }
-#define SPAN_FN(name, inputs, expression)                                                \
-    static void name(float *out, const float *const in[3], uint64_t n, const float *p) { \
-        (void)p;                                                                         \
-        uint64_t at = 0;                                                                 \
-        for (; at + 16 <= n; at += 16) SPAN_FN_PART(inputs, expression, at, 16)          \
-        if (at < n) SPAN_FN_PART(inputs, expression, at, n - at)                         \
+SIMD_INLINE void span_put(mlxn_dtype dtype, bool past, void *out, uint64_t i, v16 v) {
+    if (past)
+        v16_stream_as(dtype, out, i, v);
+    else
+        v16_store_as(dtype, out, i, v, 16);
+}
+
+/* f with the dtype as a constant. */
+#if CPU_ISA_LEVEL >= 1
+#define SPAN_FORM_CALLS(f, form)                      \
+    if (form == SPAN_F32)                             \
+        f(MLXN_F32, false, out, in, n, p);            \
+    else if (form == SPAN_F32_PAST)                   \
+        f(MLXN_F32, true, out, in, n, p);             \
+    else if (form <= SPAN_F16_PAST)                   \
+        f(MLXN_F16, form != SPAN_F16, out, in, n, p); \
+    else                                              \
+        f(MLXN_BF16, form != SPAN_BF16, out, in, n, p);
+#else
+#define SPAN_FORM_CALLS(f, form) f(MLXN_F32, form == SPAN_F32_PAST, out, in, n, p);
+#endif
+
+/* span_fn from expressions over vectors x, y, z and the parameters p[]. */
+#define SPAN_FN_LOAD(inputs, i, k)                            \
+    v16 x = v16_load_as(dtype, in[0], i, k);                  \
+    v16 y = inputs > 1 ? v16_load_as(dtype, in[1], i, k) : x; \
+    v16 z = inputs > 2 ? v16_load_as(dtype, in[2], i, k) : x; \
+    (void)y, (void)z;
+#define SPAN_FN(name, inputs, expression)                                                                   \
+    SIMD_INLINE void name##_as(mlxn_dtype dtype, bool past, void *out, const void *const in[3], uint64_t n, \
+                               const float *p) {                                                            \
+        (void)p;                                                                                            \
+        uint64_t at = 0;                                                                                    \
+        for (; at + 16 <= n; at += 16) {                                                                    \
+            SPAN_FN_LOAD(inputs, at, 16)                                                                    \
+            span_put(dtype, past, out, at, expression);                                                     \
+        }                                                                                                   \
+        if (at == n) return;                                                                                \
+        SPAN_FN_LOAD(inputs, at, n - at)                                                                    \
+        v16_store_as(dtype, out, at, expression, n - at);                                                   \
+    }                                                                                                       \
+    static void name(void *out, const void *const ins[3], uint64_t n, const float *p, span_form form) {     \
+        const void *const in[3] = {ins[0], ins[1], ins[2]};                                                 \
+        SPAN_FORM_CALLS(name##_as, form)                                                                    \
     }
 
 #endif
