@@ -89,7 +89,7 @@ static bool case_gather(uint32_t i, mlxn_case *out) {
 static bool case_embedding(uint32_t i, mlxn_case *out) {
     static const struct {
         uint64_t rows, d, n;
-    } shapes[] = {{49, 256, 1}, {100, 512, 7}, {33, 768, 2}, {17, 2048, 5}, {16, 1536, 33}};
+    } shapes[] = {{49, 256, 1}, {100, 512, 7}, {33, 768, 2}, {17, 2048, 5}, {16, 1536, 33}, {100, 512, 200}};
     *out = (mlxn_case){0};
     uint32_t f = mlxn_case_digit(&i, MLXN_CASE_FORMATS), s = mlxn_case_digit(&i, sizeof shapes / sizeof shapes[0]);
     uint32_t layout = mlxn_case_digit(&i, 2);
