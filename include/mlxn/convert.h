@@ -67,8 +67,8 @@ MLXN_API mlxn_status mlxn_convert_folder(const char *source, const char *path, c
 
 /* A folder that is not quantized into a GGUF file that llama.cpp loads: `quantize` is a type of mlxn_quantize_gguf
  * then (NULL: matrices keep their dtype, or get `dtype`); vectors are f32. Architectures whose GGUF form the library
- * runs, but for mixtures of experts; tokenizers of byte-level BPE by a known expression, or BPE with byte fallback.
- * Errors as above. */
+ * runs; experts one by one become stacks; tokenizers of byte-level BPE by a known expression, or BPE with byte
+ * fallback. Errors as above. */
 MLXN_API mlxn_status mlxn_convert_gguf(const char *source, const char *path, const mlxn_convert_options *options,
                                        mlxn_quantize_result *result, mlxn_error *error);
 

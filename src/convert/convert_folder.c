@@ -98,9 +98,12 @@ static mlxn_st_dtype dtype_of(const job *j, const mlxn_cv_tensor *t) {
     return j->has_dtype ? j->dtype : t->dtype != MLXN_ST_UNKNOWN ? t->dtype : MLXN_ST_F32;
 }
 
+/* Experts one by one stay as they are: quantized, MLX has them in stacks alone. */
 static fate fate_of(const job *j, const mlxn_cv_tensor *t) {
     if ((int)t->format < 0) return COPIED;
-    if (j->quantize && t->rank == 2 && is_matrix(t->name) && t->cols % j->groups.group_size == 0) return QUANTIZED;
+    if (j->quantize && t->rank == 2 && is_matrix(t->name) && !strstr(t->name, ".experts.") &&
+        t->cols % j->groups.group_size == 0)
+        return QUANTIZED;
     return mlxn_cv_is_plain(t) && t->dtype == dtype_of(j, t) ? COPIED : CAST;
 }
 

@@ -46,30 +46,110 @@ static bool find_common(const char *name, char out[200], bool *vector) {
     return false;
 }
 
-static const mlxn_lm_tensor_spec *find_layer(const mlxn_lm_arch *arch, const char *name, char out[200]) {
+/* The number that stands for %u in the pattern; -1: `name` is none of it. */
+static int64_t expert_of(const char *pattern, const char *name) {
+    const char *number = pattern ? strstr(pattern, "%u") : NULL;
+    if (!number || strncmp(pattern, name, (size_t)(number - pattern)) != 0) return -1;
+    const char *digits = name + (number - pattern);
+    size_t n = strspn(digits, "0123456789");
+    return n && n < 7 && !strcmp(number + 2, digits + n) ? (int64_t)strtoll(digits, NULL, 10) : -1;
+}
+
+/* *expert is the number of one that has a tensor of its own, else -1. */
+static const mlxn_lm_tensor_spec *find_layer(const mlxn_lm_arch *arch, const char *name, char out[200],
+                                             int64_t *expert) {
     static const char prefix[] = "model.layers.";
     if (strncmp(name, prefix, sizeof prefix - 1) != 0) return NULL;
     const char *digits = name + sizeof prefix - 1;
     size_t n = strspn(digits, "0123456789");
     if (!n || n > 6 || digits[n] != '.') return NULL;
     for (const mlxn_lm_tensor_spec *spec = arch->layer_tensors; !mlxn_lm_spec_ends(spec); spec++) {
-        if (!spec->names.gguf || !spec->names.folder || strcmp(digits + n + 1, spec->names.folder) != 0) continue;
+        if (!spec->names.gguf) continue;
+        bool same = spec->names.folder && !strcmp(digits + n + 1, spec->names.folder);
+        *expert = same ? -1 : expert_of(spec->each, digits + n + 1);
+        if (!same && *expert < 0) continue;
         snprintf(out, 200, "blk.%.*s.%s", (int)n, digits, spec->names.gguf);
         return spec;
     }
     return NULL;
 }
 
+/* One expert's matrix becomes a part of the stack `name`, which stands where the first of its tensors was; the others
+ * lose their names. */
+static mlxn_status collect(job *j, mlxn_cv_tensor *t, const char *name, uint64_t expert, uint64_t *last,
+                           mlxn_error *error) {
+    const mlxn_lm_shape *s = &j->model->shape;
+    mlxn_cv_tensor *stack = NULL;
+    const uint64_t n = s->n_experts;
+    if (expert >= n || n > j->source.n || t->rank != 2)
+        return mlxn_fail(error, MLXN_ERR_FORMAT,
+                         "%s: tensor \"%.100s\": is of rank %u and expert %" PRIu64 ", want a matrix of one of %u",
+                         j->path, t->name, t->rank, expert, s->n_experts);
+    for (uint64_t i = 0; i < j->source.n && !stack; i++) { /* the one of before, mostly */
+        mlxn_cv_tensor *at = &j->source.tensors[(*last + i) % j->source.n];
+        if (at->parts && at->name && !strcmp(at->name, name)) stack = at;
+    }
+    if (!stack) {
+        char *copy = mlxn_strdup(name);
+        t->parts = mlxn_alloc_array((size_t)n, sizeof *t->parts);
+        if (!copy || !t->parts) {
+            mlxn_free(copy);
+            return mlxn_fail(error, MLXN_ERR_MEMORY, "%s: out of memory for experts", j->path);
+        }
+        mlxn_free(t->name);
+        t->name = copy;
+        t->part_rows = t->rows;
+        t->rank = 3;
+        t->dims[2] = t->cols;
+        t->dims[1] = t->rows;
+        t->dims[0] = n;
+        t->parts[expert] = (mlxn_cv_part){t->data, t->index};
+        if (!mlxn_mul_u64(t->rows, n, &t->rows) || !mlxn_mul_u64(t->bytes, n, &t->bytes))
+            return mlxn_fail(error, MLXN_ERR_FORMAT, "%s: tensor \"%s\": does not fit 64 bits", j->path, name);
+        *last = (uint64_t)(t - j->source.tensors);
+        return MLXN_OK;
+    }
+    if (stack->format != t->format || stack->part_rows != t->rows || stack->cols != t->cols ||
+        stack->parts[expert].data)
+        return mlxn_fail(error, MLXN_ERR_FORMAT, "%s: tensor \"%.100s\": is not like that of the first expert",
+                         j->path, t->name);
+    stack->parts[expert] = (mlxn_cv_part){t->data, t->index};
+    *last = (uint64_t)(stack - j->source.tensors);
+    mlxn_free(t->name);
+    t->name = NULL;
+    return MLXN_OK;
+}
+
+/* Drops what became part of a stack; every stack is whole. */
+static mlxn_status close_stacks(job *j, mlxn_error *error) {
+    uint64_t n = 0;
+    for (uint64_t i = 0; i < j->source.n; i++) {
+        mlxn_cv_tensor t = j->source.tensors[i];
+        if (!t.name) continue;
+        for (uint64_t e = 0; t.parts && e < t.dims[0]; e++)
+            if (!t.parts[e].data)
+                return mlxn_fail(error, MLXN_ERR_NOT_FOUND, "%s: tensor \"%.100s\": expert %" PRIu64 " is missing",
+                                 j->path, t.name, e);
+        j->source.tensors[i].name = NULL; /* it moves */
+        j->source.tensors[i].parts = NULL;
+        j->source.tensors[n++] = t;
+    }
+    j->source.n = n;
+    return MLXN_OK;
+}
+
 /* The tensors of the folder become those of the file, in place. */
 static mlxn_status rename_tensors(job *j, mlxn_error *error) {
+    uint64_t stack = 0;
     uint32_t head = j->model->shape.head_dim;
     for (uint64_t i = 0; i < j->source.n; i++) {
         mlxn_cv_tensor *t = &j->source.tensors[i];
         char name[200];
         bool vector;
         const mlxn_lm_tensor_spec *spec = NULL;
+        int64_t expert = -1;
         if (!find_common(t->name, name, &vector)) {
-            spec = find_layer(j->arch, t->name, name);
+            spec = find_layer(j->arch, t->name, name, &expert);
             if (!spec)
                 return mlxn_fail(error, MLXN_ERR_UNSUPPORTED,
                                  "%s: tensor \"%.100s\": GGUF files of architecture %s have no name for it", j->path,
@@ -89,12 +169,18 @@ static mlxn_status rename_tensors(job *j, mlxn_error *error) {
         t->head = turned ? head : 0;
         t->pairs = true;
         if (vector) t->shift = j->arch->folder_vector_shift;
+        t->vectors = vector && t->rank == 2;
+        if (expert >= 0) {
+            mlxn_status status = collect(j, t, name, (uint64_t)expert, &stack, error);
+            if (status) return status;
+            continue;
+        }
         char *copy = mlxn_strdup(name);
         if (!copy) return mlxn_fail(error, MLXN_ERR_MEMORY, "%s: out of memory for names", j->path);
         mlxn_free(t->name);
         t->name = copy;
     }
-    return MLXN_OK;
+    return close_stacks(j, error);
 }
 
 /* ---- keys ---- */
@@ -122,8 +208,14 @@ static mlxn_status set_own(job *j, mlxn_error *error) {
                 {"gemma3", "sliding_window", "attention.sliding_window", false},
                 {"gemma3", "rope_local_base_freq", "rope.freq_base_swa", true},
                 {"gemma3", "rope_parameters.sliding_attention.rope_theta", "rope.freq_base_swa", true},
+                {"gpt-oss", "sliding_window", "attention.sliding_window", false},
                 {"phi3", "sliding_window", "attention.sliding_window", false}};
+    const mlxn_lm_shape *s = &j->model->shape;
     mlxn_status status = MLXN_OK;
+    bool gemma2 = !strcmp(j->arch->gguf, "gemma2"), gemma3 = !strcmp(j->arch->gguf, "gemma3");
+    float width = s->n_layers == (gemma2 ? 46 : 62) ? (float)s->n_embd / (float)s->n_heads : (float)s->head_dim;
+    if ((gemma2 || gemma3) && fabs((double)s->attention_scale * sqrt((double)width) - 1) > 1e-6) /* not the usual */
+        status = set_f32(j, "attention.scale", s->attention_scale, error);
     for (size_t i = 0; !status && i < sizeof keys / sizeof keys[0]; i++) {
         mlxn_config_value v;
         if (strcmp(keys[i].arch, j->arch->gguf) != 0 || !mlxn_config_find(j->source.config, keys[i].folder, &v))
@@ -136,16 +228,99 @@ static mlxn_status set_own(job *j, mlxn_error *error) {
     return status;
 }
 
+/* A member of the object that scales rope, under either of its names. */
+static bool find_rope(const job *j, const char *name, mlxn_config_value *out) {
+    static const char *const objects[] = {"rope_parameters", "rope_scaling"};
+    char path[96];
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s.%s", objects[i], name);
+        if (mlxn_config_find(j->source.config, path, out) && out->type != MLXN_CONFIG_NULL) return true;
+    }
+    return false;
+}
+
+static double rope_number(const job *j, const char *name, double otherwise) {
+    mlxn_config_value v;
+    if (!find_rope(j, name, &v)) return otherwise;
+    return v.type == MLXN_CONFIG_INTEGER ? (double)v.v.i : v.type == MLXN_CONFIG_REAL ? v.v.f : otherwise;
+}
+
+static bool rope_is(const job *j, const char *type) {
+    mlxn_config_value v;
+    return (find_rope(j, "rope_type", &v) || find_rope(j, "type", &v)) && v.type == MLXN_CONFIG_STRING &&
+           !strcmp(v.v.s.data, type);
+}
+
+static mlxn_status no_form(const job *j, mlxn_error *error) {
+    return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "%s: config.json: its rope scaling has no form in GGUF", j->path);
+}
+
+/* Readers multiply by 0.1 ln(factor) + 1 themselves; the key holds what differs from it. DeepSeek's scores are made
+ * larger instead, as a key of its own says. */
+static mlxn_status set_yarn(job *j, mlxn_error *error) {
+    const mlxn_lm_shape *s = &j->model->shape;
+    double factor = rope_number(j, "factor", 0), all = rope_number(j, "mscale_all_dim", 0);
+    double context = rope_number(j, "original_max_position_embeddings", s->n_ctx_train);
+    double fast = rope_number(j, "beta_fast", 32), slow = rope_number(j, "beta_slow", 1);
+    if (!(factor > 0)) factor = (double)s->n_ctx_train / context;
+    double usual = factor > 1 ? 0.1 * log(factor) + 1 : 1, attention = (double)s->rope_attn_factor / usual;
+    mlxn_config_value v;
+    bool fractions = find_rope(j, "truncate", &v) && v.type == MLXN_CONFIG_BOOL && !v.v.b;
+    bool latent = s->kv_rank && all > 0;
+    if (fractions != j->arch->yarn_fractions || (latent && fabs((double)s->rope_attn_factor - 1) > 1e-6))
+        return no_form(j, error);
+    char key[160];
+    snprintf(key, sizeof key, "%s.rope.scaling.type", j->arch->gguf);
+    mlxn_status status = mlxn_gguf_writer_set_text(j->writer, key, "yarn", error);
+    if (!status) status = set_f32(j, "rope.scaling.factor", (float)factor, error);
+    if (!status) status = set_u32(j, "rope.scaling.original_context_length", (uint32_t)context, error);
+    if (!status) status = set_f32(j, "rope.scaling.yarn_beta_fast", (float)fast, error);
+    if (!status) status = set_f32(j, "rope.scaling.yarn_beta_slow", (float)slow, error);
+    if (!status && latent) return set_f32(j, "rope.scaling.yarn_log_multiplier", (float)(0.1 * all), error);
+    if (!status && fabs(attention - 1) > 1e-6)
+        status = set_f32(j, "rope.scaling.attn_factor", (float)attention, error);
+    return status;
+}
+
 static mlxn_status set_scaling(job *j, mlxn_error *error) {
     const mlxn_lm_shape *s = &j->model->shape;
     char key[160];
-    if (s->rope_attn_factor != 0 && s->rope_attn_factor != 1)
-        return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "%s: config.json: its rope scaling has no form in GGUF here",
-                         j->path);
+    if (rope_is(j, "yarn") && !j->arch->yarn_is_long) return set_yarn(j, error);
+    if (j->model->rope_values[1]) { /* LongRoPE: the factors are tensors */
+        mlxn_status status = set_f32(j, "rope.scaling.attn_factor", s->rope_attn_factor, error);
+        return status ? status : set_u32(j, "rope.scaling.original_context_length", s->rope_long_from, error);
+    }
+    if (s->rope_attn_factor != 0 && s->rope_attn_factor != 1) return no_form(j, error);
     if (s->rope_freq_scale == 1) return MLXN_OK;
     snprintf(key, sizeof key, "%s.rope.scaling.type", j->arch->gguf);
     mlxn_status status = mlxn_gguf_writer_set_text(j->writer, key, "linear", error);
     return status ? status : set_f32(j, "rope.scaling.factor", 1 / s->rope_freq_scale, error);
+}
+
+/* Mixtures of experts and latent attention. */
+static mlxn_status set_experts(job *j, mlxn_error *error) {
+    const mlxn_lm_shape *s = &j->model->shape;
+    const struct {
+        const char *name;
+        uint32_t value;
+    } numbers[] = {{"expert_count", s->n_experts},
+                   {"expert_used_count", s->n_experts_used},
+                   {"expert_feed_forward_length", s->n_ff_expert},
+                   {"expert_shared_count", s->n_ff_expert ? s->n_ff_shared / s->n_ff_expert : 0},
+                   {"expert_group_count", s->route_groups},
+                   {"expert_group_used_count", s->route_top_groups},
+                   {"attention.q_lora_rank", s->q_rank},
+                   {"attention.kv_lora_rank", s->kv_rank}};
+    if (!s->n_experts) return MLXN_OK;
+    if (!strcmp(j->arch->gguf, "qwen3moe") && !s->normalize_experts)
+        return mlxn_fail(error, MLXN_ERR_UNSUPPORTED,
+                         "%s: config.json: key \"norm_topk_prob\" is false, which has no form in GGUF", j->path);
+    mlxn_status status = MLXN_OK;
+    for (size_t i = 0; !status && i < sizeof numbers / sizeof numbers[0]; i++)
+        if (numbers[i].value) status = set_u32(j, numbers[i].name, numbers[i].value, error);
+    if (!status && s->kv_rank) status = set_u32(j, "leading_dense_block_count", s->n_dense_layers, error);
+    if (!status && s->route_factor > 0) status = set_f32(j, "expert_weights_scale", s->route_factor, error);
+    return status;
 }
 
 static mlxn_status set_keys(job *j, mlxn_error *error) {
@@ -156,7 +331,7 @@ static mlxn_status set_keys(job *j, mlxn_error *error) {
     } numbers[] = {{"block_count", s->n_layers},           {"context_length", s->n_ctx_train},
                    {"embedding_length", s->n_embd},        {"feed_forward_length", s->n_ff},
                    {"attention.head_count", s->n_heads},   {"attention.head_count_kv", s->n_kv_heads},
-                   {"attention.key_length", s->head_dim},  {"attention.value_length", s->head_dim},
+                   {"attention.key_length", s->head_dim},  {"attention.value_length", s->v_head_dim},
                    {"rope.dimension_count", s->rope_dims}, {"vocab_size", s->n_vocab}};
     mlxn_gguf_writer *w = j->writer;
     mlxn_status status = mlxn_gguf_writer_set_text(w, "general.architecture", j->arch->gguf, error);
@@ -167,6 +342,7 @@ static mlxn_status set_keys(job *j, mlxn_error *error) {
     if (!status) status = set_f32(j, "attention.layer_norm_rms_epsilon", s->norm_eps, error);
     if (!status) status = set_f32(j, "rope.freq_base", s->rope_base, error);
     if (!status) status = set_scaling(j, error);
+    if (!status) status = set_experts(j, error);
     if (!status) status = set_own(j, error);
     if (!status && j->type) status = mlxn_gguf_writer_set_u32(w, "general.file_type", j->type->file_type, error);
     if (!status) status = mlxn_gguf_writer_set_u32(w, "general.quantization_version", 2, error);
@@ -177,7 +353,7 @@ static mlxn_status set_keys(job *j, mlxn_error *error) {
 
 /* Vectors are f32 in GGUF files, whatever they were. */
 static mlxn_format format_of(const job *j, const mlxn_cv_tensor *t) {
-    if (t->rank < 2) return MLXN_FORMAT_F32;
+    if (t->rank < 2 || t->vectors) return MLXN_FORMAT_F32;
     if (!j->type) return t->format;
     const mlxn_gguf_tensor as = {.name = {t->name, strlen(t->name)}, .type = (uint32_t)t->format, .rank = t->rank};
     return mlxn_quantize_fallback(mlxn_quantize_format_of(j->type, &as, j->model->shape.n_layers, j->tied), t->cols);
@@ -186,8 +362,14 @@ static mlxn_format format_of(const job *j, const mlxn_cv_tensor *t) {
 static mlxn_status declare(job *j, mlxn_error *error) {
     mlxn_status status = MLXN_OK;
     const uint64_t pairs[] = {j->model->shape.rope_dims / 2};
-    bool factors = j->model->rope_values[0] != NULL; /* Llama 3's */
-    if (factors) status = mlxn_gguf_writer_add_tensor(j->writer, "rope_freqs.weight", 0, 1, pairs, error);
+    /* Llama 3's and LongRoPE's factors are tensors, YaRN's follow from keys. */
+    float *const *values = j->model->rope_values;
+    bool yarn = rope_is(j, "yarn") && !j->arch->yarn_is_long;
+    uint64_t factors = yarn || !values[0] ? 0 : values[1] ? 2 : 1;
+    const char *names[] = {factors == 2 ? "rope_factors_short.weight" : "rope_freqs.weight",
+                           "rope_factors_long.weight"};
+    for (uint64_t i = 0; !status && i < factors; i++)
+        status = mlxn_gguf_writer_add_tensor(j->writer, names[i], 0, 1, pairs, error);
     for (uint64_t i = 0; !status && i < j->source.n; i++) {
         const mlxn_cv_tensor *t = &j->source.tensors[i];
         mlxn_format format = format_of(j, t);
@@ -197,7 +379,8 @@ static mlxn_status declare(job *j, mlxn_error *error) {
     }
     j->result.tensors = j->source.n;
     j->result.source_bytes = j->source.bytes;
-    if (!status && factors) status = mlxn_gguf_writer_write(j->writer, j->model->rope_values[0], 4 * pairs[0], error);
+    for (uint64_t i = 0; !status && i < factors; i++)
+        status = mlxn_gguf_writer_write(j->writer, values[i], 4 * pairs[0], error);
     return status;
 }
 
@@ -262,11 +445,9 @@ static mlxn_status find_arch(job *j, mlxn_error *error) {
     /* Mistral without a window is a Llama there. */
     if (!arch->gguf && arch->layer_tensors == mlxn_lm_llama_tensors && !window)
         arch = mlxn_lm_arch_find((mlxn_string){"llama", 5}, false);
-    if (!arch->gguf || arch->experts)
+    if (!arch->gguf)
         return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "%s: architecture %s cannot be written as GGUF%s", j->path,
                          arch->name, window ? " with its sliding window" : "");
-    if (j->model->rope_values[1])
-        return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "%s: config.json: LongRoPE cannot be written as GGUF", j->path);
     j->arch = arch;
     return MLXN_OK;
 }
@@ -283,6 +464,7 @@ static mlxn_status convert(job *j, const char *path, mlxn_error *error) {
     mlxn_status status = mlxn_cv_open_folder(j->path, &j->source, error);
     if (!status) status = mlxn_model_load(NULL, j->path, &vocabulary, &j->model, error);
     if (!status) status = find_arch(j, error);
+    if (!status) status = mlxn_lm_read_layers(j->model, error);
     if (!status) status = rename_tensors(j, error);
     if (status) return status;
     j->tied = true;

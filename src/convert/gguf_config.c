@@ -26,6 +26,25 @@ static const struct {
     {"gemma3", "attention.sliding_window", "sliding_window"},
     {"gemma3", "rope.freq_base_swa", "rope_local_base_freq"},
     {"phi3", "attention.sliding_window", "sliding_window"},
+    {"phi3", "rope.scaling.original_context_length", "original_max_position_embeddings"},
+    {"gpt-oss", "attention.sliding_window", "sliding_window"},
+    {"gpt-oss", "expert_count", "num_local_experts"},
+    {"gpt-oss", "expert_used_count", "num_experts_per_tok"},
+    {"gpt-oss", "expert_feed_forward_length", "moe_intermediate_size"},
+    {"qwen3moe", "expert_count", "num_experts"},
+    {"qwen3moe", "expert_used_count", "num_experts_per_tok"},
+    {"qwen3moe", "expert_feed_forward_length", "moe_intermediate_size"},
+    {"deepseek2", "expert_count", "n_routed_experts"},
+    {"deepseek2", "expert_used_count", "num_experts_per_tok"},
+    {"deepseek2", "expert_feed_forward_length", "moe_intermediate_size"},
+    {"deepseek2", "expert_shared_count", "n_shared_experts"},
+    {"deepseek2", "expert_group_count", "n_group"},
+    {"deepseek2", "expert_group_used_count", "topk_group"},
+    {"deepseek2", "expert_weights_scale", "routed_scaling_factor"},
+    {"deepseek2", "leading_dense_block_count", "first_k_dense_replace"},
+    {"deepseek2", "attention.kv_lora_rank", "kv_lora_rank"},
+    {"deepseek2", "attention.value_length", "v_head_dim"},
+    {"deepseek2", "rope.dimension_count", "qk_rope_head_dim"},
 };
 
 /* What an architecture's config has beside keys: JSON members, and its class in Hugging Face's library. */
@@ -40,6 +59,11 @@ static const struct {
     {"gemma3", "Gemma3ForCausalLM",
      "\"hidden_activation\":\"gelu_pytorch_tanh\",\"attention_bias\":false,\"sliding_window_pattern\":6"},
     {"phi3", "Phi3ForCausalLM", "\"hidden_act\":\"silu\""},
+    {"qwen3moe", "Qwen3MoeForCausalLM",
+     "\"hidden_act\":\"silu\",\"attention_bias\":false,\"use_sliding_window\":false,\"norm_topk_prob\":true,"
+     "\"decoder_sparse_step\":1,\"mlp_only_layers\":[]"},
+    {"gpt-oss", "GptOssForCausalLM", "\"hidden_act\":\"silu\",\"attention_bias\":true"},
+    {"deepseek2", "DeepseekV2ForCausalLM", "\"hidden_act\":\"silu\",\"attention_bias\":false"},
 };
 
 static void member(mlxn_bytes *to, const char *name) {
@@ -74,16 +98,100 @@ static mlxn_string key_of(const mlxn_lm_arch *arch, const char *name, char out[1
 
 static void add_keys(mlxn_bytes *to, const mlxn_gguf *file, const mlxn_lm_arch *arch) {
     char key[160];
+    bool latent = !strcmp(arch->gguf, "deepseek2");
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         mlxn_gguf_value value;
         uint64_t u;
         double f;
+        if (latent && !strcmp(keys[i].folder, "head_dim")) continue; /* it has two parts: add_latent */
         if ((keys[i].arch && strcmp(keys[i].arch, arch->gguf) != 0) ||
             !mlxn_gguf_find(file, key_of(arch, keys[i].gguf, key).data, &value))
             continue;
         bool real = value.type == MLXN_GGUF_F32 || value.type == MLXN_GGUF_F64;
         if (real && !mlxn_gguf_get_f64(file, key, &f, NULL) && isfinite(f)) add_f32(to, keys[i].folder, f);
         if (!real && !mlxn_gguf_get_u64(file, key, &u, NULL)) add_u64(to, keys[i].folder, u);
+    }
+}
+
+/* Latent attention: heads have a part that turns and one that does not; queries may have a rank. */
+static void add_latent(mlxn_bytes *to, const mlxn_gguf *file, const mlxn_lm_arch *arch) {
+    char key[160];
+    uint64_t head = 0, turned = 0, rank = 0, groups = 0;
+    if (strcmp(arch->gguf, "deepseek2") != 0) return;
+    mlxn_gguf_get_u64(file, key_of(arch, "attention.key_length", key).data, &head, NULL);
+    mlxn_gguf_get_u64(file, key_of(arch, "rope.dimension_count", key).data, &turned, NULL);
+    mlxn_gguf_get_u64(file, key_of(arch, "attention.q_lora_rank", key).data, &rank, NULL);
+    mlxn_gguf_get_u64(file, key_of(arch, "expert_group_count", key).data, &groups, NULL);
+    if (head > turned) add_u64(to, "qk_nope_head_dim", head - turned);
+    if (rank) add_u64(to, "q_lora_rank", rank);
+    if (!rank) mlxn_bytes_text(to, ",\"q_lora_rank\":null");
+    mlxn_bytes_text(to, groups ? ",\"topk_method\":\"group_limited_greedy\"" : ",\"topk_method\":\"greedy\"");
+}
+
+/* Of phi3: a part of a head turns, and LongRoPE's two sets of factors are tensors. */
+static mlxn_status add_long(mlxn_bytes *to, const mlxn_gguf *file, const mlxn_lm_arch *arch, mlxn_error *error) {
+    static const char *const names[][2] = {{"rope_factors_short.weight", "short_factor"},
+                                           {"rope_factors_long.weight", "long_factor"}};
+    enum { MOST = 512 };
+    float factors[MOST];
+    char key[160], text[64];
+    uint64_t head = 0, turned = 0;
+    double attention = 1;
+    mlxn_gguf_tensor t;
+    mlxn_gguf_get_u64(file, key_of(arch, "attention.key_length", key).data, &head, NULL);
+    mlxn_gguf_get_u64(file, key_of(arch, "rope.dimension_count", key).data, &turned, NULL);
+    if (turned && turned < head && strcmp(arch->gguf, "deepseek2") != 0) {
+        member(to, "partial_rotary_factor");
+        snprintf(text, sizeof text, "%.9g", (double)turned / (double)head);
+        mlxn_bytes_text(to, text);
+    }
+    if (!mlxn_gguf_find_tensor(file, names[1][0], &t)) return MLXN_OK;
+    mlxn_gguf_get_f64(file, key_of(arch, "rope.scaling.attn_factor", key).data, &attention, NULL);
+    member(to, "rope_scaling");
+    snprintf(text, sizeof text, "{\"rope_type\":\"longrope\",\"type\":\"longrope\"");
+    mlxn_bytes_text(to, text);
+    for (size_t i = 0; i < 2; i++) {
+        if (!mlxn_gguf_find_tensor(file, names[i][0], &t) || t.rank != 1 || t.elements > MOST ||
+            mlxn_dequantize_row((mlxn_format)t.type, t.data, t.elements, factors, NULL))
+            return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "convert: tensor \"%s\" is no vector of up to %d",
+                             names[i][0], MOST);
+        snprintf(text, sizeof text, ",\"%s\":[", names[i][1]);
+        mlxn_bytes_text(to, text);
+        for (uint64_t k = 0; k < t.elements; k++) {
+            if (!isfinite(factors[k]))
+                return mlxn_fail(error, MLXN_ERR_FORMAT, "convert: tensor \"%s\": element %" PRIu64 " is no number",
+                                 names[i][0], k);
+            snprintf(text, sizeof text, "%s%.9g", k ? "," : "", (double)factors[k]);
+            mlxn_bytes_text(to, text);
+        }
+        mlxn_bytes_text(to, "]");
+    }
+    if (!isfinite(attention)) attention = 1;
+    snprintf(text, sizeof text, ",\"attention_factor\":%.9g}", attention);
+    mlxn_bytes_text(to, text);
+    return MLXN_OK;
+}
+
+/* What YaRN has beside its factor; readers of GGUF multiply by 0.1 ln(factor) + 1 themselves. */
+static void add_yarn(mlxn_bytes *to, const mlxn_gguf *file, const mlxn_lm_arch *arch, double factor) {
+    char key[160], text[120];
+    double fast = 32, slow = 1, attention = 1, all = 0;
+    mlxn_gguf_get_f64(file, key_of(arch, "rope.scaling.yarn_beta_fast", key).data, &fast, NULL);
+    mlxn_gguf_get_f64(file, key_of(arch, "rope.scaling.yarn_beta_slow", key).data, &slow, NULL);
+    mlxn_gguf_get_f64(file, key_of(arch, "rope.scaling.yarn_log_multiplier", key).data, &all, NULL);
+    bool scaled = !mlxn_gguf_get_f64(file, key_of(arch, "rope.scaling.attn_factor", key).data, &attention, NULL);
+    if (isfinite(fast) && isfinite(slow)) {
+        snprintf(text, sizeof text, ",\"beta_fast\":%.9g,\"beta_slow\":%.9g", fast, slow);
+        mlxn_bytes_text(to, text);
+    }
+    if (arch->yarn_fractions) mlxn_bytes_text(to, ",\"truncate\":false");
+    if (isfinite(all) && all > 0) {
+        snprintf(text, sizeof text, ",\"mscale\":%.7g,\"mscale_all_dim\":%.7g", 10 * all, 10 * all);
+        mlxn_bytes_text(to, text);
+    } else if (scaled && isfinite(attention) && attention != 1) {
+        double usual = factor > 1 ? 0.1 * log(factor) + 1 : 1;
+        snprintf(text, sizeof text, ",\"attention_factor\":%.9g", attention * usual);
+        mlxn_bytes_text(to, text);
     }
 }
 
@@ -112,17 +220,64 @@ static mlxn_status add_scaling(mlxn_bytes *to, const mlxn_gguf *file, const mlxn
         snprintf(text, sizeof text, ",\"original_max_position_embeddings\":%" PRIu64, context);
         mlxn_bytes_text(to, text);
     }
+    if (yarn) add_yarn(to, file, arch, factor);
     mlxn_bytes_text(to, "}");
     return MLXN_OK;
 }
 
-/* Llama 3's scaling is a tensor of factors in GGUF, made of four numbers of which three are the same in all its
- * models. The fourth is the largest factor; that they give the tensor is checked. */
+/* Llama 3's scaling is a tensor of factors in GGUF, made of four numbers: the largest factor is one; of the others
+ * factors show only what a context of one turn more does, so that they are known up to a common measure. */
+typedef struct llama3 {
+    double factor, low, high, context;
+} llama3;
+
+static double llama3_factor(const llama3 *l, double base, uint64_t i, uint64_t n) {
+    double turns = l->context * pow(base, -(double)i / (double)n) / (2 * 3.14159265358979323846);
+    double mix = fmin(fmax((turns - l->low) / (l->high - l->low), 0), 1);
+    return 1 / ((1 - mix) / l->factor + mix);
+}
+
+/* The first element that the numbers do not give; n: they give all. */
+static uint64_t llama3_differs(const llama3 *l, double base, const float *factors, uint64_t n) {
+    for (uint64_t i = 0; i < n; i++)
+        if (!(fabs((double)factors[i] / llama3_factor(l, base, i, n) - 1) <= 1e-4)) return i;
+    return n;
+}
+
+/* Two elements between the extremes give the line that mixes them: low is taken as 1. */
+static bool llama3_fit(llama3 *l, double base, const float *factors, uint64_t n) {
+    double x[2], mix[2];
+    uint64_t found[2] = {0, 0}, count = 0;
+    for (uint64_t i = 0; i < n; i++) {
+        double m = (1 / (double)factors[i] - 1 / l->factor) / (1 - 1 / l->factor);
+        if (!(m > 1e-3 && m < 1 - 1e-3)) continue;
+        uint64_t at = count ? 1 : 0;
+        found[at] = i;
+        x[at] = pow(base, -(double)i / (double)n) / (2 * 3.14159265358979323846);
+        mix[at] = m;
+        count++;
+    }
+    if (count ==
+        1) { /* many do: with the usual distance of low and high, a whole context, and high as that wants it */
+        l->low = 1;
+        l->context = round((3 * mix[0] + 1) / x[0]);
+        l->high = 1 + (l->context * x[0] - 1) / mix[0];
+        return l->high > 1 && l->context >= 1 && l->context < 1e9;
+    }
+    if (count < 2) return false;
+    double slope = (mix[0] - mix[1]) / (x[0] - x[1]), zero = slope * x[0] - mix[0]; /* mix = slope x - zero */
+    if (!(slope > 0 && zero > 0) || found[0] == found[1]) return false;
+    l->low = 1;
+    l->high = 1 + 1 / zero;
+    l->context = round(slope / zero);
+    return l->context >= 1 && l->context < 1e9;
+}
+
 static mlxn_status add_llama3(mlxn_bytes *to, const mlxn_gguf *file, const mlxn_lm_arch *arch, mlxn_error *error) {
     enum { MOST = 512 };
-    const double low = 1, high = 4, context = 8192, pi = 3.14159265358979323846;
+    llama3 l = {1, 1, 4, 8192}, fitted;
     mlxn_gguf_tensor t;
-    float factors[MOST], most = 1;
+    float factors[MOST];
     double base = 10000;
     char key[160], text[200];
     if (!mlxn_gguf_find_tensor(file, "rope_freqs.weight", &t)) return MLXN_OK;
@@ -131,21 +286,27 @@ static mlxn_status add_llama3(mlxn_bytes *to, const mlxn_gguf *file, const mlxn_
         return mlxn_fail(error, MLXN_ERR_UNSUPPORTED,
                          "convert: tensor \"rope_freqs.weight\" is no vector of up to %d", MOST);
     mlxn_gguf_get_f64(file, key_of(arch, "rope.freq_base", key).data, &base, NULL);
-    for (uint64_t i = 0; i < t.elements; i++) most = factors[i] > most ? factors[i] : most;
-    for (uint64_t i = 0; i < t.elements; i++) {
-        double turns = context * pow(base, -(double)i / (double)t.elements) / (2 * pi);
-        double mix = fmin(fmax((turns - low) / (high - low), 0), 1), want = 1 / ((1 - mix) / (double)most + mix);
-        if (fabs((double)factors[i] - want) > 1e-4 * want)
-            return mlxn_fail(error, MLXN_ERR_UNSUPPORTED,
-                             "convert: tensor \"rope_freqs.weight\": element %" PRIu64
-                             " is %g, want %g as in Llama 3",
-                             i, (double)factors[i], want);
+    for (uint64_t i = 0; i < t.elements; i++) l.factor = fmax(l.factor, (double)factors[i]);
+    uint64_t differs = llama3_differs(&l, base, factors, t.elements);
+    if (differs < t.elements) {
+        fitted = l;
+        if (llama3_fit(&fitted, base, factors, t.elements) &&
+            llama3_differs(&fitted, base, factors, t.elements) == t.elements) {
+            l = fitted;
+            differs = t.elements;
+        }
     }
+    if (differs < t.elements)
+        return mlxn_fail(error, MLXN_ERR_UNSUPPORTED,
+                         "convert: tensor \"rope_freqs.weight\": element %" PRIu64
+                         " is %g, want %g as in Llama 3, "
+                         "and no other numbers of that scaling give them all",
+                         differs, (double)factors[differs], llama3_factor(&l, base, differs, t.elements));
     member(to, "rope_scaling");
     snprintf(text, sizeof text,
-             "{\"rope_type\":\"llama3\",\"factor\":%.9g,\"low_freq_factor\":%.1f,\"high_freq_factor\":%.1f,"
+             "{\"rope_type\":\"llama3\",\"factor\":%.9g,\"low_freq_factor\":%.1f,\"high_freq_factor\":%.7g,"
              "\"original_max_position_embeddings\":%.0f}",
-             (double)most, low, high, context);
+             l.factor, l.low, l.high, l.context);
     mlxn_bytes_text(to, text);
     return MLXN_OK;
 }
@@ -160,6 +321,10 @@ static void add_gemma(mlxn_bytes *to, const mlxn_gguf *file, const mlxn_lm_arch 
     mlxn_gguf_get_u64(file, key_of(arch, "attention.head_count", key).data, &heads, NULL);
     mlxn_gguf_get_u64(file, key_of(arch, "attention.key_length", key).data, &head, NULL);
     if (layers == deep && heads) head = width / heads;
+    double scale = 0;
+    if (!mlxn_gguf_get_f64(file, key_of(arch, "attention.scale", key).data, &scale, NULL) && scale > 0 &&
+        isfinite(1 / (scale * scale)))
+        head = (uint64_t)fmin(round(1 / (scale * scale)), 1e9);
     if (head) add_u64(to, "query_pre_attn_scalar", head);
     mlxn_gguf_value value;
     if (!strcmp(arch->gguf, "gemma3") && !mlxn_gguf_find(file, key_of(arch, "rope.freq_base_swa", key).data, &value))
@@ -205,6 +370,7 @@ mlxn_status mlxn_cv_gguf_config(const mlxn_gguf *file, uint64_t vocab, bool tied
     add_keys(&text, file, arch);
     add_defaults(&text, file, arch);
     add_gemma(&text, file, arch);
+    add_latent(&text, file, arch);
     add_tokens(&text, file);
     add_u64(&text, "vocab_size", vocab);
     member(&text, "tie_word_embeddings");
@@ -213,6 +379,7 @@ mlxn_status mlxn_cv_gguf_config(const mlxn_gguf *file, uint64_t vocab, bool tied
     mlxn_bytes_text(&text, "\"float32\"");
     status = add_scaling(&text, file, arch, error);
     if (!status) status = add_llama3(&text, file, arch, error);
+    if (!status) status = add_long(&text, file, arch, error);
     mlxn_bytes_text(&text, "}");
     if (!status && text.failed) status = mlxn_fail(error, MLXN_ERR_MEMORY, "convert: out of memory for config.json");
     if (!status) status = mlxn_config_from_json((const char *)text.data, text.size, "config.json", out, error);

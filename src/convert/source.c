@@ -23,7 +23,10 @@ bool mlxn_cv_add(mlxn_cv_source *s, const mlxn_cv_tensor *t) {
 }
 
 void mlxn_cv_close(mlxn_cv_source *s) {
-    for (uint64_t i = 0; i < s->n; i++) mlxn_free(s->tensors[i].name);
+    for (uint64_t i = 0; i < s->n; i++) {
+        mlxn_free(s->tensors[i].name);
+        mlxn_free(s->tensors[i].parts);
+    }
     mlxn_free(s->tensors);
     mlxn_gguf_close(s->gguf);
     mlxn_safetensors_close(s->folder);
@@ -35,8 +38,10 @@ void mlxn_cv_release_pages(mlxn_cv_source *s, const mlxn_cv_tensor *t) {
     mlxn_gguf_tensor gguf;
     mlxn_safetensors_tensor folder;
     if (s->gguf && mlxn_gguf_tensor_at(s->gguf, t->index, &gguf)) mlxn_gguf_release_pages(s->gguf, &gguf);
-    if (s->folder && mlxn_safetensors_tensor_at(s->folder, t->index, &folder))
-        mlxn_safetensors_release_pages(s->folder, &folder);
+    uint64_t n = t->parts ? t->rows / t->part_rows : 1;
+    for (uint64_t i = 0; s->folder && i < n; i++)
+        if (mlxn_safetensors_tensor_at(s->folder, t->parts ? t->parts[i].index : t->index, &folder))
+            mlxn_safetensors_release_pages(s->folder, &folder);
 }
 
 /* Where number `i` of the result lies in the source: from pairs to halves, or the other way. */
@@ -49,7 +54,9 @@ static uint64_t place_of(const mlxn_cv_tensor *t, uint64_t i) {
 mlxn_status mlxn_cv_row(const mlxn_cv_tensor *t, uint64_t row, float *values, mlxn_error *error) {
     bool vector = t->rank < 2;
     uint64_t row_bytes = t->bytes / t->rows, from = t->head && !vector ? place_of(t, row) : row;
-    mlxn_status status = mlxn_dequantize_row(t->format, t->data + from * row_bytes, t->cols, values, error);
+    const uint8_t *data = t->data + from * row_bytes;
+    if (t->parts) data = t->parts[from / t->part_rows].data + from % t->part_rows * row_bytes;
+    mlxn_status status = mlxn_dequantize_row(t->format, data, t->cols, values, error);
     if (status) return status;
     if (t->head && vector) {
         float head[1024];

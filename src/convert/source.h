@@ -9,6 +9,11 @@
 
 enum { MLXN_CV_MAX_RANK = 8 };
 
+typedef struct mlxn_cv_part {
+    const uint8_t *data;
+    uint64_t index; /* in its file */
+} mlxn_cv_part;
+
 typedef struct mlxn_cv_tensor {
     char *name;
     mlxn_st_dtype dtype; /* as a folder has it; UNKNOWN: in a format of GGUF */
@@ -22,8 +27,12 @@ typedef struct mlxn_cv_tensor {
      * result is the GGUF file. */
     uint32_t head;
     bool pairs;
-    float shift;    /* added to every element */
-    uint64_t index; /* in its file */
+    float shift;  /* added to every element */
+    bool vectors; /* of rank 2, but one vector for each expert: f32 in GGUF files */
+    /* A stack of matrices that lie in tensors of their own: where each begins; NULL: they lie together. */
+    struct mlxn_cv_part *parts;
+    uint64_t part_rows; /* rows of one */
+    uint64_t index;     /* in its file */
 } mlxn_cv_tensor;
 
 typedef struct mlxn_cv_source {

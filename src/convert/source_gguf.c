@@ -16,6 +16,9 @@ static const struct {
 typedef struct place {
     char name[200];
     bool vector, turned; /* turned: rows lie as pairs */
+    bool vectors;        /* one for each expert */
+    const char *each;    /* a stack of which folders keep the matrices one by one: the name with %u */
+    uint64_t layer;
 } place;
 
 static bool is(mlxn_string s, const char *text) { return s.size == strlen(text) && !memcmp(s.data, text, s.size); }
@@ -42,7 +45,10 @@ static bool find_layer(const mlxn_lm_arch *arch, mlxn_string name, place *out) {
     for (const mlxn_lm_tensor_spec *spec = arch->layer_tensors; !mlxn_lm_spec_ends(spec); spec++) {
         if (!spec->names.gguf || !spec->names.folder || !is(rest, spec->names.gguf)) continue;
         snprintf(out->name, sizeof out->name, "model.layers.%" PRIu64 ".%s", layer, spec->names.folder);
-        out->vector = spec->cols == MLXN_LM_NONE;
+        out->vectors = spec->cols == MLXN_LM_NONE && spec->experts;
+        out->vector = spec->cols == MLXN_LM_NONE && !spec->experts;
+        out->each = spec->each;
+        out->layer = layer;
         size_t m = spec->member;
         out->turned = arch->gguf_pairing == MLXN_ROPE_INTERLEAVED &&
                       (m == offsetof(mlxn_lm_layer, q) || m == offsetof(mlxn_lm_layer, k) ||
@@ -57,10 +63,35 @@ static mlxn_status fail(const char *path, const mlxn_gguf_tensor *t, mlxn_error 
                      (int)mlxn_min_u64(t->name.size, 100), t->name.data, text);
 }
 
+/* The matrices of a stack under names of their own. */
+static mlxn_status add_each(mlxn_cv_source *s, const char *path, const place *to, const mlxn_cv_tensor *stack,
+                            mlxn_error *error) {
+    const char *number = strstr(to->each, "%u");
+    uint64_t n = stack->dims[0];
+    for (uint64_t e = 0; e < n; e++) {
+        char name[200];
+        mlxn_cv_tensor one = *stack;
+        snprintf(name, sizeof name, "model.layers.%" PRIu64 ".%.*s%" PRIu64 "%s", to->layer, (int)(number - to->each),
+                 to->each, e, number + 2);
+        one.rank = 2;
+        one.dims[0] = stack->dims[1];
+        one.dims[1] = stack->dims[2];
+        one.rows = stack->rows / n;
+        one.bytes = stack->bytes / n;
+        one.data = stack->data + e * one.bytes;
+        one.name = mlxn_strdup(name);
+        if (!mlxn_cv_add(s, &one))
+            return mlxn_fail(error, MLXN_ERR_MEMORY, "%s: out of memory for its tensors", path);
+    }
+    return MLXN_OK;
+}
+
 static mlxn_status add(mlxn_cv_source *s, const mlxn_lm_arch *arch, const char *path, uint64_t index,
                        const mlxn_gguf_tensor *t, uint64_t head, mlxn_error *error) {
     place to = {.vector = false};
-    if (is(t->name, "rope_freqs.weight")) return MLXN_OK; /* config.json says it in numbers */
+    if (is(t->name, "rope_freqs.weight") || is(t->name, "rope_factors_short.weight") ||
+        is(t->name, "rope_factors_long.weight"))
+        return MLXN_OK; /* config.json says it in numbers */
     if (!find_common(t->name, &to) && !find_layer(arch, t->name, &to))
         return fail(path, t, error, "folders of this architecture have no name for it");
     if (!t->known) return fail(path, t, error, "its type cannot be decoded");
@@ -81,6 +112,7 @@ static mlxn_status add(mlxn_cv_source *s, const mlxn_lm_arch *arch, const char *
     if (to.turned && (to.vector ? out.cols : out.rows) % head)
         return fail(path, t, error, "its rows are no whole heads");
     if (to.vector) out.shift = -arch->folder_vector_shift;
+    if (to.each && t->rank == 3) return add_each(s, path, &to, &out, error);
     out.name = mlxn_strdup(to.name);
     if (mlxn_cv_add(s, &out)) return MLXN_OK;
     return mlxn_fail(error, MLXN_ERR_MEMORY, "%s: out of memory for its tensors", path);
@@ -115,9 +147,6 @@ mlxn_status mlxn_cv_open_gguf(const char *path, mlxn_cv_source *out, mlxn_error 
     if (!arch)
         return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "%s: architecture is \"%.*s\", want one of %s", path,
                          (int)mlxn_min_u64(name.size, 60), name.data, mlxn_lm_arch_names());
-    if (arch->experts)
-        return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "%s: architecture %s has experts, which are not converted",
-                         path, arch->name);
     status = head_length(out->gguf, arch, path, &head, error);
     for (uint64_t i = 0; !status && mlxn_gguf_tensor_at(out->gguf, i, &t); i++)
         status = add(out, arch, path, i, &t, head, error);

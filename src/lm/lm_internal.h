@@ -269,6 +269,8 @@ mlxn_status mlxn_lm_key_fail(const mlxn_model *model, mlxn_status status, mlxn_l
 mlxn_status mlxn_lm_prepare_folder(mlxn_model *model, const char *path, mlxn_error *error);
 /* Reads and checks every key that all architectures share, then calls the row's configure. */
 mlxn_status mlxn_lm_read_shape(mlxn_model *model, mlxn_error *error);
+/* The part of it that goes over layers, which a model of vocabulary alone is without. */
+mlxn_status mlxn_lm_read_layers(mlxn_model *model, mlxn_error *error);
 /* How many experts, how many of them for a token, and how wide. */
 mlxn_status mlxn_lm_read_experts(mlxn_model *model, mlxn_error *error);
 /* The part of it that concerns rope. */

@@ -222,7 +222,11 @@ mlxn_status mlxn_lm_read_shape(mlxn_model *model, mlxn_error *error) {
                                 s->n_layers, (unsigned long long)model->source->tensor_count);
     }
     s->attention_scale = 1 / sqrtf((float)s->head_dim);
-    if (model->vocab_only) return MLXN_OK;
+    return model->vocab_only ? MLXN_OK : mlxn_lm_read_layers(model, error);
+}
+
+mlxn_status mlxn_lm_read_layers(mlxn_model *model, mlxn_error *error) {
+    mlxn_lm_shape *s = &model->shape;
     model->layers = mlxn_alloc_array(s->n_layers, sizeof *model->layers);
     if (!model->layers) {
         return mlxn_fail(error, MLXN_ERR_MEMORY, "%s: no memory for %u layers", model->path_name, s->n_layers);
