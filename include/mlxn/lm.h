@@ -244,7 +244,7 @@ typedef struct mlxn_generate_desc {
     /* Speculation: the text is the same bit for bit, and comes faster where guesses are often right. `draft`: a
      * context of a smaller model with the same vocabulary, whose sequence 0 is used; `lookup`: what followed the last
      * tokens when they stood in the text before. With both, the text is asked first. */
-    /* Not in models with recurrent layers: UNSUPPORTED. */
+    /* Models with recurrent layers need checkpoints for it, else UNSUPPORTED. */
     mlxn_context *draft;
     bool lookup;
     uint32_t draft_max; /* guesses of a pass, at most 32; 0 = 8 */

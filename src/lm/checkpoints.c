@@ -1,16 +1,15 @@
 /* checkpoints.c: going back in models with recurrent layers.
  *
- * A state holds all that was before and cannot give a token back. So a context keeps the states of some positions of
- * each sequence, and going back means to the nearest of them at or before a length, or to the beginning. A checkpoint
- * is taken before a step: `checkpoint_every` tokens behind the one before, and before the last row of a long prompt,
- * which is where the same prompt, or its continuation, goes on. Where there is no room, the one goes whose neighbours
- * lie closest together, so that old ones are far apart and new ones close.
+ * A state holds all that was before and cannot give a token back. So a context keeps the states of some positions
+ * of each sequence, and going back means to the nearest of them at or before a length, or to the beginning. A
+ * checkpoint is taken before a step: `checkpoint_every` tokens behind the one before, and before the last row of a
+ * long prompt, which is where the same prompt, or its continuation, goes on; and where speculation asks for one.
+ * Where there is no room, the one goes whose neighbours lie closest together, so that old ones are far apart and
+ * new ones close.
  *
- * States are copied on the device, as part of the step: nothing is changed by going back until then. What a step that
- * was submitted does to a state is certain only when it is done; after a failure the sequence goes back. */
+ * States are copied on the device, as part of the step: nothing is changed by going back until then. What a step
+ * that was submitted does to a state is certain only when it is done; after a failure the sequence goes back. */
 #include "lm/lm_internal.h"
-
-enum { LONG_PROMPT = 32 };
 
 static mlxn_lm_sequence *sequence_of(mlxn_context *c, const mlxn_batch_row *row) { return &c->sequences[row->seq]; }
 
@@ -21,6 +20,8 @@ uint32_t mlxn_lm_checkpoint_before(const mlxn_context *c, const mlxn_lm_sequence
         if (s->checkpoints[i].position <= length) best = s->checkpoints[i].position;
     return best;
 }
+
+void mlxn_lm_checkpoint_ask(mlxn_context *c, mlxn_lm_sequence *s) { s->asked = c->n_checkpoints > 0; }
 
 void mlxn_lm_checkpoint_return(mlxn_context *c, mlxn_lm_sequence *s, uint32_t length) {
     if (!c->kv.n_states || length == s->length) return;
@@ -85,8 +86,9 @@ static bool wants_checkpoint(const mlxn_context *c, const mlxn_lm_sequence *s) {
     uint32_t last = s->n_checkpoints ? s->checkpoints[s->n_checkpoints - 1].position : 0;
     if (!c->n_checkpoints || s->submitted <= last) return false;
     uint32_t behind = s->submitted - last;
+    if (s->asked) return true;
     bool ends_prompt = s->step_rows == 1 && s->last_rows > 1;
-    return behind >= c->checkpoint_every || (ends_prompt && behind >= LONG_PROMPT);
+    return behind >= c->checkpoint_every || (ends_prompt && behind >= MLXN_LM_LONG_PROMPT);
 }
 
 void mlxn_lm_checkpoint_record(mlxn_context *c, mlxn_encoder *encoder, const mlxn_batch_row *rows, uint64_t n) {
@@ -101,7 +103,7 @@ void mlxn_lm_checkpoint_record(mlxn_context *c, mlxn_encoder *encoder, const mlx
         if (s->seen) continue;
         s->seen = true;
         s->taking = false;
-        if (s->stale) {
+        if (s->stale) { /* its own checkpoint is there */
             record_copy(c, encoder, s->source, s->from_zero, rows[i].seq);
         } else if (wants_checkpoint(c, s)) {
             s->next = (mlxn_lm_checkpoint){s->submitted, free_state(c, s)};
@@ -117,7 +119,7 @@ void mlxn_lm_checkpoint_submitted(mlxn_context *c, const mlxn_batch_row *rows, u
         mlxn_lm_sequence *s = sequence_of(c, &rows[i]);
         s->stale = false;
         if (s->taking) s->checkpoints[s->n_checkpoints++] = s->next;
-        s->taking = false;
+        s->taking = s->asked = false;
         s->submitted++;
         s->last_rows = s->step_rows;
     }
@@ -127,7 +129,7 @@ void mlxn_lm_checkpoint_failed(mlxn_context *c) {
     if (!c->kv.n_states) return;
     for (uint32_t i = 0; i < c->n_sequences; i++) {
         mlxn_lm_sequence *s = &c->sequences[i];
-        s->taking = false;
+        s->taking = s->asked = false;
         if (s->submitted == s->length) continue;
         /* What the step that failed took is uncertain, too. */
         while (s->n_checkpoints && s->checkpoints[s->n_checkpoints - 1].position >= s->length) s->n_checkpoints--;

@@ -280,7 +280,7 @@ static bool is_one_sequence(const mlxn_batch_row *rows, uint64_t n) {
 /* The last row of a prompt becomes a step of its own where layers are recurrent: checkpoints are taken between steps,
  * and the same prompt again needs one just before it. */
 static uint64_t last_step(const call *k) {
-    return k->c->n_checkpoints && k->n > 1 && is_one_sequence(k->rows, k->n) ? k->n - 1 : k->n;
+    return k->c->n_checkpoints && k->n >= MLXN_LM_LONG_PROMPT && is_one_sequence(k->rows, k->n) ? k->n - 1 : k->n;
 }
 
 /* Inputs of all steps. out_rows count from the start of their step. */

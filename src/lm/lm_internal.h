@@ -328,6 +328,10 @@ typedef struct mlxn_lm_kv {
     uint64_t bytes;
 } mlxn_lm_kv;
 
+/* Calls of so many rows of a sequence are prompts, which leave a checkpoint before their last row. Fewer rows have
+ * the bits that each has alone: chunks of gated delta net begin at so many. */
+enum { MLXN_LM_LONG_PROMPT = 32 };
+
 /* What a cache is made for. */
 typedef struct mlxn_lm_kv_desc {
     uint32_t n_ctx, n_sequences, n_batch, n_states;
@@ -436,6 +440,7 @@ typedef struct mlxn_lm_sequence {
     bool stale; /* the state is that of another position: before the next row it becomes that of `source`, or 0 */
     bool from_zero;
     uint32_t source;
+    bool asked;  /* the next step takes a checkpoint */
     bool taking; /* the step that is recorded takes `next` */
     mlxn_lm_checkpoint next;
     bool seen;                     /* scratch */
@@ -482,6 +487,8 @@ void mlxn_lm_checkpoint_record(mlxn_context *c, mlxn_encoder *encoder, const mlx
 void mlxn_lm_checkpoint_submitted(mlxn_context *c, const mlxn_batch_row *rows, uint64_t n);
 /* A call failed, and nothing runs any more: sequences whose state is not that of their length go back. */
 void mlxn_lm_checkpoint_failed(mlxn_context *c);
+/* The next step takes a checkpoint of the sequence before it, if there is none. */
+void mlxn_lm_checkpoint_ask(mlxn_context *c, mlxn_lm_sequence *s);
 /* Where the state of a sequence is, for saving. */
 uint32_t mlxn_lm_state_of(const mlxn_context *c, uint32_t seq, bool *zero);
 

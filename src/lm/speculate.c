@@ -28,10 +28,12 @@ mlxn_status mlxn_lm_speculator_begin(mlxn_lm_speculator *s, mlxn_context *c, con
     s->most = desc->draft_max ? (uint32_t)mlxn_min_u64(desc->draft_max, MLXN_LM_MOST_DRAFTED) : 8;
     s->most = (uint32_t)mlxn_min_u64(s->most, c->n_batch - 1); /* so that rings still hold what a step back needs */
     s->wanted = (uint32_t)mlxn_min_u64(FIRST_GUESSES, s->most);
-    if (c->kv.n_states)
+    if (c->kv.n_states && !c->n_checkpoints)
         return mlxn_fail(error, MLXN_ERR_UNSUPPORTED,
-                         "draft: %s has recurrent layers, whose states cannot go back to the last right guess",
+                         "draft: %s has recurrent layers, whose states go back to checkpoints, and the context has "
+                         "none",
                          c->model->path_name);
+    if (c->kv.n_states) s->most = (uint32_t)mlxn_min_u64(s->most, MLXN_LM_LONG_PROMPT - 2);
     if (s->draft == c) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "draft: it is the context itself");
     mlxn_status status = s->draft ? check_vocabularies(c->model, s->draft->model, error) : MLXN_OK;
     if (status) return status;
@@ -105,6 +107,18 @@ static mlxn_status guess(mlxn_lm_speculator *s, mlxn_token token, mlxn_error *er
 
 /* ---- passes ---- */
 
+/* The sequence forgets wrong guesses. A recurrent state goes back to the checkpoint before the pass, and takes in
+ * what was right again. */
+static mlxn_status forget(mlxn_lm_speculator *s, uint32_t length, mlxn_error *error) {
+    mlxn_context *c = s->c;
+    uint32_t n = length - s->base;
+    if (!c->kv.n_states || length == mlxn_context_length(c, 0)) return mlxn_context_truncate(c, 0, length, error);
+    mlxn_batch_row rows[1 + MLXN_LM_MOST_DRAFTED];
+    for (uint32_t i = 0; i < n; i++) rows[i] = (mlxn_batch_row){.token = c->sequences[0].tokens[s->base + i]};
+    mlxn_status status = mlxn_context_truncate(c, 0, s->base, error);
+    return status ? status : mlxn_context_decode(c, rows, n, NULL, NULL, NULL, error);
+}
+
 /* After a pass whose guesses were all right, more are made; else about as many as were right. */
 static mlxn_status settle(mlxn_lm_speculator *s, mlxn_error *error) {
     if (!s->logits) return MLXN_OK;
@@ -114,7 +128,7 @@ static mlxn_status settle(mlxn_lm_speculator *s, mlxn_error *error) {
     s->accepted += s->n_kept;
     uint32_t length = mlxn_lm_speculator_length(s);
     s->logits = NULL;
-    return mlxn_context_truncate(s->c, 0, length, error);
+    return forget(s, length, error);
 }
 
 mlxn_status mlxn_lm_speculator_next(mlxn_lm_speculator *s, mlxn_token token, const float **logits,
@@ -130,6 +144,7 @@ mlxn_status mlxn_lm_speculator_next(mlxn_lm_speculator *s, mlxn_token token, con
     mlxn_batch_row rows[1 + MLXN_LM_MOST_DRAFTED] = {{.token = token, .logits = true}};
     for (uint32_t i = 0; i < s->n_guessed; i++)
         rows[i + 1] = (mlxn_batch_row){.token = s->guessed[i], .logits = true};
+    if (s->n_guessed) mlxn_lm_checkpoint_ask(s->c, &s->c->sequences[0]);
     status = mlxn_context_decode(s->c, rows, 1 + s->n_guessed, NULL, NULL, &s->logits, error);
     if (status) s->logits = NULL;
     *logits = s->logits;

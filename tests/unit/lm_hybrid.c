@@ -1,8 +1,9 @@
-/* Promise: models whose layers have recurrent states go on from any length that a context says it holds. Sequences in
- * one batch keep to themselves; going back by mlxn_context_reuse and computing the rest gives the bits of a sequence
- * that never went on; a length without a checkpoint is refused by truncate and changes nothing; a saved sequence goes
- * on with the same bits and has its checkpoints, and a damaged one is refused; a cancelled prompt can be gone on
- * with; speculation is refused; the memory of checkpoints is counted; folders of mlx-lm may be quantized. */
+/* Promise: models whose layers have recurrent states go on from any length that a context says it holds. Sequences
+ * in one batch keep to themselves; going back by mlxn_context_reuse and computing the rest gives the bits of a
+ * sequence that never went on; a length without a checkpoint is refused by truncate and changes nothing; a saved
+ * sequence goes on with the same bits and has its checkpoints, and a damaged one is refused; a cancelled prompt
+ * can be gone on with; speculation changes no token and no bit of what follows, and is refused without
+ * checkpoints; the memory of checkpoints is counted; folders of mlx-lm may be quantized. */
 #include "lm_folder.h"
 
 #include "lm/lm_internal.h"
@@ -334,8 +335,58 @@ static void test_memory(mlxn_model *model) {
           error.message);
 }
 
-static void test_speculation(mlxn_model *model) {
-    mlxn_context *c = make(model, 1, 16, 0, 0);
+/* One answer, and the logits of one more token behind it. */
+static mlxn_generate_result answer(mlxn_context *c, float temp, mlxn_generate_desc more, float *next) {
+    enum { PROMPT = 40 };
+    const mlxn_sampler_desc how = {.struct_size = sizeof how, .temp = temp, .top_k = 20, .seed = 11};
+    mlxn_sampler *sampler = NULL;
+    mlxn_generate_result result = {0};
+    mlxn_token prompt[PROMPT];
+    const float *logits = NULL;
+    mlxn_error error = {0};
+    more.struct_size = sizeof more;
+    more.ignore_eos = true;
+    more.n_predict = 60;
+    for (uint32_t i = 0; i < PROMPT; i++) prompt[i] = token_at(i % 9);
+    CHECK(!mlxn_context_truncate(c, 0, 0, &error), "%s", error.message);
+    CHECK(!mlxn_sampler_create(&how, VOCAB, &sampler, &error), "%s", error.message);
+    CHECK(!mlxn_generate(c, prompt, PROMPT, sampler, &more, &result, &error), "%s", error.message);
+    mlxn_sampler_destroy(sampler);
+    CHECK(mlxn_context_length(c, 0) == PROMPT + result.n_ids - 1, "length %u", mlxn_context_length(c, 0));
+    CHECK(!mlxn_context_decode(c, &(mlxn_batch_row){9, 0, true}, 1, NULL, NULL, &logits, &error), "%s",
+          error.message);
+    if (logits) memcpy(next, logits, VOCAB * sizeof *next);
+    return result;
+}
+
+static void test_speculation(mlxn_model *model, mlxn_model *other) {
+    float want_next[VOCAB], next[VOCAB];
+    uint64_t drafted = 0, accepted = 0;
+    mlxn_context *c = make(model, 1, 16, 2, 0), *same = make(model, 1, 16, 2, 8), *wrong = make(other, 1, 16, 2, 8);
+    const mlxn_generate_desc ways[] = {{.lookup = true},
+                                       {.draft = same},
+                                       {.draft = wrong},
+                                       {.draft = wrong, .lookup = true, .draft_max = 3},
+                                       {.draft = same, .draft_max = 32}};
+    for (int random = 0; random < 2; random++) {
+        mlxn_generate_result want = answer(c, (float)random, (mlxn_generate_desc){0}, want_next);
+        for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+            mlxn_generate_result got = answer(c, (float)random, ways[i], next);
+            CHECK(got.n_ids == want.n_ids && !memcmp(got.ids, want.ids, want.n_ids * sizeof *want.ids),
+                  "way %zu: other tokens", i);
+            CHECK(!memcmp(next, want_next, sizeof next), "way %zu: other logits behind the answer", i);
+            drafted += got.n_drafted;
+            accepted += got.n_accepted;
+            mlxn_free_memory(got.ids);
+        }
+        mlxn_free_memory(want.ids);
+    }
+    CHECK(accepted > 60 && drafted > accepted + 60, "%d of %d guesses were right", (int)accepted, (int)drafted);
+    mlxn_context_destroy(c);
+    mlxn_context_destroy(same);
+    mlxn_context_destroy(wrong);
+
+    c = make(model, 1, 16, MLXN_NO_CHECKPOINTS, 0);
     const mlxn_token prompt[] = {1, 2, 3};
     mlxn_error error = {0};
     mlxn_generate_result result = {0};
@@ -388,6 +439,16 @@ static void test_quantized(const char *name) {
     }
 }
 
+static mlxn_model *load_other(const char *name) {
+    fm m;
+    if (!fm_open(&m, name)) return NULL;
+    const char *folder = fm_write(&m, 0, NULL, NULL);
+    mlxn_model *model = fm_load(device, folder);
+    fm_remove_folder(folder);
+    fm_close(&m);
+    return model;
+}
+
 int main(void) {
     mlxn_device_desc desc = {.struct_size = sizeof desc, .precision = MLXN_PRECISION_F32, .threads = 2};
     mlxn_error error;
@@ -396,9 +457,10 @@ int main(void) {
         fm m;
         if (!fm_open(&m, names[i])) continue;
         const char *folder = fm_write(&m, 0, NULL, NULL);
-        mlxn_model *model = fm_load(device, folder);
+        mlxn_model *model = fm_load(device, folder), *other = NULL;
         fm_remove_folder(folder);
-        if (model) {
+        other = load_other(names[!i]);
+        if (model && other) {
             test_sequences(model);
             test_reuse(model);
             test_prompt_again(model);
@@ -407,11 +469,22 @@ int main(void) {
             test_state(model);
             test_incomplete(model);
             test_memory(model);
-            test_speculation(model);
+            test_speculation(model, other);
         }
         mlxn_model_release(&model);
+        mlxn_model_release(&other);
         fm_close(&m);
     }
+    mlxn_device_release(&device);
+    desc.precision = MLXN_PRECISION_FAST;
+    CHECK(mlxn_device_create(&desc, &device, &error) == MLXN_OK, "%s", error.message);
+    mlxn_model *fast = load_other("qwen3_next"), *other = load_other("qwen3_5");
+    if (fast && other) test_speculation(fast, other);
+    mlxn_model_release(&fast);
+    mlxn_model_release(&other);
+    mlxn_device_release(&device);
+    desc.precision = MLXN_PRECISION_F32;
+    CHECK(mlxn_device_create(&desc, &device, &error) == MLXN_OK, "%s", error.message);
     test_quantized("qwen3_next-mlx");
     test_quantized("qwen3_5-mlx");
     mlxn_device_release(&device);
