@@ -5,9 +5,8 @@
 
 #include "convert/encode_rows.h"
 #include "convert/folder_files.h"
+#include "convert/slab.h"
 #include "convert/source.h"
-
-enum { SLAB_BYTES = 16 << 20 };
 
 /* What becomes of a tensor. */
 typedef enum fate { COPIED, CAST, QUANTIZED } fate;
@@ -22,8 +21,7 @@ typedef struct job {
     mlxn_st_dtype dtype;
     mlxn_cv_source source;
     mlxn_safetensors_writer *writer;
-    uint8_t *slab;
-    uint64_t slab_bytes, done;
+    mlxn_cv_slab slab;
     mlxn_quantize_result result;
 } job;
 
@@ -153,23 +151,6 @@ static mlxn_status declare_tensors(job *j, mlxn_error *error) {
 
 /* ---- data ---- */
 
-static mlxn_status step(job *j, uint64_t bytes, mlxn_error *error) {
-    const mlxn_convert_options *o = j->options;
-    j->done += bytes;
-    if (!o->progress || o->progress(o->progress_user, j->done, j->source.bytes)) return MLXN_OK;
-    return mlxn_fail(error, MLXN_ERR_CANCELLED, "convert: cancelled");
-}
-
-static mlxn_status reserve(job *j, uint64_t bytes, mlxn_error *error) {
-    if (bytes <= j->slab_bytes) return MLXN_OK;
-    uint8_t *grown = bytes > SIZE_MAX / 2 ? NULL : mlxn_alloc((size_t)bytes);
-    if (!grown) return mlxn_fail(error, MLXN_ERR_MEMORY, "convert: out of memory for %" PRIu64 " bytes", bytes);
-    mlxn_free(j->slab);
-    j->slab = grown;
-    j->slab_bytes = bytes;
-    return MLXN_OK;
-}
-
 /* Rows [first, …) of a tensor to be encoded: codes or elements in `out`; scales and biases of quantized ones apart.
  */
 typedef struct rows_job {
@@ -212,9 +193,9 @@ static mlxn_status encode_plain(const void *argument, uint64_t row, float *value
 static mlxn_status encode_rows(job *j, rows_job *g, mlxn_row_fn fn, uint64_t apart, mlxn_error *error) {
     const mlxn_cv_tensor *t = g->t;
     uint8_t *scales = g->scales, *biases = g->biases;
-    uint64_t at_once = mlxn_min_u64(t->rows, mlxn_max_u64(1, SLAB_BYTES / g->out_bytes)), count = 0;
+    uint64_t at_once = mlxn_cv_rows_at_once(t->rows, g->out_bytes), count = 0;
     mlxn_status status = MLXN_OK;
-    g->out = j->slab + apart;
+    g->out = j->slab.data + apart;
     for (uint64_t row = 0; !status && row < t->rows; row += count) {
         count = mlxn_min_u64(at_once, t->rows - row);
         g->first = row;
@@ -222,14 +203,14 @@ static mlxn_status encode_rows(job *j, rows_job *g, mlxn_row_fn fn, uint64_t apa
         g->biases = biases ? biases + row * g->scale_bytes : NULL;
         status = mlxn_each_row(fn, g, count, t->cols, j->options->threads, error);
         if (!status) status = mlxn_safetensors_writer_write(j->writer, g->out, count * g->out_bytes, error);
-        if (!status) status = step(j, count * (t->bytes / t->rows), error);
+        if (!status) status = mlxn_cv_step(&j->slab, count * (t->bytes / t->rows), j->source.bytes, error);
     }
     return status;
 }
 
 /* Bytes of rows of `out_bytes` that are held at a time. */
 static uint64_t slab_for(const mlxn_cv_tensor *t, uint64_t out_bytes) {
-    return mlxn_min_u64(t->rows, mlxn_max_u64(1, SLAB_BYTES / out_bytes)) * out_bytes;
+    return mlxn_cv_rows_at_once(t->rows, out_bytes) * out_bytes;
 }
 
 static mlxn_status quantize_tensor(job *j, const mlxn_cv_tensor *t, mlxn_error *error) {
@@ -240,29 +221,29 @@ static mlxn_status quantize_tensor(job *j, const mlxn_cv_tensor *t, mlxn_error *
     mlxn_st_dtype_to_dtype(dtype, &g.from_dtype);
     if (affine) g.scale_dtype = g.from_dtype;
     uint64_t each = t->rows * g.scale_bytes, apart = each * (affine ? 2 : 1); /* far below the tensor's own bytes */
-    mlxn_status status = reserve(j, apart + slab_for(t, g.out_bytes), error);
+    mlxn_status status = mlxn_cv_reserve(&j->slab, apart + slab_for(t, g.out_bytes), error);
     if (status) return status;
-    g.scales = j->slab;
-    if (affine) g.biases = j->slab + each;
+    g.scales = j->slab.data;
+    if (affine) g.biases = j->slab.data + each;
     status = encode_rows(j, &g, encode_groups, apart, error);
-    if (!status) status = mlxn_safetensors_writer_write(j->writer, j->slab, each, error);
-    if (!status && affine) status = mlxn_safetensors_writer_write(j->writer, j->slab + each, each, error);
+    if (!status) status = mlxn_safetensors_writer_write(j->writer, j->slab.data, each, error);
+    if (!status && affine) status = mlxn_safetensors_writer_write(j->writer, j->slab.data + each, each, error);
     return status;
 }
 
 static mlxn_status cast_tensor(job *j, const mlxn_cv_tensor *t, mlxn_error *error) {
     mlxn_st_dtype dtype = dtype_of(j, t);
     rows_job g = {.t = t, .to = plain_format(dtype), .out_bytes = t->cols * (mlxn_st_dtype_bits(dtype) / 8)};
-    mlxn_status status = reserve(j, slab_for(t, g.out_bytes), error);
+    mlxn_status status = mlxn_cv_reserve(&j->slab, slab_for(t, g.out_bytes), error);
     return status ? status : encode_rows(j, &g, encode_plain, 0, error);
 }
 
 static mlxn_status copy_tensor(job *j, const mlxn_cv_tensor *t, mlxn_error *error) {
     mlxn_status status = MLXN_OK;
-    for (uint64_t at = 0; !status && at < t->bytes; at += SLAB_BYTES) {
-        uint64_t bytes = mlxn_min_u64(SLAB_BYTES, t->bytes - at);
+    for (uint64_t at = 0; !status && at < t->bytes; at += MLXN_CV_SLAB_BYTES) {
+        uint64_t bytes = mlxn_min_u64(MLXN_CV_SLAB_BYTES, t->bytes - at);
         status = mlxn_safetensors_writer_write(j->writer, t->data + at, bytes, error);
-        if (!status) status = step(j, bytes, error);
+        if (!status) status = mlxn_cv_step(&j->slab, bytes, j->source.bytes, error);
     }
     return status;
 }
@@ -315,22 +296,14 @@ mlxn_status mlxn_convert_folder(const char *source, const char *path, const mlxn
                                 mlxn_quantize_result *result, mlxn_error *error) {
     mlxn_convert_options options = {0};
     mlxn_error failure = {0};
-    if (result) *result = (mlxn_quantize_result){0};
-    if (given && !given->struct_size)
-        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "convert: options: struct_size is 0");
-    if (given) memcpy(&options, given, mlxn_min_u64(given->struct_size, sizeof options));
-    if (!source || !source[0] || !path || !path[0])
-        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "convert: the path of the %s is empty",
-                         source && source[0] ? "result" : "source");
-    job j = {.options = &options, .source_path = source};
-    mlxn_status status = convert(&j, path, &failure);
+    mlxn_status status = mlxn_cv_begin("convert", source, path, given, &options, sizeof options, result, error);
+    if (status) return status;
+    job j = {.options = &options,
+             .source_path = source,
+             .slab = {.what = "convert", .progress = options.progress, .progress_user = options.progress_user}};
+    status = convert(&j, path, &failure);
     mlxn_safetensors_writer_destroy(j.writer);
     mlxn_cv_close(&j.source);
-    mlxn_free(j.slab);
-    if (status) {
-        if (error) *error = failure;
-        return status;
-    }
-    if (result) *result = j.result;
-    return mlxn_succeed(error);
+    mlxn_free(j.slab.data);
+    return mlxn_cv_end(status, &failure, &j.result, result, error);
 }

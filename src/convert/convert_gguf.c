@@ -8,10 +8,9 @@
 #include "convert/encode_rows.h"
 #include "convert/hf_tokenizer.h"
 #include "convert/quantize_types.h"
+#include "convert/slab.h"
 #include "convert/source.h"
 #include "lm/lm_internal.h"
-
-enum { SLAB_BYTES = 16 << 20 };
 
 typedef struct job {
     const mlxn_convert_options *options;
@@ -21,8 +20,7 @@ typedef struct job {
     mlxn_model *model;
     mlxn_cv_source source;
     mlxn_gguf_writer *writer;
-    uint8_t *slab;
-    uint64_t slab_bytes, done;
+    mlxn_cv_slab slab;
     bool tied;
     mlxn_quantize_result result;
 } job;
@@ -402,25 +400,15 @@ static mlxn_status write_tensor(job *j, const mlxn_cv_tensor *t, mlxn_error *err
     rows_job g = {.t = t, .to = format_of(j, t)};
     mlxn_status status = mlxn_format_row_bytes(g.to, t->cols, &g.out_bytes, error);
     if (status) return status;
-    uint64_t at_once = mlxn_min_u64(t->rows, mlxn_max_u64(1, SLAB_BYTES / g.out_bytes)), count = 0;
-    if (at_once * g.out_bytes > j->slab_bytes) {
-        mlxn_free(j->slab);
-        j->slab_bytes = at_once * g.out_bytes;
-        j->slab = mlxn_alloc((size_t)j->slab_bytes);
-        if (!j->slab) {
-            j->slab_bytes = 0;
-            return mlxn_fail(error, MLXN_ERR_MEMORY, "convert: out of memory for rows");
-        }
-    }
-    g.out = j->slab;
+    uint64_t at_once = mlxn_cv_rows_at_once(t->rows, g.out_bytes), count = 0;
+    status = mlxn_cv_reserve(&j->slab, at_once * g.out_bytes, error);
+    g.out = j->slab.data;
     for (uint64_t row = 0; !status && row < t->rows; row += count) {
         count = mlxn_min_u64(at_once, t->rows - row);
         g.first = row;
         status = mlxn_each_row(encode, &g, count, t->cols, o->threads, error);
         if (!status) status = mlxn_gguf_writer_write(j->writer, g.out, count * g.out_bytes, error);
-        j->done += count * (t->bytes / t->rows);
-        if (!status && o->progress && !o->progress(o->progress_user, j->done, j->source.bytes))
-            status = mlxn_fail(error, MLXN_ERR_CANCELLED, "convert: cancelled");
+        if (!status) status = mlxn_cv_step(&j->slab, count * (t->bytes / t->rows), j->source.bytes, error);
     }
     return status;
 }
@@ -484,23 +472,15 @@ mlxn_status mlxn_convert_gguf(const char *source, const char *path, const mlxn_c
                               mlxn_quantize_result *result, mlxn_error *error) {
     mlxn_convert_options options = {0};
     mlxn_error failure = {0};
-    if (result) *result = (mlxn_quantize_result){0};
-    if (given && !given->struct_size)
-        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "convert: options: struct_size is 0");
-    if (given) memcpy(&options, given, mlxn_min_u64(given->struct_size, sizeof options));
-    if (!source || !source[0] || !path || !path[0])
-        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "convert: the path of the %s is empty",
-                         source && source[0] ? "result" : "source");
-    job j = {.options = &options, .path = source};
-    mlxn_status status = convert(&j, path, &failure);
+    mlxn_status status = mlxn_cv_begin("convert", source, path, given, &options, sizeof options, result, error);
+    if (status) return status;
+    job j = {.options = &options,
+             .path = source,
+             .slab = {.what = "convert", .progress = options.progress, .progress_user = options.progress_user}};
+    status = convert(&j, path, &failure);
     mlxn_gguf_writer_destroy(j.writer);
     mlxn_model_release(&j.model);
     mlxn_cv_close(&j.source);
-    mlxn_free(j.slab);
-    if (status) {
-        if (error) *error = failure;
-        return status;
-    }
-    if (result) *result = j.result;
-    return mlxn_succeed(error);
+    mlxn_free(j.slab.data);
+    return mlxn_cv_end(status, &failure, &j.result, result, error);
 }

@@ -11,18 +11,8 @@
 
 enum { MOST_BYTES = 1000000000 };
 
-static char *path_in(const char *folder, const char *name) {
-    size_t a = strlen(folder), b = strlen(name);
-    char *path = mlxn_alloc(a + b + 2);
-    if (!path) return NULL;
-    memcpy(path, folder, a);
-    path[a] = '/';
-    memcpy(path + a + 1, name, b + 1);
-    return path;
-}
-
 mlxn_status mlxn_folder_config(const char *folder, mlxn_config **out, mlxn_error *error) {
-    char *path = path_in(folder, "config.json");
+    char *path = mlxn_path_in(folder, "config.json");
     if (!path) return mlxn_fail(error, MLXN_ERR_MEMORY, "convert: out of memory for a path");
     mlxn_config_value whole;
     mlxn_status status = mlxn_config_open(path, out, error);
@@ -45,7 +35,7 @@ mlxn_status mlxn_folder_make(const char *source, const char *path, mlxn_error *e
 mlxn_status mlxn_folder_write(const char *folder, const char *name, const void *data, uint64_t bytes, bool overwrite,
                               mlxn_error *error) {
     mlxn_out_file file = {0};
-    char *path = path_in(folder, name);
+    char *path = mlxn_path_in(folder, name);
     mlxn_status status = MLXN_OK;
     if (!path) status = mlxn_fail(error, MLXN_ERR_MEMORY, "convert: out of memory for a path");
     if (!status) status = mlxn_out_open(&file, path, overwrite, error);
@@ -103,7 +93,7 @@ static bool is_copied(const char *name) {
 
 static mlxn_status copy_file(const char *source, const char *path, const char *name, bool overwrite,
                              mlxn_error *error) {
-    char *from = path_in(source, name);
+    char *from = mlxn_path_in(source, name);
     if (!from) return mlxn_fail(error, MLXN_ERR_MEMORY, "convert: out of memory for a path");
     struct stat info;
     mlxn_mapping map = {0};

@@ -5,8 +5,7 @@
 
 #include "convert/encode_rows.h"
 #include "convert/quantize_types.h"
-
-enum { SLAB_BYTES = 16 << 20 }; /* of encoded rows: what is held in memory at a time */
+#include "convert/slab.h"
 
 typedef struct plan {
     mlxn_format format; /* of each tensor */
@@ -20,8 +19,7 @@ typedef struct job {
     mlxn_gguf *source;
     mlxn_gguf_writer *writer;
     plan *plans;
-    uint8_t *slab;
-    uint64_t slab_bytes, done;
+    mlxn_cv_slab slab;
     mlxn_quantize_result result;
 } job;
 
@@ -140,49 +138,32 @@ static mlxn_status declare_tensors(job *j, mlxn_error *error) {
 
 /* ---- data ---- */
 
-static mlxn_status step(job *j, uint64_t bytes, mlxn_error *error) {
-    const mlxn_quantize_options *o = j->options;
-    j->done += bytes;
-    if (!o->progress || o->progress(o->progress_user, j->done, j->result.source_bytes)) return MLXN_OK;
-    return mlxn_fail(error, MLXN_ERR_CANCELLED, "quantize: cancelled");
-}
-
-static mlxn_status reserve(job *j, uint64_t bytes, mlxn_error *error) {
-    if (bytes <= j->slab_bytes) return MLXN_OK;
-    uint8_t *grown = mlxn_alloc((size_t)bytes);
-    if (!grown) return mlxn_fail(error, MLXN_ERR_MEMORY, "quantize: out of memory for %" PRIu64 " bytes", bytes);
-    mlxn_free(j->slab);
-    j->slab = grown;
-    j->slab_bytes = bytes;
-    return MLXN_OK;
-}
-
 static mlxn_status encode_tensor(job *j, const mlxn_gguf_tensor *t, const plan *p, mlxn_error *error) {
     mlxn_rows_job rows = {.from = (mlxn_format)t->type, .to = p->format, .cols = t->dims[t->rank - 1]};
     uint64_t n = t->elements / rows.cols;
     mlxn_status status = mlxn_format_row_bytes(rows.from, rows.cols, &rows.src_row_bytes, error);
     if (!status) status = mlxn_format_row_bytes(rows.to, rows.cols, &rows.dst_row_bytes, error);
     if (status) return status;
-    uint64_t at_once = mlxn_max_u64(1, SLAB_BYTES / rows.dst_row_bytes), count = 0;
-    status = reserve(j, mlxn_min_u64(n, at_once) * rows.dst_row_bytes, error);
+    uint64_t at_once = mlxn_cv_rows_at_once(n, rows.dst_row_bytes), count = 0;
+    status = mlxn_cv_reserve(&j->slab, at_once * rows.dst_row_bytes, error);
     for (uint64_t row = 0; !status && row < n; row += count) {
         count = mlxn_min_u64(at_once, n - row);
         rows.src = t->data + row * rows.src_row_bytes;
-        rows.dst = j->slab;
+        rows.dst = j->slab.data;
         status = mlxn_each_row(mlxn_encode_row, &rows, count, rows.cols, j->options->threads, error);
         if (status && row) mlxn_error_prefix(error, "behind row %" PRIu64, row);
-        if (!status) status = mlxn_gguf_writer_write(j->writer, j->slab, count * rows.dst_row_bytes, error);
-        if (!status) status = step(j, count * rows.src_row_bytes, error);
+        if (!status) status = mlxn_gguf_writer_write(j->writer, j->slab.data, count * rows.dst_row_bytes, error);
+        if (!status) status = mlxn_cv_step(&j->slab, count * rows.src_row_bytes, j->result.source_bytes, error);
     }
     return status;
 }
 
 static mlxn_status copy_tensor(job *j, const mlxn_gguf_tensor *t, mlxn_error *error) {
     mlxn_status status = MLXN_OK;
-    for (uint64_t at = 0; !status && at < t->bytes; at += SLAB_BYTES) {
-        uint64_t bytes = mlxn_min_u64(SLAB_BYTES, t->bytes - at);
+    for (uint64_t at = 0; !status && at < t->bytes; at += MLXN_CV_SLAB_BYTES) {
+        uint64_t bytes = mlxn_min_u64(MLXN_CV_SLAB_BYTES, t->bytes - at);
         status = mlxn_gguf_writer_write(j->writer, t->data + at, bytes, error);
-        if (!status) status = step(j, bytes, error);
+        if (!status) status = mlxn_cv_step(&j->slab, bytes, j->result.source_bytes, error);
     }
     return status;
 }
@@ -202,7 +183,6 @@ static mlxn_status write_data(job *j, mlxn_error *error) {
 /* Replacing a file while it is read would be writing into one's own source. */
 static mlxn_status check_paths(const char *source, const char *path, mlxn_error *error) {
     struct stat a, b;
-    if (!path || !path[0]) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "quantize: the path of the result is empty");
     if (!stat(source, &a) && !stat(path, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
         return mlxn_fail(error, MLXN_ERR_ARGUMENT, "%s: is the source itself", path);
     return MLXN_OK;
@@ -212,12 +192,12 @@ mlxn_status mlxn_quantize_gguf(const char *source, const char *path, const mlxn_
                                mlxn_quantize_result *result, mlxn_error *error) {
     mlxn_quantize_options options = {0};
     mlxn_error failure = {0};
-    if (result) *result = (mlxn_quantize_result){0};
-    if (!given || !given->struct_size)
-        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "quantize: options: %s", given ? "struct_size is 0" : "NULL");
-    memcpy(&options, given, mlxn_min_u64(given->struct_size, sizeof options));
-    job j = {.options = &options};
-    mlxn_status status = read_options(&j, &failure);
+    mlxn_status status = mlxn_cv_begin("quantize", source, path, given, &options, sizeof options, result, error);
+    if (status) return status;
+    if (!given) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "quantize: options: NULL");
+    job j = {.options = &options,
+             .slab = {.what = "quantize", .progress = options.progress, .progress_user = options.progress_user}};
+    status = read_options(&j, &failure);
     if (!status) status = mlxn_gguf_open(source, &j.source, &failure);
     if (!status) status = check_paths(source, path, &failure);
     if (!status) status = make_plans(&j, &failure);
@@ -229,11 +209,6 @@ mlxn_status mlxn_quantize_gguf(const char *source, const char *path, const mlxn_
     mlxn_gguf_writer_destroy(j.writer);
     mlxn_gguf_close(j.source);
     mlxn_free(j.plans);
-    mlxn_free(j.slab);
-    if (status) {
-        if (error) *error = failure;
-        return status;
-    }
-    if (result) *result = j.result;
-    return mlxn_succeed(error);
+    mlxn_free(j.slab.data);
+    return mlxn_cv_end(status, &failure, &j.result, result, error);
 }

@@ -10,6 +10,16 @@
 
 enum { WRITE_MOST = 1 << 28 }; /* bytes of one write call: some systems take less than 2^31 */
 
+char *mlxn_path_in(const char *folder, const char *name) {
+    size_t a = strlen(folder), b = strlen(name);
+    char *path = mlxn_alloc(a + b + 2);
+    if (!path) return NULL;
+    memcpy(path, folder, a);
+    path[a] = '/';
+    memcpy(path + a + 1, name, b + 1);
+    return path;
+}
+
 static int descriptor(const mlxn_out_file *file) { return file->fd_plus_one - 1; }
 
 static mlxn_status exists(const char *path, mlxn_error *error) {

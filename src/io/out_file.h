@@ -4,6 +4,9 @@
 
 #include "io/shared.h"
 
+/* "folder/name", to be given to mlxn_free; NULL without memory. */
+char *mlxn_path_in(const char *folder, const char *name);
+
 /* Zeroed: not open. */
 typedef struct mlxn_out_file {
     char *path, *partial;

@@ -39,16 +39,6 @@ struct mlxn_safetensors_writer {
 
 /* ---- the folder ---- */
 
-static char *path_in(const char *folder, const char *name) {
-    size_t a = strlen(folder), b = strlen(name);
-    char *path = mlxn_alloc(a + b + 2);
-    if (!path) return NULL;
-    memcpy(path, folder, a);
-    path[a] = '/';
-    memcpy(path + a + 1, name, b + 1);
-    return path;
-}
-
 static bool ends_with(const char *text, const char *end) {
     size_t n = strlen(text), m = strlen(end);
     return n >= m && !strcmp(text + n - m, end);
@@ -76,7 +66,7 @@ static mlxn_status look(const char *folder, const mlxn_safetensors_writer *write
             status = mlxn_fail(error, MLXN_ERR_IO, "%s/%s: is there already, and is not to be overwritten", folder,
                                e->d_name);
         } else if (!is_ours(writer, e->d_name)) {
-            char *path = path_in(folder, e->d_name);
+            char *path = mlxn_path_in(folder, e->d_name);
             if (!path) status = mlxn_fail(error, MLXN_ERR_MEMORY, "%s: out of memory for a path", folder);
             if (path && unlink(path)) status = mlxn_fail_errno(error, path, "cannot be removed");
             mlxn_free(path);
@@ -278,7 +268,7 @@ static mlxn_status write_index(const mlxn_safetensors_writer *writer, mlxn_error
     }
     mlxn_bytes_text(&text, "}}\n");
     mlxn_out_file file = {0};
-    char *path = path_in(writer->folder, index_name);
+    char *path = mlxn_path_in(writer->folder, index_name);
     mlxn_status status = MLXN_OK;
     if (text.failed || !path)
         status = mlxn_fail(error, MLXN_ERR_MEMORY, "%s: out of memory for the index", writer->folder);
@@ -344,7 +334,7 @@ static mlxn_status shard_file(mlxn_safetensors_writer *writer, uint32_t shard, m
     char name[64] = "model.safetensors";
     if (writer->n_shards > 1)
         snprintf(name, sizeof name, "model-%05u-of-%05u.safetensors", shard + 1, writer->n_shards);
-    char *path = writer->single ? mlxn_strdup(writer->folder) : path_in(writer->folder, name);
+    char *path = writer->single ? mlxn_strdup(writer->folder) : mlxn_path_in(writer->folder, name);
     if (!path) return mlxn_fail(error, MLXN_ERR_MEMORY, "%s: out of memory for a path", writer->folder);
     mlxn_status status = mlxn_out_open(file, path, writer->overwrite, error);
     mlxn_free(path);
