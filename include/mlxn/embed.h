@@ -32,9 +32,9 @@ typedef struct mlxn_embedder_desc {
     uint32_t n_batch; /* tokens of one pass, at least those of the longest text; 0 = 2,048 or more */
 } mlxn_embedder_desc;
 
-/* `path`: a folder of config.json and safetensors of model_type bert, plain or quantized by MLX, or a GGUF file of
- * architecture bert. `desc` may be NULL. Retains the device. Errors: IO, FORMAT (names the file, the key or tensor
- * and both values), UNSUPPORTED, ARGUMENT, MEMORY, LIMIT. */
+/* `path`: a folder of config.json and safetensors of model_type bert, roberta or xlm-roberta, plain or quantized by
+ * MLX, or a GGUF file of architecture bert. `desc` may be NULL. Retains the device. Errors: IO, FORMAT (names the
+ * file, the key or tensor and both values), UNSUPPORTED, ARGUMENT, MEMORY, LIMIT. */
 MLXN_API mlxn_status mlxn_embedder_load(mlxn_device *device, const char *path, const mlxn_embedder_desc *desc,
                                         mlxn_embedder **out, mlxn_error *error);
 MLXN_API void mlxn_embedder_destroy(mlxn_embedder *embedder);

@@ -23,6 +23,7 @@ typedef struct mlxn_emb_layer {
 
 typedef struct mlxn_emb_shape {
     uint32_t n_layers, n_embd, n_ff, n_heads, n_vocab, n_ctx;
+    uint32_t first_position; /* of a text: the row of the table; n_ctx are those from it on */
     float eps;
     uint32_t activation; /* mlxn_unary_fn */
 } mlxn_emb_shape;

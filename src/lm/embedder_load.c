@@ -1,5 +1,6 @@
-/* embedder_load.c: the shape and the tensors of a BERT model (Devlin et al. 2019), under the names of folders, with
- * and without "bert." before them, and of GGUF files. */
+/* embedder_load.c: the shape and the tensors of a BERT model (Devlin et al. 2019), or of a RoBERTa or XLM-RoBERTa,
+ * whose positions begin behind that of padding (Liu et al. 2019, Conneau et al. 2020), under the names of folders,
+ * with and without the model's name before them, and of GGUF files. */
 #include <math.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -77,10 +78,30 @@ static mlxn_status check_kind(const mlxn_embedder *m, mlxn_error *error) {
     mlxn_lm_value v;
     if (m->source->c->value(m->source, key, &v) && v.type == MLXN_LM_STRING) {
         if (is(v.v.s, "bert")) return MLXN_OK;
-        return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "%s: key \"%s\" is \"%.*s\", want \"bert\"", m->path_name, key,
-                         (int)mlxn_min_u64(v.v.s.size, 40), v.v.s.data);
+        if (folder && (is(v.v.s, "roberta") || is(v.v.s, "xlm-roberta"))) return MLXN_OK;
+        return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "%s: key \"%s\" is \"%.*s\", want \"bert\"%s", m->path_name,
+                         key, (int)mlxn_min_u64(v.v.s.size, 40), v.v.s.data,
+                         folder ? ", \"roberta\" or \"xlm-roberta\"" : "");
     }
     return mlxn_fail(error, MLXN_ERR_NOT_FOUND, "%s: key \"%s\" is missing", m->path_name, key);
+}
+
+/* RoBERTa's positions begin behind that of the padding token, 1 unless the config says otherwise. */
+static mlxn_status read_first_position(mlxn_embedder *m, mlxn_error *error) {
+    mlxn_emb_shape *s = &m->shape;
+    mlxn_lm_value v;
+    if (!mlxn_lm_source_is_folder(m->source) || !m->source->c->value(m->source, "model_type", &v) ||
+        is(v.v.s, "bert"))
+        return MLXN_OK;
+    int64_t pad = 1;
+    if (find(m, (mlxn_lm_names){NULL, "pad_token_id"}, &v)) pad = v.type == MLXN_LM_INTEGER ? v.v.i : -1;
+    if (pad < 0 || pad + 1 >= s->n_ctx)
+        return mlxn_fail(error, MLXN_ERR_FORMAT,
+                         "%s: key \"pad_token_id\" is %lld, want 0 to %lld (two less than max_position_embeddings)",
+                         m->path_name, (long long)pad, (long long)s->n_ctx - 2);
+    s->first_position = (uint32_t)pad + 1;
+    s->n_ctx -= s->first_position;
+    return MLXN_OK;
 }
 
 static mlxn_status read_shape(mlxn_embedder *m, mlxn_error *error) {
@@ -98,6 +119,7 @@ static mlxn_status read_shape(mlxn_embedder *m, mlxn_error *error) {
     mlxn_status status = check_kind(m, error);
     for (size_t i = 0; !status && i < sizeof numbers / sizeof numbers[0]; i++)
         status = read_u32(m, numbers[i].key, numbers[i].most, numbers[i].out, error);
+    if (!status) status = read_first_position(m, error);
     if (!status) status = read_activation(m, error);
     if (status) return status;
     if (s->n_embd % s->n_heads)
@@ -328,15 +350,17 @@ static mlxn_status load_positions(loader *ld) {
     mlxn_lm_tensor t;
     char name[200];
     bool found = false;
-    uint64_t first = ld->used;
+    uint64_t first = ld->used, rows_there = (uint64_t)s->first_position + s->n_ctx;
     full_name(ld, names[0], -1, "", name);
-    mlxn_status status = load_rows(ld, name, 2, s->n_ctx, s->n_embd, &m->positions);
+    mlxn_status status = load_rows(ld, name, 2, rows_there, s->n_embd, &m->positions);
+    m->positions = mlxn_tensor_2d(m->vectors, (first + (uint64_t)s->first_position * s->n_embd) * 4, MLXN_F32,
+                                  s->n_ctx, s->n_embd);
     full_name(ld, names[1], -1, "", name);
     if (!status) status = m->source->c->tensor(m->source, name, &t, &found, ld->error);
     if (status || !found) return status;
     uint64_t rows = t.rank == 2 && t.dims[0] <= 16 ? t.dims[0] : 1, at = ld->used;
     status = load_rows(ld, name, 2, rows, s->n_embd, &types);
-    for (uint64_t i = 0; !status && i < (uint64_t)s->n_ctx * s->n_embd; i++)
+    for (uint64_t i = 0; !status && i < rows_there * s->n_embd; i++)
         ld->values[first + i] += ld->values[at + i % s->n_embd];
     ld->used = at; /* they are in the positions now */
     return status;
@@ -353,14 +377,15 @@ static mlxn_status load_all(loader *ld) {
     return status ? status : mlxn_buffer_write(m->vectors, 0, ld->values, ld->used * 4, ld->error);
 }
 
-/* "" or "bert.", and the size of the vocabulary. */
+/* "", "bert." or "roberta.", and the size of the vocabulary. */
 static mlxn_status look(loader *ld) {
     mlxn_embedder *m = ld->m;
     mlxn_lm_tensor t;
     char name[200];
-    for (int i = 0; i < 2; i++) {
+    static const char *const prefixes[] = {"", "bert.", "roberta."}; /* XLM-RoBERTa's is the last, too */
+    for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++) {
         bool found;
-        ld->prefix = i ? "bert." : "";
+        ld->prefix = prefixes[i];
         full_name(ld, (mlxn_lm_names){"token_embd.weight", "embeddings.word_embeddings.weight"}, -1, "", name);
         mlxn_status status = m->source->c->tensor(m->source, name, &t, &found, ld->error);
         if (status) return status;
@@ -380,8 +405,8 @@ mlxn_status mlxn_emb_load(mlxn_embedder *m, const char *path, mlxn_error *error)
     if (!status) status = look(&ld);
     if (status) return status;
     /* Of positions and up to 16 types, norms and biases; each factor was bounded. */
-    uint64_t n =
-        ((uint64_t)s->n_ctx + 16 + 2 + (uint64_t)s->n_layers * 9) * s->n_embd + (uint64_t)s->n_layers * s->n_ff;
+    uint64_t n = ((uint64_t)s->n_ctx + s->first_position + 16 + 2 + (uint64_t)s->n_layers * 9) * s->n_embd +
+                 (uint64_t)s->n_layers * s->n_ff;
     if (n > SIZE_MAX / 8) return mlxn_fail(error, MLXN_ERR_LIMIT, "%s: its vectors do not fit memory", m->path_name);
     ld.values = mlxn_alloc_array((size_t)n, sizeof *ld.values);
     m->layers = mlxn_alloc_array(s->n_layers, sizeof *m->layers);

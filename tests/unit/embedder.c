@@ -298,7 +298,8 @@ static void test_refusals(void) {
     mlxn_error error;
     if (!fm_open(&m, "bert")) return;
     mlxn_device *device = open_device(MLXN_PRECISION_F32, 1);
-    refuses(device, &m, "model_type", json_string("roberta"), MLXN_ERR_UNSUPPORTED, "\"roberta\", want \"bert\"");
+    refuses(device, &m, "model_type", json_string("distilbert"), MLXN_ERR_UNSUPPORTED,
+            "\"distilbert\", want \"bert\", \"roberta\" or \"xlm-roberta\"");
     refuses(device, &m, "model_type", NULL, MLXN_ERR_NOT_FOUND, "model_type");
     refuses(device, &m, "hidden_act", json_string("mish"), MLXN_ERR_UNSUPPORTED, "\"mish\"");
     refuses(device, &m, "num_hidden_layers", json_integer(2000000000), MLXN_ERR_FORMAT, "2000000000");
@@ -339,6 +340,8 @@ static void test_refusals(void) {
 int main(void) {
     test_same("bert");
     test_same("bert-prefix");
+    test_same("roberta");
+    test_same("xlm-roberta");
     test_alone();
     test_quantized();
     test_gguf();

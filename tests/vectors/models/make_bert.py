@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Makes bert.json and bert-prefix.json: what Hugging Face transformers computes in float32 for tiny random BERT models. By
+"""Makes bert.json, bert-prefix.json, roberta.json and xlm-roberta.json: what Hugging Face transformers computes in float32 for tiny random models. By
 hand, as make_models.py beside it, whose weights and form of files these are too; instead of `logits` there are `texts`
 (lists of ids), `mean` and `cls`: for each text the mean of the last hidden states, and the first of them.
 """
 
 import json
 import os
+import sys
 
 import numpy
 import torch
@@ -29,6 +30,8 @@ BASE = {
 }
 MODELS = {
     "bert": (BASE, "", "F32"),
+    "roberta": (dict(BASE, model_type="roberta", type_vocab_size=1, layer_norm_eps=1e-5, pad_token_id=1), "roberta.", "F32"),
+    "xlm-roberta": (dict(BASE, model_type="xlm-roberta", type_vocab_size=1, pad_token_id=3), "", "BF16"),
     "bert-prefix": (dict(BASE, hidden_act="gelu_new", layer_norm_eps=1e-5, num_attention_heads=2), "bert.", "F16"),
 }
 
@@ -42,7 +45,10 @@ def distribution(name, dims):
 
 
 def make(name, config, prefix, dtype):
-    model = transformers.BertModel(transformers.BertConfig(**config), add_pooling_layer=False).float().eval()
+    pad = config.get("pad_token_id", -1)
+    kind = {"bert": "Bert", "roberta": "Roberta", "xlm-roberta": "XLMRoberta"}[config["model_type"]]
+    made = getattr(transformers, kind + "Config")(**{k: v for k, v in config.items() if k != "model_type"})
+    model = getattr(transformers, kind + "Model")(made, add_pooling_layer=False).float().eval()
     tensors, state = [], model.state_dict()
     for key, old in state.items():
         if "position_ids" in key:
@@ -54,6 +60,7 @@ def make(name, config, prefix, dtype):
         tensors.append([stored, dims, dtype, mean, spread])
     model.load_state_dict(state)
     texts = [[(i * i * 5 + 11 * i + 7 * k) % VOCAB for i in range(n)] for k, n in enumerate(LENGTHS)]
+    texts = [[pad + 1 if i == pad else i for i in ids] for ids in texts]  # padding has a position of its own
     with torch.no_grad():
         hidden = [model(torch.tensor([ids])).last_hidden_state[0].double() for ids in texts]
     result = {
@@ -72,5 +79,5 @@ def make(name, config, prefix, dtype):
 
 
 if __name__ == "__main__":
-    for wanted, (config, prefix, dtype) in MODELS.items():
-        make(wanted, config, prefix, dtype)
+    for wanted in sys.argv[1:] or MODELS:
+        make(wanted, *MODELS[wanted])
