@@ -9,7 +9,6 @@
 static const struct {
     const char *name, *cure;
 } planned[] = {
-    {"cuda", "use --device cpu; an NVIDIA GPU is not used by this version"},
     {"metal", "use --device cpu; an Apple GPU is not used by this version"},
 };
 
@@ -89,7 +88,11 @@ static void add_device(listing *list, const char *backend, uint32_t index, const
         printf("       for tests: its results are not values\n");
         return;
     }
-    printf("       %u threads, instruction sets: %s\n", info->threads, info->isa ? isa_text(info->isa, isa) : "base");
+    if (!strcmp(backend, "cpu"))
+        printf("       %u threads, instruction sets: %s\n", info->threads,
+               info->isa ? isa_text(info->isa, isa) : "base");
+    else
+        printf("       %u multiprocessors\n", info->threads);
     if (info->memory_total)
         printf("       memory %s, %s free\n", cli_bytes(info->memory_total, memory),
                cli_bytes(info->memory_free, free_memory));

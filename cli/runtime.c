@@ -34,7 +34,7 @@ static int parse_device(const char *text, char backend[16], uint32_t *index) {
     memcpy(backend, text, n);
     backend[n] = 0;
     if (backend_is_built(backend)) return EXIT_GOOD;
-    bool planned = !strcmp(backend, "cuda") || !strcmp(backend, "metal");
+    bool planned = !strcmp(backend, "metal");
     return cli_fail(EXIT_USAGE, "--device: %s \"%s\"; use --device cpu, or what `mlxn devices` lists",
                     planned ? "this version is built without the backend" : "there is no backend", backend);
 }
@@ -50,8 +50,8 @@ int cli_open_device(const cli_options *options, cli_runtime *runtime) {
     desc.precision = !strcmp(options->precision, "f32") ? MLXN_PRECISION_F32 : MLXN_PRECISION_FAST;
     desc.memory_limit = options->memory_limit;
     if (mlxn_device_create(&desc, &runtime->device, &error))
-        return cli_fail(EXIT_FAILED, "device %s: %s; `mlxn devices` lists what is there", options->device,
-                        error.message);
+        return cli_fail(EXIT_FAILED, "device %s: %s; `mlxn devices` lists what is there, --device cpu always is",
+                        options->device, error.message);
     mlxn_device_info info = {.struct_size = sizeof info};
     mlxn_device_get_info(runtime->device, &info);
     if (!info.computes)

@@ -3,7 +3,7 @@ mlxn_objects(o_base src/base/*.c)
 mlxn_objects(o_quant src/quant/*.c)
 mlxn_objects(o_ops src/ops/*.c)
 mlxn_objects(o_core src/core/*.c)
-mlxn_objects(o_backend src/backends.c src/backend/null/*.c src/backend/cpu/*.c
+mlxn_objects(o_backend src/backends.c src/backend/null/*.c src/backend/cpu/*.c src/backend/cuda/*.c
              src/backend/fault/*.c)
 set(MLXN_CORE_OBJECTS o_base o_quant o_ops o_core o_backend)
 

@@ -63,7 +63,7 @@ typedef struct mlxn_device_info {
     uint32_t struct_size;
     const char *backend; /* "cpu" */
     const char *name;    /* "AMD EPYC …"; valid while the device lives */
-    uint32_t threads;    /* executing threads */
+    uint32_t threads;    /* executing threads; of a GPU its multiprocessors */
     uint32_t isa;        /* MLXN_ISA_* in use */
     mlxn_precision precision;
     bool host_visible;     /* buffers can be read and written through mlxn_buffer_contents */

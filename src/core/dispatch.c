@@ -86,8 +86,8 @@ static inline mlxn_status take_argument(const mlxn_device *device, mlxn_dispatch
     if (facts.end > buffer->size)
         return mlxn_fail(failure, MLXN_ERR_ARGUMENT, "%s: %s: view ends at byte %llu, its buffer at %llu", def->name,
                          spec->name, (unsigned long long)facts.end, (unsigned long long)buffer->size);
-    /* Sizes are powers of two; a temporary's place is aligned. */
-    if ((buffer->host || buffer->capture) && (((uintptr_t)buffer->host + t->offset) & (size - 1)))
+    /* Sizes are powers of two; a temporary's place and memory that the host does not see are aligned. */
+    if (((uintptr_t)buffer->host + t->offset) & (size - 1))
         return mlxn_fail(failure, MLXN_ERR_ARGUMENT,
                          "%s: %s: byte offset %llu is not aligned to its %u-byte elements", def->name, spec->name,
                          (unsigned long long)t->offset, (unsigned)size);

@@ -42,6 +42,9 @@ int check_bench(const check_options *options) {
     for (size_t b = 0; mlxn_backends[b]; b++)
         if (!strcmp(mlxn_backends[b]->name, options->backend)) backend = mlxn_backends[b];
     if (!backend) return fprintf(stderr, "check: this build has no device \"%s\"\n", options->backend), 2;
+    mlxn_error absent = {0};
+    if (!mlxn_backend_device_count(options->backend, &absent))
+        return printf("check: skipped: %s\n", absent.message), 77;
     size_t n_rows;
     const mlxn_kernel_row *rows = backend->kernels(&n_rows);
     uint32_t top = check_machine_level(options);
@@ -50,6 +53,9 @@ int check_bench(const check_options *options) {
         const mlxn_op_def *def = mlxn_op_get(op);
         mlxn_case c;
         if (options->op && strcmp(options->op, def->name)) continue;
+        bool any = false;
+        for (size_t k = 0; k < n_rows; k++) any = any || rows[k].op == op;
+        if (!any) continue;
         for (uint32_t i = 0; def->make_case(i, &c); i++) {
             if (options->number >= 0 ? i != (uint32_t)options->number : options->quick && c.slow) continue;
             check_instance instance;

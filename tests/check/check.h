@@ -79,6 +79,7 @@ typedef struct check_set {
     mlxn_weight *weights[MLXN_MAX_ARGS];
     mlxn_tensor tensors[MLXN_MAX_ARGS];
     mlxn_arg args[MLXN_MAX_ARGS];
+    uint8_t *copies[MLXN_MAX_ARGS]; /* of buffers that the host does not see, as last read */
 } check_set;
 /* in_place: the argument whose memory the last output shares, UINT32_MAX for none. */
 bool check_set_create(check_set *set, mlxn_device *device, const check_instance *instance, uint32_t in_place,

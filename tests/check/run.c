@@ -52,7 +52,28 @@ void check_set_release(check_set *set) {
     for (uint32_t i = 0; i < MLXN_MAX_ARGS; i++) {
         mlxn_weight_release(&set->weights[i]);
         mlxn_buffer_release(&set->buffers[i]);
+        mlxn_free(set->copies[i]);
     }
+}
+
+/* Reads what the host cannot see. False: that failed. */
+static bool fetch(check_set *set, char *text, size_t size) {
+    for (uint32_t i = 0; i < MLXN_MAX_ARGS; i++) {
+        mlxn_buffer *buffer = set->buffers[i];
+        if (!buffer || mlxn_buffer_contents(buffer)) continue;
+        uint64_t bytes = mlxn_buffer_size(buffer);
+        mlxn_error error = {0};
+        if (!set->copies[i]) set->copies[i] = mlxn_alloc((size_t)bytes);
+        if (set->copies[i] && !mlxn_buffer_read(buffer, 0, set->copies[i], bytes, &error)) continue;
+        snprintf(text, size, "cannot be read back: %s", error.status ? error.message : "out of memory");
+        return false;
+    }
+    return true;
+}
+
+static uint8_t *region_of(const check_set *set, uint32_t i) {
+    uint8_t *host = mlxn_buffer_contents(set->buffers[i]);
+    return host ? host : set->copies[i];
 }
 
 const mlxn_kernel_row *check_last_row(const mlxn_encoder *encoder) {
@@ -88,7 +109,7 @@ static check_result run_once(mlxn_device *device, const check_instance *instance
         result = CHECK_NOT_SERVED;
     } else if (mlxn_encoder_commit_and_wait(encoder, "check", &error)) {
         snprintf(text, size, "execution failed: %s", error.message);
-    } else {
+    } else if (fetch(set, text, size)) {
         result = CHECK_PASSED;
     }
     mlxn_encoder_destroy(encoder);
@@ -104,7 +125,7 @@ static bool verify(check_instance *instance, const check_set *set, bool fast, ui
         if (!operand->init) continue;
         bool output = def->args[i].role != MLXN_ROLE_IN, shared = in_place != UINT32_MAX && i + 1 == def->n_args;
         uint32_t home = shared ? in_place : i;
-        const uint8_t *region = mlxn_buffer_contents(set->buffers[home]);
+        const uint8_t *region = region_of(set, home);
         const check_operand *holder = &instance->operands[home];
         if (!output) {
             if (i == in_place || !memcmp(region, operand->init, operand->bytes)) continue;
@@ -115,7 +136,7 @@ static bool verify(check_instance *instance, const check_set *set, bool fast, ui
             return false;
         }
         mlxn_view got = holder->view;
-        got.data = (uint8_t *)mlxn_buffer_contents(set->buffers[home]) + holder->first;
+        got.data = region_of(set, home) + holder->first;
         double worst = 0;
         char why[400];
         if (!check_output(instance, i, &got, fast, &worst, why, sizeof why) ||
@@ -140,7 +161,7 @@ static bool same_bits(const check_instance *instance, const check_set *set, uint
     for (uint32_t i = 0; i < instance->def->n_args; i++) {
         const check_operand *operand = &instance->operands[i];
         if (!operand->ref) continue;
-        const uint8_t *region = mlxn_buffer_contents(set->buffers[i]);
+        const uint8_t *region = region_of(set, i);
         if (!first[i]) {
             first[i] = mlxn_alloc(operand->bytes);
             if (!first[i]) return snprintf(text, size, "out of memory"), false;

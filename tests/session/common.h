@@ -17,6 +17,15 @@ static inline mlxn_device *make_device(void) {
     return device;
 }
 
+/* False, with a line that says why, on a machine that has no such device. */
+static inline bool device_is_there(const char *name) {
+    mlxn_error error = {0};
+    if (mlxn_backend_device_count(name, &error)) return true;
+    fprintf(stderr, "skipped: %s\n", error.message); /* it begins with the name */
+    test_skips++;
+    return false;
+}
+
 static inline bool device_computes(mlxn_device *device) {
     mlxn_device_info info = {.struct_size = sizeof info};
     mlxn_device_get_info(device, &info);

@@ -195,9 +195,10 @@ static void test_scoped_counters(void) {
 }
 
 int main(int argc, char **argv) {
-    const char *devices[] = {"cpu", "null"};
-    for (int i = 0; i < 2; i++) {
+    const char *devices[] = {"cpu", "null", "cuda"};
+    for (int i = 0; i < 3; i++) {
         if (argc > 1 && strcmp(argv[1], devices[i])) continue;
+        if (!device_is_there(devices[i])) continue;
         device_name = devices[i];
         test_record_while_drained();
         test_commit_of_the_borrowed_encoder();

@@ -244,6 +244,7 @@ int main(int argc, char **argv) {
     };
     const char *only = argc > 1 ? argv[1] : "all";
     if (argc > 2) device_name = argv[2];
+    if (!device_is_there(device_name)) return TEST_DONE();
     int ran = 0;
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
         if (!strcmp(only, "all") || !strcmp(only, tests[i].name)) {

@@ -170,13 +170,14 @@ static void test_wait_on_destroy(void) {
 }
 
 int main(int argc, char **argv) {
-    const char *devices[] = {"cpu", "null"};
-    for (int i = 0; i < 2; i++) {
+    const char *devices[] = {"cpu", "null", "cuda"};
+    for (int i = 0; i < 3; i++) {
         if (argc > 1 && strcmp(argv[1], devices[i])) continue;
+        if (!device_is_there(devices[i])) continue;
         device_name = devices[i];
         test_fence(true);
         test_fence(false);
-        if (i) continue; /* the null device runs no kernel */
+        if (i) continue; /* the other devices run no functions of the host */
         test_kernel();
         test_wait_on_destroy();
     }

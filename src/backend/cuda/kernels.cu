@@ -1,0 +1,3 @@
+/* kernels.cu: all kernels as one translation unit, which is one module of the driver. */
+#include "backend/cuda/kernels/copy.cu"
+#include "backend/cuda/kernels/elementwise.cu"
