@@ -55,6 +55,8 @@ def run(env, template, context):
         case["output"] = env.from_string(template).render(**context)
     except jinja2.exceptions.TemplateSyntaxError as error:
         case["error"], case["line"] = "syntax", error.lineno
+    except SyntaxError as error:  # of the Python that a template becomes: loop controls outside a loop
+        case["error"], case["line"] = "syntax", error.lineno
     except Exception as error:  # whatever a template's values do
         case["error"], case["message"] = "render", str(error)
     return case
@@ -78,4 +80,5 @@ def main():
     print("%d cases, %d of them errors" % (len(cases), errors))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -60,12 +60,12 @@ static jn_list *filtered(jn_run *r, const jn_node *node, jn_scope *outer, const 
     return kept.list;
 }
 
-static void run_loop(jn_run *r, const jn_node *node, jn_scope *outer, jn_value iterable, uint32_t nesting) {
+/* BREAK: the part for no elements leaves the loop around this one. */
+static flow run_loop(jn_run *r, const jn_node *node, jn_scope *outer, jn_value iterable, uint32_t nesting) {
     jn_list *all = mlxn_jn_elements(r, iterable);
     if (node->c) all = filtered(r, node, outer, all);
     if (!all->n) {
-        in_scope(r, &node->other, mlxn_jn_scope_new(r, outer));
-        return;
+        return in_scope(r, &node->other, mlxn_jn_scope_new(r, outer));
     }
     jn_value loop = mlxn_jn_object_new(r, JN_LOOP);
     loop.object->items = all;
@@ -81,6 +81,7 @@ static void run_loop(jn_run *r, const jn_node *node, jn_scope *outer, jn_value i
         assign(r, scope, node->a, all->v[i]);
         if (in_scope(r, &node->body, scope) == BREAK) break;
     }
+    return GO_ON;
 }
 
 jn_value mlxn_jn_loop_again(jn_run *r, jn_value loop, jn_value iterable) {
@@ -96,11 +97,11 @@ jn_value mlxn_jn_loop_again(jn_run *r, jn_value loop, jn_value iterable) {
     return mlxn_jn_out_string(r, &text);
 }
 
-static void execute_with(jn_run *r, const jn_node *node) {
+static flow execute_with(jn_run *r, const jn_node *node) {
     jn_scope *scope = mlxn_jn_scope_new(r, r->scope);
     for (size_t i = 0; i < node->items.n; i++)
         mlxn_jn_scope_set(r, scope, node->items.v[i]->a->name, mlxn_jn_evaluate(r, node->items.v[i]->b));
-    in_scope(r, &node->body, scope);
+    return in_scope(r, &node->body, scope);
 }
 
 static void execute_call_block(jn_run *r, const jn_node *node) {
@@ -129,8 +130,7 @@ static flow execute(jn_run *r, const jn_node *node) {
             return execute_if(r, node);
         case JN_FOR: {
             jn_value iterable = mlxn_jn_evaluate(r, node->b);
-            run_loop(r, node, r->scope, iterable, 0);
-            return GO_ON;
+            return run_loop(r, node, r->scope, iterable, 0);
         }
         case JN_SET:
             v = mlxn_jn_evaluate(r, node->b);
@@ -142,8 +142,7 @@ static flow execute(jn_run *r, const jn_node *node) {
             assign(r, r->scope, node->a, v);
             return GO_ON;
         case JN_WITH:
-            execute_with(r, node);
-            return GO_ON;
+            return execute_with(r, node);
         case JN_MACRO:
             mlxn_jn_scope_set(r, r->scope, node->name, mlxn_jn_make_macro(r, node));
             return GO_ON;

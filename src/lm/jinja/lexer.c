@@ -121,6 +121,10 @@ static bool raw(lexer *x, size_t open) {
     start = x->at;
     size_t at = start, after = 0;
     while (at < x->n && !(after = lone_block(x, at, "endraw", &end_open, &close))) at++;
+    if (!after && start == x->n) { /* as in Jinja2, a block that opens at the very end is empty */
+        x->at = start;
+        return true;
+    }
     if (!after) {
         locate(x, open);
         mlxn_jn_fail(x->r, MLXN_ERR_FORMAT, "the raw block does not end, want \"{%% endraw %%}\"");

@@ -126,7 +126,12 @@ jn_node *mlxn_jn_parse_filters(jn_parser *p, jn_node *value, bool inline_start) 
 static jn_node *parse_index(jn_parser *p, const jn_token *at, jn_node *a) {
     jn_node *parts[3] = {NULL, NULL, NULL};
     int n = 0;
-    if (mlxn_jn_at_op(p, ']')) mlxn_jn_unexpected(p, "an index");
+    if (mlxn_jn_skip_op(p, ']')) { /* an empty tuple, which as in Jinja2 is the index of nothing */
+        jn_node *empty = mlxn_jn_node_new(p, JN_INDEX, at);
+        empty->a = a;
+        empty->b = mlxn_jn_node_new(p, JN_TUPLING, at);
+        return empty;
+    }
     if (!mlxn_jn_at_op(p, ':')) parts[0] = mlxn_jn_parse_expression(p);
     while (n < 2 && mlxn_jn_skip_op(p, ':')) {
         n++;

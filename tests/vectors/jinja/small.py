@@ -12,6 +12,10 @@ CONTEXT = {
 }
 
 LINES = r"""
+end{% raw %}
+{{ d[ ] }}|{{ l[] is undefined }}|{{ s[] }}|{{ d[()] }}
+{% for x in l %}{% with y = x %}{% if y == 1 %}{% break %}{% endif %}{{ y }}{% endwith %}{% endfor %}.
+{% for y in l %}{% for x in el %}{% else %}{% break %}{% endfor %}{{ y }}{% endfor %}.
 plain text
 {{ n }}|{{ m }}|{{ f }}|{{ s }}|{{ none }}|{{ t }}|{{ no }}|{{ missing }}
 {{ l }}|{{ d }}|{{ users }}
@@ -297,6 +301,13 @@ ERRORS = r"""
 {% else %}
 {% endif %}
 {# never closed
+{% raw %} never closed
+{% break %}
+{% if no %}{% continue %}{% endif %}
+{% for x in l %}{% macro m() %}{% break %}{% endmacro %}{% endfor %}
+{% for x in l %}{% call f() %}{% break %}{% endcall %}{% endfor %}
+{% for x in el %}{% else %}{% break %}{% endfor %}
+{{ missing[ ] }}
 {{ n
 {% if t
 {% with a %}{% endwith %}
