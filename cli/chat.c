@@ -1,8 +1,8 @@
 /* chat.c: `mlxn chat`: a conversation. Standard input gives one message per line, standard output gets the answers.
  *
  * The whole conversation is rendered through the model's chat template at every turn, but only the tokens that the
- * context does not hold yet are computed: the common beginning of what it holds and what is wanted stays. Ctrl-C
- * stops the answer, and what was said of it remains part of the conversation. */
+ * context does not hold yet are computed: the common beginning of what it holds and what is wanted stays
+ * (mlxn_context_reuse). Ctrl-C stops the answer, and what was said of it remains part of the conversation. */
 #define _GNU_SOURCE /* ppoll */
 #include <errno.h>
 #include <poll.h>
@@ -18,6 +18,7 @@
 typedef struct chat {
     const cli_options *options;
     cli_runtime *runtime;
+    cli_conversation conversation; /* what it begins with */
     mlxn_sampler *sampler;
     mlxn_constraint *constraint; /* that each answer follows, or NULL */
     mlxn_message *messages;      /* contents are owned */
@@ -52,7 +53,7 @@ static bool add_message(chat *c, const char *role, const char *content) {
 /* The conversation before the first question: the system message, if there is one. */
 static bool start(chat *c) {
     forget(c, 0);
-    return !c->options->system || add_message(c, "system", c->options->system);
+    return !c->conversation.system || add_message(c, "system", c->conversation.system);
 }
 
 static bool on_token(void *user, mlxn_token token, const char *text, size_t bytes) {
@@ -74,21 +75,12 @@ static bool on_token(void *user, mlxn_token token, const char *text, size_t byte
     return !a->failed;
 }
 
-/* Makes the context hold the longest common beginning of `ids` and what it holds, at least one token short of `ids`
- * (the last one has to be computed to go on). *keep is its length. */
-static int keep_common(chat *c, const mlxn_token *ids, size_t n, size_t *keep) {
-    uint32_t same = 0;
-    mlxn_error error = {0};
-    if (mlxn_context_reuse(c->runtime->context, 0, ids, n, &same, &error))
-        return cli_fail(EXIT_FAILED, "the context could not be emptied: %s; start the chat again", error.message);
-    *keep = same;
-    return EXIT_GOOD;
-}
-
 static int generate(chat *c, const mlxn_token *ids, size_t n, answer *a, mlxn_generate_result *result) {
-    size_t keep = 0;
-    int code = keep_common(c, ids, n, &keep);
-    if (code) return code;
+    uint32_t keep = 0;
+    int code = EXIT_GOOD;
+    mlxn_error error = {0};
+    if (mlxn_context_reuse(c->runtime->context, 0, ids, n, &keep, &error))
+        return cli_fail(EXIT_FAILED, "the context could not be cut: %s; start the chat again", error.message);
     cli_progress progress;
     cli_progress_begin(&progress, "reading", c->options->quiet);
     mlxn_generate_desc desc = {.struct_size = sizeof desc,
@@ -99,7 +91,6 @@ static int generate(chat *c, const mlxn_token *ids, size_t n, answer *a, mlxn_ge
                                .on_token_user = a,
                                .on_prompt = cli_progress_step,
                                .on_prompt_user = &progress};
-    mlxn_error error = {0};
     mlxn_status status = MLXN_OK;
     cli_interrupt_arm(c->runtime->context);
     /* A Ctrl-C that came between two answers has cancelled the next call: that one is not to blame. */
@@ -137,7 +128,7 @@ static int take_turn(chat *c, const char *question) {
     mlxn_generate_result result;
     memset(&result, 0, sizeof result);
     if (!add_message(c, "user", question)) return cli_fail(EXIT_FAILED, "out of memory; /reset starts over");
-    int code = cli_chat_ids(c->runtime, c->messages, c->n_messages, &ids, &n);
+    int code = cli_chat_ids(&c->conversation, c->runtime, c->messages, c->n_messages, &ids, &n);
     if (!code && n >= mlxn_context_size(c->runtime->context))
         code = cli_fail(EXIT_FAILED,
                         "the conversation has %zu tokens, the context holds %u; /reset starts over, a larger "
@@ -248,10 +239,12 @@ int cmd_chat(const cli_options *options) {
     uint64_t seed = 0;
     mlxn_grammar *grammar = NULL;
     int code = cli_open_grammar(options, "chat", &grammar);
+    if (!code) code = cli_open_conversation(options, &c.conversation);
     if (!code) code = cli_open_model(options, false, &runtime);
-    if (!code && !runtime.info.has_chat_template)
+    if (!code && !runtime.info.has_chat_template && !c.conversation.name && !c.conversation.compiled)
         code =
-            cli_fail(EXIT_FAILED, "the model has no chat template; use `mlxn generate --raw`, or an instruct model");
+            cli_fail(EXIT_FAILED,
+                     "the model has no chat template; give one with --chat-template, or use `mlxn generate --raw`");
     if (!code) code = cli_open_context(options, cli_ctx_size(options), 1, &runtime);
     if (!code) code = cli_open_sampler(options, &runtime, &c.sampler, &seed);
     if (!code && grammar) code = cli_open_constraint(&runtime, grammar, &c.constraint);
@@ -267,6 +260,7 @@ int cmd_chat(const cli_options *options) {
     mlxn_sampler_destroy(c.sampler);
     mlxn_constraint_destroy(c.constraint);
     mlxn_grammar_release(&grammar);
+    cli_close_conversation(&c.conversation);
     cli_runtime_close(&runtime);
     return code;
 }

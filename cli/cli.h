@@ -7,6 +7,7 @@
 #define MLXN_CLI_H
 
 #include <jansson.h>
+#include <mlxn/chat.h>
 #include <mlxn/convert.h>
 #include <mlxn/embed.h>
 #include <mlxn/grammar.h>
@@ -67,7 +68,7 @@ typedef struct cli_options {
     /* prompt */
     const char *prompt;
     const char *file;
-    const char *system;
+    const char *system, *messages, *tools, *chat_template, *template_variables;
     bool ids, raw, lines, decode, no_special, bos, no_bos;
     /* generation */
     int64_t n_predict;
@@ -237,14 +238,34 @@ uint32_t cli_ctx_size(const cli_options *options);
 int cli_check_model_path(const char *path);
 bool cli_is_folder(const char *path);
 
+/* A prompt as ids (free); `flags` are MLXN_TOKENIZE_*. */
+int cli_tokenize(const cli_runtime *runtime, const char *text, size_t bytes, uint32_t flags, mlxn_token **ids,
+                 size_t *n);
+
+/* conversation.c: what a conversation begins with and how it becomes a prompt, from --system, --messages, --tools,
+ * --chat-template and --template-variables. */
+typedef struct cli_conversation {
+    const char *system;      /* to be said first; NULL: nothing, or it is in `messages` */
+    char *messages, *tools;  /* JSON, or NULL */
+    const char *variables;   /* JSON, or NULL */
+    const char *name;        /* of a template of the model; NULL: its usual one */
+    mlxn_template *compiled; /* of a file, or NULL */
+} cli_conversation;
+/* Before a model is loaded: reads and checks the files. */
+int cli_open_conversation(const cli_options *options, cli_conversation *out);
+void cli_close_conversation(cli_conversation *c);
+/* Whether an option was given that only a chat template can honour; its name, or NULL. */
+const char *cli_needs_template(const cli_options *options);
+/* The prompt of what it begins with and then `messages`, as ids (free). */
+int cli_chat_ids(const cli_conversation *c, const cli_runtime *runtime, const mlxn_message *messages,
+                 size_t n_messages, mlxn_token **ids, size_t *n);
+
 /* Comma-separated ids, each within the vocabulary. *ids: malloc. `option` is for messages. */
 int cli_parse_ids(const char *option, uint32_t n_vocab, const char *text, mlxn_token **ids, size_t *n);
-/* The prompt of -p or -f as ids: as they are with --ids, through the chat template when `chat`, plain otherwise.
- * *ids is freed with free(). An empty prompt is an error. */
-int cli_prompt_ids(const cli_options *options, const cli_runtime *runtime, bool chat, mlxn_token **ids, size_t *n);
-/* A conversation through the chat template, as ids (free). */
-int cli_chat_ids(const cli_runtime *runtime, const mlxn_message *messages, size_t n_messages, mlxn_token **ids,
-                 size_t *n);
+/* The prompt of -p or -f as ids: as they are with --ids, through the chat template where there is a conversation
+ * (NULL: plain). *ids is freed with free(). An empty prompt is an error. */
+int cli_prompt_ids(const cli_options *options, const cli_runtime *runtime, const cli_conversation *conversation,
+                   mlxn_token **ids, size_t *n);
 /* Prints that the prompt does not fit, with the cure. */
 int cli_fail_too_long(const cli_runtime *runtime, size_t n_prompt);
 /* With --prompt-cache: sequence 0 becomes what the file holds, if there is one, as far as `ids` begins with it; *kept

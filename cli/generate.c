@@ -199,25 +199,32 @@ int cmd_generate(const cli_options *options) {
     mlxn_token *prompt = NULL;
     mlxn_grammar *grammar = NULL;
     mlxn_constraint *constraint = NULL;
+    cli_conversation conversation = {0};
     size_t n_prompt = 0;
     int code = EXIT_GOOD;
     /* What needs no model is checked before seconds go into loading one. */
-    if (!options->prompt && !options->file)
+    const char *needs = options->raw || options->ids ? cli_needs_template(options) : NULL;
+    if (needs)
+        code = cli_fail(EXIT_USAGE, "%s needs a chat template; leave it out, or %s", needs,
+                        options->raw ? "--raw" : "--ids");
+    else if (!options->prompt && !options->file && !options->messages)
         code = cli_fail(EXIT_USAGE, "generate: there is no prompt; give -p TEXT, or -f FILE (- is standard input)");
     else if (options->prompt && !*options->prompt)
         code = cli_fail(EXIT_USAGE, "the prompt is empty; give some text after -p or in the file of -f");
     else if (options->logprobs >= 0 && !options->json)
         code = cli_fail(EXIT_USAGE, "--logprobs needs --json, which prints them");
     if (!code) code = cli_open_grammar(options, options->file && !strcmp(options->file, "-") ? "-f" : NULL, &grammar);
+    if (!code) code = cli_open_conversation(options, &conversation);
     if (!code) code = cli_open_model(options, false, &runtime);
     if (!code && grammar) code = cli_open_constraint(&runtime, grammar, &constraint);
-    if (!code) code = cli_prompt_ids(options, &runtime, !options->raw, &prompt, &n_prompt);
+    if (!code) code = cli_prompt_ids(options, &runtime, options->raw ? NULL : &conversation, &prompt, &n_prompt);
     if (!code) code = cli_open_context(options, cli_ctx_size(options), 1, &runtime);
     if (!code && n_prompt > mlxn_context_size(runtime.context)) code = cli_fail_too_long(&runtime, n_prompt);
     if (!code) code = generate(options, &runtime, prompt, n_prompt, constraint);
     free(prompt);
     mlxn_constraint_destroy(constraint);
     mlxn_grammar_release(&grammar);
+    cli_close_conversation(&conversation);
     cli_runtime_close(&runtime);
     return code;
 }

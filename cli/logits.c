@@ -96,7 +96,7 @@ int cmd_logits(const cli_options *options) {
     size_t n = 0;
     const float *last = NULL;
     int code = cli_open_model(options, false, &runtime);
-    if (!code) code = cli_prompt_ids(options, &runtime, false, &ids, &n);
+    if (!code) code = cli_prompt_ids(options, &runtime, NULL, &ids, &n);
     if (!code) code = cli_open_context(options, cli_ctx_size(options), 1, &runtime);
     if (!code && n > mlxn_context_size(runtime.context)) code = cli_fail_too_long(&runtime, n);
     if (!code && options->all_file) code = cli_npy_open(&npy, options->all_file, n, runtime.info.n_vocab);

@@ -20,7 +20,7 @@ static int fail_decode(mlxn_status status, const mlxn_error *error) {
 
 /* The prompt of -p or -f, or --prompt-tokens ids that are the same in every run. */
 static int make_prompt(const cli_options *options, const cli_runtime *runtime, mlxn_token **ids, size_t *n) {
-    if (options->prompt || options->file) return cli_prompt_ids(options, runtime, false, ids, n);
+    if (options->prompt || options->file) return cli_prompt_ids(options, runtime, NULL, ids, n);
     *n = (size_t)options->prompt_tokens;
     *ids = malloc(*n * sizeof **ids);
     if (!*ids) return cli_fail(EXIT_FAILED, "profile: out of memory; give fewer --prompt-tokens");

@@ -247,8 +247,8 @@ static int own_ids(mlxn_token *from, size_t n, mlxn_token **ids) {
     return *ids ? EXIT_GOOD : cli_fail(EXIT_FAILED, "out of memory; give a shorter prompt");
 }
 
-static int tokenize(const cli_runtime *runtime, const char *text, size_t bytes, uint32_t flags, mlxn_token **ids,
-                    size_t *n) {
+int cli_tokenize(const cli_runtime *runtime, const char *text, size_t bytes, uint32_t flags, mlxn_token **ids,
+                 size_t *n) {
     mlxn_error error = {0};
     mlxn_token *found = NULL;
     if (mlxn_tokenize(runtime->model, text, bytes, flags, &found, n, &error))
@@ -257,45 +257,38 @@ static int tokenize(const cli_runtime *runtime, const char *text, size_t bytes, 
     return own_ids(found, *n, ids);
 }
 
-int cli_chat_ids(const cli_runtime *runtime, const mlxn_message *messages, size_t n_messages, mlxn_token **ids,
-                 size_t *n) {
-    mlxn_error error = {0};
-    char *text = NULL;
-    bool has_bos = false;
-    if (mlxn_chat_prompt(runtime->model, messages, n_messages, true, &text, &has_bos, &error))
-        return cli_fail(EXIT_FAILED, "the chat prompt cannot be made: %s; `mlxn generate --raw` works without it",
-                        error.message);
-    int code = tokenize(runtime, text, strlen(text), has_bos ? MLXN_TOKENIZE_NO_BOS : 0, ids, n);
-    mlxn_free_memory(text);
-    return code;
-}
-
-static int text_ids(const cli_options *options, const cli_runtime *runtime, bool chat, const char *text, size_t bytes,
-                    mlxn_token **ids, size_t *n) {
+static int text_ids(const cli_options *options, const cli_runtime *runtime, const cli_conversation *conversation,
+                    const char *text, size_t bytes, mlxn_token **ids, size_t *n) {
     if (options->ids) return cli_parse_ids("--ids", runtime->info.n_vocab, text, ids, n);
-    if (!chat || !runtime->info.has_chat_template) {
-        if (options->system)
-            return cli_fail(EXIT_USAGE, "--system needs a chat template; leave it out, and --raw too");
-        return tokenize(runtime, text, bytes, 0, ids, n);
+    bool named = conversation && (conversation->name || conversation->compiled);
+    if (!conversation || (!runtime->info.has_chat_template && !named)) {
+        const char *option = cli_needs_template(options);
+        if (option) return cli_fail(EXIT_USAGE, "%s needs a chat template; leave it out, and --raw too", option);
+        return cli_tokenize(runtime, text, bytes, 0, ids, n);
     }
     if (strlen(text) != bytes)
         return cli_fail(EXIT_USAGE, "the prompt holds a zero byte, which a chat message cannot; give --raw");
-    mlxn_message messages[2] = {{"system", options->system}, {"user", text}};
-    return options->system ? cli_chat_ids(runtime, messages, 2, ids, n)
-                           : cli_chat_ids(runtime, messages + 1, 1, ids, n);
+    mlxn_message messages[2];
+    size_t count = 0;
+    if (conversation->system) messages[count++] = (mlxn_message){"system", conversation->system};
+    if (bytes) messages[count++] = (mlxn_message){"user", text};
+    return cli_chat_ids(conversation, runtime, messages, count, ids, n);
 }
 
-int cli_prompt_ids(const cli_options *options, const cli_runtime *runtime, bool chat, mlxn_token **ids, size_t *n) {
+int cli_prompt_ids(const cli_options *options, const cli_runtime *runtime, const cli_conversation *conversation,
+                   mlxn_token **ids, size_t *n) {
     char *text = NULL;
     size_t bytes = 0;
-    int code = cli_read_prompt(options, "prompt", &text, &bytes);
-    if (code) return code;
     *ids = NULL;
     *n = 0;
+    if (!options->prompt && !options->file && options->messages) /* the messages are the prompt */
+        return text_ids(options, runtime, conversation, "", 0, ids, n);
+    int code = cli_read_prompt(options, "prompt", &text, &bytes);
+    if (code) return code;
     if (bytes == 0)
         code = cli_fail(EXIT_USAGE, "the prompt is empty; give some text after -p or in the file of -f");
     else
-        code = text_ids(options, runtime, chat, text, bytes, ids, n);
+        code = text_ids(options, runtime, conversation, text, bytes, ids, n);
     free(text);
     if (!code && *n == 0) {
         code = cli_fail(EXIT_USAGE, "the prompt has no tokens; give some text after -p or in the file of -f");

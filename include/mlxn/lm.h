@@ -87,13 +87,13 @@ MLXN_API size_t mlxn_utf8_push(mlxn_utf8_stream *stream, const char *bytes, size
 MLXN_API size_t mlxn_utf8_finish(mlxn_utf8_stream *stream, char *out);
 
 typedef struct mlxn_message {
-    const char *role; /* "system", "user", "assistant" */
+    const char *role; /* "system", "user", "assistant", or what else the template knows */
     const char *content;
 } mlxn_message;
-/* The model's chat prompt (ChatML, Gemma, Llama 3 forms are recognised from the file's template). Allocated,
+/* The prompt that the model's chat template makes of the messages; mlxn_chat_render of chat.h does more. Allocated,
  * zero-terminated. `add_generation_prompt` opens the assistant's turn. Special tokens appear as text, so tokenize
- * without NO_SPECIAL; *has_bos tells that the text itself begins with BOS. Errors: UNSUPPORTED (no template, or one
- * that is not recognised), ARGUMENT (role). */
+ * without NO_SPECIAL; and with NO_BOS, since the template says itself whether there is a BOS token (*has_bos, may be
+ * NULL, tells that the text begins with it). Errors: UNSUPPORTED (no template), and those of mlxn_chat_render. */
 MLXN_API mlxn_status mlxn_chat_prompt(const mlxn_model *model, const mlxn_message *messages, size_t n,
                                       bool add_generation_prompt, char **text, bool *has_bos, mlxn_error *error);
 

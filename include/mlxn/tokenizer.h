@@ -67,8 +67,12 @@ MLXN_API bool mlxn_tokenizer_adds_bos(const mlxn_tokenizer *tok);
 MLXN_API uint32_t mlxn_tokenizer_size(const mlxn_tokenizer *tok); /* ids are 0..size-1; some may have no token */
 /* "gpt2/smollm" and "llama" of GGUF files, "json/bpe", "json/wordpiece", "json/wordlevel", "json/unigram". */
 MLXN_API const char *mlxn_tokenizer_name(const mlxn_tokenizer *tok);
-/* The Jinja program of the file; size 0: none. Valid while the tokenizer lives. */
+/* The Jinja program for chats: the one named "default", else the first; size 0: none. Valid while the tokenizer
+ * lives; so are those of the next. */
 MLXN_API mlxn_string mlxn_tokenizer_chat_template(const mlxn_tokenizer *tok);
+/* All of them, by number from 0; false: there are not so many. `name` and `text` may be NULL. */
+MLXN_API bool mlxn_tokenizer_chat_template_at(const mlxn_tokenizer *tok, uint32_t i, mlxn_string *name,
+                                              mlxn_string *text);
 
 #ifdef __cplusplus
 }

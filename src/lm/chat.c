@@ -1,282 +1,186 @@
-/* chat.c: the three forms of chat prompt, recognised by the marks that their templates contain. */
-#include "lm/chat.h"
+/* chat.c: from a conversation to the text of a prompt: chooses the template, checks the JSON, sets the variables. */
+#include <jansson.h>
+#include <mlxn/chat.h>
 
-#include "base/base.h"
-#include "lm/utf8.h"
+#include "lm/jinja/jinja.h"
+#include "lm/lm_internal.h"
+#include "lm/tok_internal.h"
 
-typedef struct text_builder {
-    char *data;
-    size_t size, capacity;
-    bool failed;
-} text_builder;
+/* Templates of common forms, for models that come without one. */
+static const struct {
+    const char *name, *text;
+} known[] = {
+    {"chatml",
+     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"},
+    {"gemma", /* a system message goes before the next message */
+     "{{ bos_token }}{% set ns = namespace(before='') %}{% for m in messages %}{% if m.role == 'system' %}"
+     "{% set ns.before = ns.before + m.content + '\n\n' %}{% else %}"
+     "<start_of_turn>{{ 'model' if m.role == 'assistant' else m.role }}\n{{ ns.before }}{{ m.content | trim }}"
+     "<end_of_turn>\n{% set ns.before = '' %}{% endif %}{% endfor %}"
+     "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"},
+    {"llama3",
+     "{{ bos_token }}{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n"
+     "{{ m.content | trim }}<|eot_id|>{% endfor %}"
+     "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"},
+};
+enum { N_KNOWN = sizeof known / sizeof *known };
 
-static void put(text_builder *b, const char *s, size_t n) {
-    if (b->failed) return;
-    if (b->capacity - b->size <= n) { /* one byte is kept for the final zero */
-        size_t capacity;
-        if (__builtin_add_overflow(b->size, n, &capacity) ||
-            __builtin_add_overflow(capacity, capacity / 2 + 256, &capacity)) {
-            b->failed = true;
-            return;
-        }
-        char *grown = mlxn_realloc_array(b->data, capacity, 1);
-        if (!grown) {
-            b->failed = true;
-            return;
-        }
-        b->data = grown;
-        b->capacity = capacity;
-    }
-    if (n) memcpy(b->data + b->size, s, n);
-    b->size += n;
-    b->data[b->size] = 0;
-}
+/* ---- choice of the template ---- */
 
-static void put_text(text_builder *b, const char *s) { put(b, s, strlen(s)); }
-
-/* The place of `what` in s[from..), or SIZE_MAX. */
-static size_t find(mlxn_string s, size_t from, const char *what) {
-    size_t n = strlen(what);
-    while (from < s.size && s.size - from >= n) {
-        const char *hit = memchr(s.data + from, what[0], s.size - from - n + 1);
-        if (!hit) break;
-        from = (size_t)(hit - s.data);
-        if (memcmp(hit, what, n) == 0) return from;
-        from++;
-    }
-    return SIZE_MAX;
-}
-
-static bool has(mlxn_string s, const char *what) { return find(s, 0, what) != SIZE_MAX; }
-
-typedef enum form { FORM_NONE, FORM_CHATML, FORM_GEMMA, FORM_LLAMA3 } form;
-
-static form recognise(mlxn_string t) {
-    /* Templates with <|im_sep|> put it where ChatML has a line end. */
-    if (has(t, "<|im_start|>") && has(t, "<|im_end|>") && !has(t, "<|im_sep|>")) return FORM_CHATML;
-    if (has(t, "<start_of_turn>") && has(t, "<end_of_turn>")) return FORM_GEMMA;
-    if (has(t, "<|start_header_id|>") && has(t, "<|end_header_id|>") && has(t, "<|eot_id|>")) return FORM_LLAMA3;
-    return FORM_NONE;
-}
-
-const char *mlxn_chat_form(mlxn_string chat_template) {
-    static const char *const names[] = {NULL, "chatml", "gemma", "llama3"};
-    return names[recognise(chat_template)];
-}
-
-/* White space as Jinja's `trim` (Python's str.strip) has it. */
-static bool is_space(uint32_t c) {
-    return (c >= 9 && c <= 13) || (c >= 28 && c <= 32) || c == 0x85 || c == 0xa0 || c == 0x1680 ||
-           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
-}
-
-static void put_trimmed(text_builder *b, const char *s) {
-    size_t n = strlen(s), start = 0, end = 0;
-    bool begun = false;
-    for (size_t i = 0; i < n;) {
-        uint32_t code = 'x', length = mlxn_utf8_read(s + i, n - i, &code, NULL);
-        if (!length) length = 1;
-        if (!is_space(code)) {
-            if (!begun) start = i;
-            begun = true;
-            end = i + length;
-        }
-        i += length;
-    }
-    if (begun) put(b, s + start, end - start);
-}
-
-/* Reads a piece of a string literal of the template, from `at` to `until` (exclusive), undoing backslashes. Stops
- * without success at the quote that ends the literal. `quote` 0: unknown, either quote ends it. */
-static bool put_literal(text_builder *b, mlxn_string t, size_t at, const char *until, char quote) {
-    size_t n = strlen(until);
-    for (; at < t.size; at++) {
-        if (t.size - at >= n && memcmp(t.data + at, until, n) == 0) return true;
-        char c = t.data[at];
-        if (quote ? c == quote : c == '"' || c == '\'') return false;
-        if (c == '\\' && at + 1 < t.size) {
-            c = t.data[++at];
-            c = c == 'n' ? '\n' : c == 't' ? '\t' : c == 'r' ? '\r' : c;
-        }
-        put(b, &c, 1);
-    }
+static bool find_own(const mlxn_tokenizer *tok, const char *want, mlxn_string *text) {
+    mlxn_string name;
+    for (uint32_t i = 0; mlxn_tokenizer_chat_template_at(tok, i, &name, text); i++)
+        if (name.size == strlen(want) && !memcmp(name.data, want, name.size)) return true;
+    *text = (mlxn_string){NULL, 0};
     return false;
 }
 
-/* The system message that a ChatML template supplies itself: a literal of the template that opens a system turn and
- * closes it again. False if there is none. */
-static bool default_system(mlxn_string t, text_builder *out) {
-    static const char open[] = "<|im_start|>system";
-    for (size_t at = 0; (at = find(t, at, open)) != SIZE_MAX;) {
-        char quote = at && (t.data[at - 1] == '"' || t.data[at - 1] == '\'') ? t.data[at - 1] : 0;
-        at += strlen(open);
-        size_t text = at;
-        if (text < t.size && t.data[text] == '\n')
-            text++;
-        else if (t.size - text >= 2 && t.data[text] == '\\' && t.data[text + 1] == 'n')
-            text += 2;
-        else
-            continue;
-        out->size = 0;
-        if (put_literal(out, t, text, "<|im_end|>", quote) && out->size) return true;
-    }
-    out->size = 0;
-    return false;
+static mlxn_status fail_name(const mlxn_tokenizer *tok, const char *want, mlxn_error *error) {
+    char names[300] = "";
+    size_t used = 0;
+    mlxn_string name;
+    for (uint32_t i = 0; mlxn_tokenizer_chat_template_at(tok, i, &name, NULL) && used < 200; i++)
+        used += (size_t)snprintf(names + used, sizeof names - used, "\"%.*s\", ", (int)mlxn_min_u64(name.size, 60),
+                                 name.data);
+    return mlxn_fail(error, MLXN_ERR_NOT_FOUND,
+                     "chat: there is no template \"%.60s\", want one of %s\"chatml\", \"gemma\", \"llama3\"", want,
+                     names);
 }
 
-static bool is_role(const mlxn_message *m, const char *role) { return strcmp(m->role, role) == 0; }
-
-static void chatml_turn(text_builder *b, const char *role, const char *content, size_t n) {
-    put_text(b, "<|im_start|>");
-    put_text(b, role);
-    put_text(b, "\n");
-    put(b, content, n);
-    put_text(b, "<|im_end|>\n");
-}
-
-static mlxn_status chatml(text_builder *b, mlxn_string t, const mlxn_message *m, size_t n, bool generate) {
-    if (!is_role(&m[0], "system")) {
-        text_builder text = {0};
-        if (default_system(t, &text)) chatml_turn(b, "system", text.data, text.size);
-        b->failed |= text.failed;
-        mlxn_free(text.data);
-    }
-    for (size_t i = 0; i < n; i++) chatml_turn(b, m[i].role, m[i].content, strlen(m[i].content));
-    if (generate) put_text(b, "<|im_start|>assistant\n");
-    return MLXN_OK;
-}
-
-/* What the template puts between a system message and the first user message. */
-static void gemma_separator(text_builder *b, mlxn_string t) {
-    static const char before[] = "messages[0]['content'] + '";
-    size_t at = find(t, 0, before), size = b->size;
-    if (at != SIZE_MAX && put_literal(b, t, at + strlen(before), "'", '\'')) return;
-    b->size = size;
-    put_text(b, "\n\n");
-}
-
-/* Gemma has no system turn: a leading system message goes before the first user message. */
-static mlxn_status gemma(text_builder *b, mlxn_string t, const mlxn_message *m, size_t n, bool generate,
-                         mlxn_error *error) {
-    const char *prefix = NULL;
-    if (is_role(&m[0], "system")) {
-        prefix = m[0].content;
-        if (n == 1)
-            return mlxn_fail(error, MLXN_ERR_ARGUMENT,
-                             "chat: the only message is a system message, which this model's "
-                             "prompt can only put before a user message");
-    }
-    for (size_t i = prefix ? 1 : 0, turn = 0; i < n; i++, turn++) {
-        const char *want = turn % 2 ? "assistant" : "user";
-        if (!is_role(&m[i], want))
-            return mlxn_fail(
-                error, MLXN_ERR_ARGUMENT,
-                "chat: message %zu has role \"%s\", want \"%s\": this model's prompt alternates user and "
-                "assistant",
-                i, m[i].role, want);
-        put_text(b, turn % 2 ? "<start_of_turn>model\n" : "<start_of_turn>user\n");
-        if (!turn && prefix) {
-            put_text(b, prefix);
-            gemma_separator(b, t);
-        }
-        put_trimmed(b, m[i].content);
-        put_text(b, "<end_of_turn>\n");
-    }
-    if (generate) put_text(b, "<start_of_turn>model\n");
-    return MLXN_OK;
-}
-
-static void llama3_open(text_builder *b, const char *role) {
-    put_text(b, "<|start_header_id|>");
-    put_text(b, role);
-    put_text(b, "<|end_header_id|>\n\n");
-}
-
-/* Since Llama 3.1 a system turn is always there and begins with two dates. "Today" is the date that the template
- * falls back to, so that a prompt is the same on every day. */
-static mlxn_status llama3_dates(text_builder *b, mlxn_string t, mlxn_error *error) {
-    static const char cutting[] = "Cutting Knowledge Date: ";
-    put_text(b, cutting);
-    if (!put_literal(b, t, find(t, 0, cutting) + strlen(cutting), "\\n", '"'))
-        return mlxn_fail(error, MLXN_ERR_UNSUPPORTED,
-                         "chat: the template's \"Cutting Knowledge Date\" is not a literal");
-    put_text(b, "\nToday Date: ");
-    static const char *const names[] = {"date_string = \"", "date_string=\""};
-    for (size_t i = 0; i < 2; i++) {
-        size_t at = find(t, 0, names[i]);
-        if (at == SIZE_MAX) continue;
-        if (put_literal(b, t, at + strlen(names[i]), "\"", '"')) {
-            put_text(b, "\n\n");
-            return MLXN_OK;
-        }
-    }
-    return mlxn_fail(error, MLXN_ERR_UNSUPPORTED,
-                     "chat: the template has \"Cutting Knowledge Date\" but no date_string");
-}
-
-static mlxn_status llama3(text_builder *b, mlxn_string t, const mlxn_message *m, size_t n, bool generate,
+static mlxn_status choose(const mlxn_tokenizer *tok, const mlxn_chat_desc *d, mlxn_template **out,
                           mlxn_error *error) {
-    size_t i = 0;
-    if (has(t, "Cutting Knowledge Date: ")) {
-        llama3_open(b, "system");
-        mlxn_status status = llama3_dates(b, t, error);
-        if (status != MLXN_OK) return status;
-        if (is_role(&m[0], "system")) put_trimmed(b, m[i++].content);
-        put_text(b, "<|eot_id|>");
-    }
-    for (; i < n; i++) {
-        llama3_open(b, m[i].role);
-        put_trimmed(b, m[i].content);
-        put_text(b, "<|eot_id|>");
-    }
-    if (generate) llama3_open(b, "assistant");
-    return MLXN_OK;
+    mlxn_string text = {NULL, 0};
+    char name[100] = "chat template";
+    const char *want = d->template_name ? d->template_name : d->tools ? "tool_use" : NULL;
+    bool found = want && find_own(tok, want, &text);
+    for (size_t i = 0; !found && d->template_name && i < N_KNOWN; i++)
+        if (!strcmp(known[i].name, want)) {
+            found = true;
+            text = (mlxn_string){known[i].text, strlen(known[i].text)};
+        }
+    if (!found && d->template_name) return fail_name(tok, want, error);
+    if (found) snprintf(name, sizeof name, "chat template \"%.60s\"", want);
+    if (!found) text = mlxn_tokenizer_chat_template(tok);
+    if (!text.size)
+        return mlxn_fail(error, MLXN_ERR_UNSUPPORTED,
+                         "chat: the model has no chat template; it is a base model: give it plain text (--raw), or "
+                         "name a template (--chat-template)");
+    return mlxn_template_compile(text.data, text.size, name, out, error);
 }
 
-static mlxn_status check_messages(const mlxn_message *m, size_t n, mlxn_error *error) {
-    if (!m || !n) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "chat: no messages");
-    for (size_t i = 0; i < n; i++) {
-        if (!m[i].role || !m[i].content)
+/* ---- JSON ---- */
+
+static mlxn_status parse(const char *what, const char *text, size_t bytes, bool list, json_t **out,
+                         mlxn_error *error) {
+    json_error_t at;
+    *out = json_loadb(text, bytes, JSON_ALLOW_NUL | JSON_DECODE_ANY, &at);
+    if (!*out)
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "chat: %s are no JSON: line %d, column %d: %s", what, at.line,
+                         at.column, at.text);
+    if (list ? json_is_array(*out) : json_is_object(*out)) return MLXN_OK;
+    json_decref(*out);
+    *out = NULL;
+    return mlxn_fail(error, MLXN_ERR_ARGUMENT, "chat: %s are JSON, but no %s", what, list ? "list" : "object");
+}
+
+static mlxn_status check_json(const mlxn_chat_desc *d, size_t *n_messages, mlxn_error *error) {
+    json_t *j = NULL;
+    *n_messages = 0;
+    if (d->tools) {
+        mlxn_status status = parse("the tools", d->tools, d->tools_bytes, true, &j, error);
+        if (status) return status;
+        json_decref(j);
+    }
+    if (d->variables) {
+        mlxn_status status = parse("the variables", d->variables, d->variables_bytes, false, &j, error);
+        if (status) return status;
+        json_decref(j);
+    }
+    if (!d->messages_json) return MLXN_OK;
+    mlxn_status status = parse("the messages", d->messages_json, d->messages_bytes, true, &j, error);
+    for (size_t i = 0; !status && i < json_array_size(j); i++)
+        if (!json_is_string(json_object_get(json_array_get(j, i), "role")))
+            status =
+                mlxn_fail(error, MLXN_ERR_ARGUMENT, "chat: message %zu is no JSON object with a text \"role\"", i);
+    *n_messages = json_array_size(j);
+    json_decref(j);
+    return status;
+}
+
+static mlxn_status check(const mlxn_chat_desc *d, mlxn_error *error) {
+    size_t n = 0;
+    if (d->n_messages && !d->messages) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "chat: messages is NULL");
+    for (size_t i = 0; i < d->n_messages; i++)
+        if (!d->messages[i].role || !d->messages[i].content)
             return mlxn_fail(error, MLXN_ERR_ARGUMENT, "chat: message %zu has no %s", i,
-                             m[i].role ? "content" : "role");
-        if (!is_role(&m[i], "system") && !is_role(&m[i], "user") && !is_role(&m[i], "assistant"))
-            return mlxn_fail(error, MLXN_ERR_ARGUMENT,
-                             "chat: message %zu has role \"%.60s\", want \"system\", \"user\" or \"assistant\"", i,
-                             m[i].role);
+                             d->messages[i].role ? "content" : "role");
+    mlxn_status status = check_json(d, &n, error);
+    if (status) return status;
+    return n + d->n_messages ? MLXN_OK : mlxn_fail(error, MLXN_ERR_ARGUMENT, "chat: no messages");
+}
+
+/* ---- rendering ---- */
+
+static mlxn_status render(const mlxn_tokenizer *tok, const mlxn_chat_desc *d, const mlxn_template *t, char **text,
+                          size_t *bytes, bool *has_bos, mlxn_error *error) {
+    const struct {
+        const char *name;
+        mlxn_token id;
+    } tokens[] = {{"bos_token", mlxn_tokenizer_bos(tok)},
+                  {"eos_token", mlxn_tokenizer_eos(tok)},
+                  {"pad_token", mlxn_tokenizer_pad(tok)},
+                  {"unk_token", mlxn_tokenizer_unknown(tok)}};
+    mlxn_jn_variable variables[4], json[2] = {{"tools", "null", 4}, {"documents", "null", 4}};
+    size_t n = 0;
+    if (d->tools) json[0] = (mlxn_jn_variable){"tools", d->tools, d->tools_bytes};
+    for (size_t i = 0; i < 4; i++) {
+        if (tokens[i].id < 0 || (uint32_t)tokens[i].id >= tok->tokens.count) continue;
+        variables[n++] = (mlxn_jn_variable){tokens[i].name, mlxn_tok_text(&tok->tokens, (uint32_t)tokens[i].id),
+                                            tok->tokens.items[tokens[i].id].size};
     }
+    mlxn_jn_context context = {.variables = variables,
+                               .n_variables = n,
+                               .json = json,
+                               .n_json = 2,
+                               .messages_json = d->messages_json,
+                               .messages_bytes = d->messages_bytes,
+                               .messages = d->messages,
+                               .n_messages = d->n_messages,
+                               .add_generation_prompt = d->add_generation_prompt,
+                               .has_add_generation_prompt = true};
+    mlxn_template_desc desc = {.struct_size = sizeof desc,
+                               .variables = d->variables,
+                               .variables_bytes = d->variables_bytes,
+                               .max_steps = d->max_steps,
+                               .now = d->now};
+    size_t size = 0;
+    mlxn_status status = mlxn_jn_render(t, &context, &desc, text, &size, error);
+    if (status) return status;
+    if (bytes) *bytes = size;
+    bool first = n && variables[0].name == tokens[0].name && variables[0].bytes && size >= variables[0].bytes;
+    if (has_bos) *has_bos = first && !memcmp(*text, variables[0].text, variables[0].bytes);
     return MLXN_OK;
 }
 
-mlxn_status mlxn_chat_format(mlxn_string chat_template, mlxn_string bos, const mlxn_message *messages, size_t n,
-                             bool add_generation_prompt, char **text, bool *has_bos, mlxn_error *error) {
+mlxn_status mlxn_chat_render(const mlxn_tokenizer *tok, const mlxn_chat_desc *desc, char **text, size_t *bytes,
+                             bool *has_bos, mlxn_error *error) {
+    mlxn_template *own = NULL;
+    mlxn_chat_desc d;
+    if (!text) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "chat: text is NULL");
     *text = NULL;
+    if (bytes) *bytes = 0;
     if (has_bos) *has_bos = false;
-    mlxn_status status = check_messages(messages, n, error);
-    if (status != MLXN_OK) return status;
-    if (!chat_template.size)
-        return mlxn_fail(
-            error, MLXN_ERR_UNSUPPORTED,
-            "chat: the model file has no chat template (tokenizer.chat_template); it is a base model: give "
-            "it plain text (--raw)");
-    form which = recognise(chat_template);
-    if (which == FORM_NONE)
-        return mlxn_fail(
-            error, MLXN_ERR_UNSUPPORTED,
-            "chat: the model's chat template is none of ChatML, Gemma, Llama 3; write the prompt with its "
-            "marks yourself and give it as plain text (--raw)");
-    text_builder b = {0};
-    put(&b, "", 0); /* there is text even if nothing follows */
-    bool leads = bos.size && has(chat_template, "bos_token");
-    if (leads) put(&b, bos.data, bos.size);
-    if (which == FORM_CHATML) status = chatml(&b, chat_template, messages, n, add_generation_prompt);
-    if (which == FORM_GEMMA) status = gemma(&b, chat_template, messages, n, add_generation_prompt, error);
-    if (which == FORM_LLAMA3) status = llama3(&b, chat_template, messages, n, add_generation_prompt, error);
-    if (status == MLXN_OK && b.failed) status = mlxn_fail(error, MLXN_ERR_MEMORY, "chat: no memory for the prompt");
-    if (status != MLXN_OK) {
-        mlxn_free(b.data);
-        return status;
-    }
-    if (has_bos) *has_bos = leads;
-    *text = b.data;
-    return mlxn_succeed(error);
+    if (!tok) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "chat: tok is NULL");
+    if (!mlxn_lm_copy_desc(&d, sizeof d, desc))
+        return mlxn_fail(error, MLXN_ERR_ARGUMENT, "chat: desc.struct_size is 0, want %zu", sizeof d);
+    mlxn_status status = check(&d, error);
+    if (!status && !d.compiled) status = choose(tok, &d, &own, error);
+    const mlxn_template *t = own ? own : d.compiled;
+    if (!status && d.tools && !mlxn_jn_uses(t, "tools"))
+        status = mlxn_fail(error, MLXN_ERR_UNSUPPORTED,
+                           "chat: tools are given, but the chat template does not mention \"tools\"");
+    if (!status) status = render(tok, &d, t, text, bytes, has_bos, error);
+    mlxn_template_destroy(&own);
+    return status ? status : mlxn_succeed(error);
 }

@@ -219,7 +219,6 @@ struct mlxn_model {
     mlxn_lm_source *source;
     char *path_name; /* the file's or folder's name without the folders above it, for messages */
     char *name;
-    mlxn_string chat_template; /* size 0 if there is none; points into the file or the tokenizer */
     const mlxn_lm_arch *arch;
     mlxn_tokenizer *tokenizer;
     _Atomic(struct mlxn_token_trie *) trie; /* token_trie.h; NULL until it is needed */

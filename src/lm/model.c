@@ -74,9 +74,6 @@ static mlxn_status prepare_gguf(mlxn_model *m, mlxn_error *error) {
         mlxn_error_prefix(error, "%s", m->path_name);
         return status;
     }
-    if (mlxn_gguf_get_string(m->source->gguf, "tokenizer.chat_template", &m->chat_template, NULL) != MLXN_OK) {
-        m->chat_template = (mlxn_string){0};
-    }
     m->shape.n_vocab = mlxn_tokenizer_size(m->tokenizer);
     return MLXN_OK;
 }
@@ -158,7 +155,7 @@ mlxn_status mlxn_model_get_info(const mlxn_model *model, mlxn_model_info *out) {
         .n_params = model->n_params,
         .file_bytes = model->source->file_bytes,
         .bytes_per_token = model->bytes_per_token,
-        .has_chat_template = model->chat_template.size > 0,
+        .has_chat_template = model->tokenizer && mlxn_tokenizer_chat_template(model->tokenizer).size > 0,
     };
     memcpy(out, &info, mlxn_min_u64(out->struct_size, sizeof info));
     return MLXN_OK;

@@ -69,7 +69,6 @@ static mlxn_status load_tokenizer(mlxn_model *m, const char *folder, mlxn_error 
         mlxn_error_prefix(error, "%s", m->path_name);
         return status;
     }
-    m->chat_template = mlxn_tokenizer_chat_template(m->tokenizer);
     return MLXN_OK;
 }
 

@@ -1,5 +1,6 @@
-/* model_text.c: the public text functions, over the model's tokenizer and the forms of chat.h. */
-#include "lm/chat.h"
+/* model_text.c: the public text functions, over the model's tokenizer and its chat template. */
+#include <mlxn/chat.h>
+
 #include "lm/lm_internal.h"
 
 static mlxn_status no_tokenizer(const mlxn_model *model, const char *what, mlxn_error *error) {
@@ -70,9 +71,11 @@ mlxn_status mlxn_chat_prompt(const mlxn_model *model, const mlxn_message *messag
     *text = NULL;
     if (has_bos) *has_bos = false;
     if (!model) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "chat: model is NULL");
-    mlxn_string bos = {0};
-    size_t bytes = 0;
-    bos.data = mlxn_token_bytes(model, mlxn_model_bos(model), &bytes);
-    bos.size = bytes;
-    return mlxn_chat_format(model->chat_template, bos, messages, n, add_generation_prompt, text, has_bos, error);
+    if (!model->tokenizer) return no_tokenizer(model, "chat", error);
+    if (!messages || !n) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "chat: no messages");
+    mlxn_chat_desc desc = {.struct_size = sizeof desc,
+                           .messages = messages,
+                           .n_messages = n,
+                           .add_generation_prompt = add_generation_prompt};
+    return mlxn_chat_render(model->tokenizer, &desc, text, NULL, has_bos, error);
 }

@@ -1,5 +1,6 @@
 /* tok_folder.c: a tokenizer from a path: a folder with tokenizer.json, such a file itself, or a GGUF file; and what
- * the files beside tokenizer.json say: tokenizer_config.json, chat_template.jinja. */
+ * the files beside tokenizer.json say: tokenizer_config.json, chat_template.jinja,
+ * chat_template.json. */
 #include <errno.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -24,20 +25,32 @@ static mlxn_status token_of(const mlxn_tokenizer *tok, const mlxn_tj *tj, const 
     return MLXN_OK;
 }
 
+static mlxn_status keep_template(mlxn_tokenizer *tok, mlxn_string name, mlxn_string text, mlxn_error *error) {
+    if (!name.size || !text.size) return MLXN_OK;
+    mlxn_status status = mlxn_tok_keep_string(tok, name, &name, error);
+    if (!status) status = mlxn_tok_keep_string(tok, text, &text, error);
+    return status ? status : mlxn_tok_set_chat_template(tok, name, text, error);
+}
+
+static const mlxn_string usual_name = {"default", 7};
+
 /* "chat_template": a string, or [{"name": "default", "template": "..."}, ...]. */
 static mlxn_status template_of(mlxn_tokenizer *tok, const mlxn_tj *tj, const mlxn_tj_at *root) {
-    mlxn_tj_at own, one, name;
-    mlxn_string text = {NULL, 0};
+    mlxn_tj_at own, one;
+    mlxn_string text = {NULL, 0}, name = {NULL, 0};
     mlxn_status status = MLXN_OK;
     if (!mlxn_tj_member(tj, root, "chat_template", &own)) return MLXN_OK;
     if (own.value.type != MLXN_CONFIG_ARRAY) {
         status = mlxn_tj_string(tj, root, "chat_template", true, &text);
-    } else {
-        for (uint64_t i = 0; !status && mlxn_tj_element(tj, &own, i, &one); i++)
-            if (mlxn_tj_member(tj, &one, "name", &name) && (mlxn_tj_is(&name, "default") || !text.data))
-                status = mlxn_tj_string(tj, &one, "template", true, &text);
+        return status ? status : keep_template(tok, usual_name, text, tj->error);
     }
-    return status || !text.data ? status : mlxn_tok_keep_string(tok, text, &tok->chat_template, tj->error);
+    for (uint64_t i = 0; !status && mlxn_tj_element(tj, &own, i, &one); i++) {
+        text = name = (mlxn_string){NULL, 0};
+        status = mlxn_tj_string(tj, &one, "name", true, &name);
+        if (!status) status = mlxn_tj_string(tj, &one, "template", true, &text);
+        if (!status) status = keep_template(tok, name, text, tj->error);
+    }
+    return status;
 }
 
 /* Classes of tokenizers that build their template from the two flags, whatever tokenizer.json says. */
@@ -140,8 +153,26 @@ static mlxn_status load_jinja(mlxn_tokenizer *tok, const char *path, mlxn_error 
         status = mlxn_fail(error, MLXN_ERR_LIMIT, "chat_template.jinja: has %llu bytes, at most %d",
                            (unsigned long long)map.size, MAX_TEMPLATE);
     else
-        status =
-            mlxn_tok_keep_string(tok, (mlxn_string){(const char *)map.data, map.size}, &tok->chat_template, error);
+        status = keep_template(tok, usual_name, (mlxn_string){(const char *)map.data, map.size}, error);
+    mlxn_unmap_file(&map);
+    return status;
+}
+
+/* What processors' folders have: {"chat_template": "..."}. Read when no other file has a template. */
+static mlxn_status load_template_json(mlxn_tokenizer *tok, const char *path, mlxn_error *error) {
+    static const char name[] = "chat_template.json";
+    mlxn_mapping map;
+    mlxn_tj_at root;
+    mlxn_status status = tok->n_templates ? MLXN_OK : map_beside(path, name, &map, error);
+    if (status || tok->n_templates || !map.data) return status;
+    mlxn_tj tj = {.text = (const char *)map.data, .size = map.size, .file = name, .error = error};
+    status = mlxn_config_from_json(tj.text, tj.size, name, &tj.config, error);
+    if (!status) {
+        mlxn_tj_root(&tj, &root);
+        status = root.value.type == MLXN_CONFIG_OBJECT ? template_of(tok, &tj, &root)
+                                                       : mlxn_tj_fail(&tj, &root, MLXN_ERR_FORMAT, "is no object");
+        mlxn_tj_close(&tj);
+    }
     mlxn_unmap_file(&map);
     return status;
 }
@@ -159,6 +190,7 @@ static mlxn_status load_json_file(const char *path, mlxn_tokenizer **out, mlxn_e
             status =
                 mlxn_tok_load_config(tok, (const char *)config.data, config.size, "tokenizer_config.json", error);
         if (!status) status = load_jinja(tok, path, error);
+        if (!status) status = load_template_json(tok, path, error);
         if (!status) use_names(tok);
         if (config.data) mlxn_unmap_file(&config);
     }

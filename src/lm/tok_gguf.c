@@ -247,6 +247,26 @@ static mlxn_status choose(mlxn_tokenizer *tok, const mlxn_gguf *file, const mlxn
     return MLXN_OK;
 }
 
+/* tokenizer.chat_template, and those that tokenizer.chat_templates names: tokenizer.chat_template.NAME. What is no
+ * text or empty is none. */
+static mlxn_status load_templates(mlxn_tokenizer *tok, const mlxn_gguf *file, mlxn_error *error) {
+    static const mlxn_string usual = {"default", 7};
+    mlxn_string text, name;
+    mlxn_gguf_value list;
+    mlxn_status status = MLXN_OK;
+    if (!mlxn_gguf_get_string(file, "tokenizer.chat_template", &text, NULL) && text.size)
+        status = mlxn_tok_set_chat_template(tok, usual, text, error);
+    if (!mlxn_gguf_find(file, "tokenizer.chat_templates", &list) || list.type != MLXN_GGUF_ARRAY) return status;
+    for (uint64_t cursor = 0; !status && mlxn_gguf_next_string(&list, &cursor, &name);) {
+        char key[160];
+        int n =
+            snprintf(key, sizeof key, "tokenizer.chat_template.%.*s", (int)mlxn_min_u64(name.size, 120), name.data);
+        if (name.size > 120 || n < 0 || mlxn_gguf_get_string(file, key, &text, NULL) || !text.size) continue;
+        status = mlxn_tok_set_chat_template(tok, name, text, error);
+    }
+    return status;
+}
+
 mlxn_status mlxn_tok_load_gguf(mlxn_tokenizer *tok, const mlxn_gguf *file, mlxn_error *error) {
     const mlxn_pretok *pretok = NULL;
     bool space_prefix = true, adds_bos = false;
@@ -265,7 +285,6 @@ mlxn_status mlxn_tok_load_gguf(mlxn_tokenizer *tok, const mlxn_gguf *file, mlxn_
     if (status == MLXN_OK && adds_bos) status = mlxn_tok_set_template(tok, tok->bos, -1, error);
     if (status != MLXN_OK) return status;
     tok->decodes_pieces = true;
-    if (mlxn_gguf_get_string(file, "tokenizer.chat_template", &tok->chat_template, NULL) != MLXN_OK)
-        tok->chat_template = (mlxn_string){0};
-    return mlxn_tok_finish(tok, error);
+    status = load_templates(tok, file, error);
+    return status == MLXN_OK ? mlxn_tok_finish(tok, error) : status;
 }

@@ -75,6 +75,11 @@ typedef struct mlxn_tok_template {
     uint32_t count;
 } mlxn_tok_template;
 
+enum { MLXN_TOK_MAX_TEMPLATES = 16 };
+typedef struct mlxn_tok_named {
+    mlxn_string name, text;
+} mlxn_tok_named;
+
 struct mlxn_tokenizer {
     mlxn_tok_model model;
     char name[64];
@@ -109,11 +114,15 @@ struct mlxn_tokenizer {
     mlxn_token bos, eos, pad, unknown;
     mlxn_token ends[MLXN_TOK_MAX_END];
     uint32_t n_ends;
-    mlxn_string chat_template;
+    mlxn_tok_named templates[MLXN_TOK_MAX_TEMPLATES]; /* of chats */
+    uint32_t n_templates;
     struct mlxn_tok_block *kept; /* strings of the tokenizer's own */
     void *file;                  /* GGUF: an open file that is the tokenizer's own (mlxn_gguf), NULL if borrowed */
 };
 
+/* Sets the chat template of that name, in place of one that has it; both texts live as long as the tokenizer. Errors:
+ * LIMIT (too many). */
+mlxn_status mlxn_tok_set_chat_template(mlxn_tokenizer *tok, mlxn_string name, mlxn_string text, mlxn_error *error);
 /* An empty one for the loaders; NULL: no memory, *error is filled. */
 mlxn_tokenizer *mlxn_tok_new(mlxn_error *error);
 /* Memory that lives as long as the tokenizer, zeroed; NULL: none left. */

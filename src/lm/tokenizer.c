@@ -333,4 +333,31 @@ bool mlxn_tokenizer_adds_bos(const mlxn_tokenizer *tok) {
 }
 uint32_t mlxn_tokenizer_size(const mlxn_tokenizer *tok) { return tok->tokens.count; }
 const char *mlxn_tokenizer_name(const mlxn_tokenizer *tok) { return tok->name; }
-mlxn_string mlxn_tokenizer_chat_template(const mlxn_tokenizer *tok) { return tok->chat_template; }
+mlxn_status mlxn_tok_set_chat_template(mlxn_tokenizer *tok, mlxn_string name, mlxn_string text, mlxn_error *error) {
+    uint32_t i = 0;
+    while (i < tok->n_templates && (tok->templates[i].name.size != name.size ||
+                                    memcmp(tok->templates[i].name.data, name.data, name.size) != 0))
+        i++;
+    if (i == MLXN_TOK_MAX_TEMPLATES)
+        return mlxn_fail(error, MLXN_ERR_LIMIT, "the tokenizer has more than %d chat templates",
+                         MLXN_TOK_MAX_TEMPLATES);
+    tok->templates[i] = (mlxn_tok_named){name, text};
+    if (i == tok->n_templates) tok->n_templates++;
+    return MLXN_OK;
+}
+
+bool mlxn_tokenizer_chat_template_at(const mlxn_tokenizer *tok, uint32_t i, mlxn_string *name, mlxn_string *text) {
+    if (i >= tok->n_templates) return false;
+    if (name) *name = tok->templates[i].name;
+    if (text) *text = tok->templates[i].text;
+    return true;
+}
+
+mlxn_string mlxn_tokenizer_chat_template(const mlxn_tokenizer *tok) {
+    static const char usual[] = "default";
+    for (uint32_t i = 0; i < tok->n_templates; i++)
+        if (tok->templates[i].name.size == sizeof usual - 1 &&
+            !memcmp(tok->templates[i].name.data, usual, sizeof usual - 1))
+            return tok->templates[i].text;
+    return tok->n_templates ? tok->templates[0].text : (mlxn_string){NULL, 0};
+}

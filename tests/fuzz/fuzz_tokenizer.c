@@ -1,10 +1,11 @@
 /* Promise: whatever text is tokenized, and whatever vocabulary a file holds, the result is ids inside the vocabulary
  * whose bytes can be read, or an error with a text; vocabularies with a token for each byte give the text back. The
- * same bytes go through the UTF-8 stream and, as a template and as a message, through the chat prompt.
+ * same bytes go through the UTF-8 stream and, as a template, as messages, tools and JSON, through the chat prompt.
  *
  * The first byte of the input chooses: a pre-tokenizer or "llama" with the rest as text, or the rest as a GGUF file.
  * Entry point for libFuzzer and for fuzz_driver.c. */
-#include "lm/chat.h"
+#include <mlxn/chat.h>
+
 #include "unit/tok_tiny.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -88,17 +89,40 @@ static void stream(const char *text, size_t n) {
     free(b);
 }
 
-static void chat(const char *text, size_t n) {
-    char *copy = malloc(n + 1), *out;
+static void render(const mlxn_tokenizer *tok, const mlxn_chat_desc *desc) {
+    char *out;
+    size_t bytes;
+    mlxn_error error = {0};
+    mlxn_status status = mlxn_chat_render(tok, desc, &out, &bytes, NULL, &error);
+    require(status ? !out && error.message[0] && status != MLXN_ERR_INTERNAL : out && strlen(out) <= bytes);
+    mlxn_free(out);
+}
+
+static void chat(const mlxn_tokenizer *tok, const char *text, size_t n) {
+    char *copy = malloc(n + 1);
     require(copy != NULL);
     if (n) memcpy(copy, text, n);
     copy[n] = 0;
-    mlxn_message messages[] = {{"system", copy}, {"user", copy}};
-    mlxn_error error = {0};
-    mlxn_status status =
-        mlxn_chat_format((mlxn_string){text, n}, (mlxn_string){"<s>", 3}, messages, 2, true, &out, NULL, &error);
-    require(status ? !out && error.message[0] : out && strlen(out) > 0);
-    mlxn_free(out);
+    mlxn_message messages[] = {{"system", copy}, {copy, copy}};
+    mlxn_template *t = NULL;
+    mlxn_chat_desc desc = {.struct_size = sizeof desc,
+                           .add_generation_prompt = true,
+                           .messages = messages,
+                           .n_messages = 2,
+                           .template_name = "gemma",
+                           .max_steps = 50000,
+                           .now = 1721995200};
+    render(tok, &desc);
+    (void)mlxn_template_compile(text, n, "fuzz", &t, NULL);
+    desc.compiled = t;
+    render(tok, &desc);
+    desc.messages_json = desc.tools = desc.variables = copy;
+    desc.messages_bytes = n;
+    render(tok, &desc);
+    desc.tools_bytes = desc.variables_bytes = n;
+    desc.messages_json = desc.variables = NULL;
+    render(tok, &desc);
+    mlxn_template_destroy(&t);
     free(copy);
 }
 
@@ -112,7 +136,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         bool spm = kind == KINDS - 1;
         use(vocabulary(kind)->tok, text, n, flags, !spm || !has_spm_space(text, n));
         stream(text, n);
-        chat(text, n);
+        chat(vocabulary(kind)->tok, text, n);
         return 0;
     }
     /* A file. Its first bytes may also be a whole file ("GGUF…"), so that seeds need no prefix. */

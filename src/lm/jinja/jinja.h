@@ -14,12 +14,16 @@ typedef struct mlxn_jn_variable {
     size_t bytes;
 } mlxn_jn_variable;
 
-/* What a rendering sees, in increasing order of precedence: `variables`, then `messages`, `flags`, then the members
- * of the JSON object in `desc`. */
+/* What a rendering sees, in increasing order of precedence: `variables`, then `json` (texts of JSON values), then the
+ * messages (those of the JSON list come first), the flag, then the members of the JSON object in `desc`. */
 typedef struct mlxn_jn_context {
     const mlxn_jn_variable *variables;
     size_t n_variables;
-    const mlxn_message *messages; /* NULL: no variable "messages" */
+    const mlxn_jn_variable *json;
+    size_t n_json;
+    const char *messages_json; /* a list; NULL: none */
+    size_t messages_bytes;
+    const mlxn_message *messages; /* both NULL: no variable "messages" */
     size_t n_messages;
     bool add_generation_prompt, has_add_generation_prompt;
 } mlxn_jn_context;

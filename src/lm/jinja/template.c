@@ -73,8 +73,12 @@ typedef struct rendering {
     jn_out out;
 } rendering;
 
-static jn_value messages(jn_run *r, const mlxn_message *m, size_t n) {
-    jn_value list = mlxn_jn_list_new(r, JN_ARRAY);
+static jn_value messages(jn_run *r, const mlxn_jn_context *c) {
+    const mlxn_message *m = c->messages;
+    size_t n = m ? c->n_messages : 0;
+    jn_value list = c->messages_json ? mlxn_jn_from_json(r, c->messages_json, c->messages_bytes, "the messages")
+                                     : mlxn_jn_list_new(r, JN_ARRAY);
+    if (list.type != JN_LIST) mlxn_jn_type_error(r, "the messages are %s, want a list", mlxn_jn_type_name(list));
     for (size_t i = 0; i < n; i++) {
         jn_value map = mlxn_jn_map_new(r);
         mlxn_jn_map_set(r, map.map, mlxn_jn_string_of(r, "role", 4),
@@ -96,7 +100,9 @@ static void render(jn_run *r, void *user) {
     const mlxn_jn_context *c = w->context;
     for (size_t i = 0; c && i < c->n_variables; i++)
         set(r, scope, c->variables[i].name, mlxn_jn_string_of(r, c->variables[i].text, c->variables[i].bytes));
-    if (c && c->messages) set(r, scope, "messages", messages(r, c->messages, c->n_messages));
+    for (size_t i = 0; c && i < c->n_json; i++)
+        set(r, scope, c->json[i].name, mlxn_jn_from_json(r, c->json[i].text, c->json[i].bytes, c->json[i].name));
+    if (c && (c->messages || c->messages_json)) set(r, scope, "messages", messages(r, c));
     if (c && c->has_add_generation_prompt) set(r, scope, "add_generation_prompt", jn_bool(c->add_generation_prompt));
     if (w->desc->variables) {
         jn_value v = mlxn_jn_from_json(r, w->desc->variables, w->desc->variables_bytes, "the text of the variables");
