@@ -14,29 +14,43 @@ static rows_shape shape_of(const cpu_run *run) {
     return rows_of(&longer, 1, true);
 }
 
-#define TAKE(type)                   \
-    for (uint64_t j = 0; j < m; j++) \
-    ((type *)dst)[(int64_t)j * so] = \
+/* Elements [first, first+k) of a row of out; an index past the end takes the last element. */
+#define TAKE(type)                               \
+    for (uint64_t j = first; j < first + k; j++) \
+    ((type *)dst)[(int64_t)j * so] =             \
         ((const type *)src)[(int64_t)mlxn_min_u64(at[(int64_t)j * si], x->dims[1] - 1) * sx]
+
+/* Where a row lies dense and most of its lines are wanted, the next one is fetched in order meanwhile: lines fetched
+ * by the indices come one by one. TAKE_PART elements go between two pieces of it. */
+enum { TAKE_PART = 64, TAKE_MOST = 65536 };
 
 static void run_take_along(cpu_run *run) {
     const mlxn_view *x = &run->args[0], *index = &run->args[1], *out = &run->args[2];
     rows_shape shape = shape_of(run);
     size_t size = mlxn_dtype_size(x->dtype);
     int64_t sx = rows_stride(x), si = rows_stride(index), so = rows_stride(out);
-    uint64_t chunk, m = out->dims[1];
+    uint64_t chunk, m = out->dims[1], bytes = x->dims[1] * size;
+    const bool ahead = sx == 1 && bytes <= TAKE_MOST && m >= bytes / 64;
+    const uint64_t step = m ? (bytes + m - 1) / m * TAKE_PART : 0; /* of the next row, in bytes per part */
     while (cpu_next(run, &chunk)) {
         rows_part p = rows_chunk(&shape, chunk);
         for (uint64_t r = p.row; r < p.row_end; r++) {
             const void *src = rows_at(x, r, size);
             const uint32_t *at = rows_at(index, r, 4);
+            const char *next = ahead && r + 1 < p.row_end ? rows_at(x, r + 1, size) : NULL;
             void *dst = rows_at(out, r, size);
-            if (size == 4)
-                TAKE(uint32_t);
-            else if (size == 2)
-                TAKE(uint16_t);
-            else
-                TAKE(uint8_t);
+            uint64_t fetched = 0;
+            for (uint64_t first = 0; first < m; first += TAKE_PART) {
+                const uint64_t k = mlxn_min_u64(TAKE_PART, m - first);
+                const uint64_t until = next ? mlxn_min_u64(fetched + step, bytes) : 0;
+                for (; fetched < until; fetched += 64) __builtin_prefetch(next + fetched);
+                if (size == 4)
+                    TAKE(uint32_t);
+                else if (size == 2)
+                    TAKE(uint16_t);
+                else
+                    TAKE(uint8_t);
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-/* binary.c (CPU kernels): binary, compare, where, glu. Computed in f32, rounded once; where moves bits. */
+/* binary.c (CPU kernels): binary, where, glu. Computed in f32, rounded once; where moves bits. */
 #include "backend/cpu/kernels/activation_fn.h"
 #include "backend/cpu/kernels/binary_math.h"
 #include "backend/cpu/kernels/span.h"
@@ -51,24 +51,6 @@ BLOCK_FN(f_atan2, binary_atan2)
 static const span_fn functions[MLXN_BINARY_COUNT] = {f_add, f_sub, f_mul,       f_div,   f_min,
                                                      f_max, f_pow, f_remainder, f_atan2, f_logaddexp};
 
-/* Plain loops over the results, which compilers turn into vectors. */
-#define COMPARE_FN(name, expression)                                                                   \
-    static void name(void *out, const void *const in[3], uint64_t n, const float *p, span_form form) { \
-        const float *x = in[0], *y = in[1];                                                            \
-        (void)p, (void)form; /* results are bytes, which are brought together from f32 */              \
-        for (uint64_t i = 0; i < n; i++) ((float *)out)[i] = (expression) ? 1.0f : 0.0f;               \
-    }
-COMPARE_FN(c_eq, x[i] == y[i])
-COMPARE_FN(c_ne, x[i] != y[i])
-COMPARE_FN(c_lt, x[i] < y[i])
-COMPARE_FN(c_le, x[i] <= y[i])
-COMPARE_FN(c_gt, x[i] > y[i])
-COMPARE_FN(c_ge, x[i] >= y[i])
-COMPARE_FN(c_and, (x[i] != 0) & (y[i] != 0))
-COMPARE_FN(c_or, (x[i] != 0) | (y[i] != 0))
-COMPARE_FN(c_xor, (x[i] != 0) != (y[i] != 0))
-static const span_fn comparisons[MLXN_COMPARE_COUNT] = {c_eq, c_ne, c_lt, c_le, c_gt, c_ge, c_and, c_or, c_xor};
-
 SIMD_INLINE v16 silu_clamped(v16 g, v16 u, v16 alpha, v16 limit) {
     g = v16_pick_gt(g, limit, limit, g);
     u = act_clamp(u, v16_neg(limit), limit);
@@ -96,13 +78,6 @@ static void run_pair(cpu_run *run, span_fn fn, const float *p) {
 }
 static void run_binary(cpu_run *run) {
     run_pair(run, functions[((const mlxn_binary_params *)run->params)->fn], NULL);
-}
-/* Whole numbers of 32 bits are compared in whole.c. */
-static bool fits_compare(const mlxn_view *args, const void *params) {
-    return args[0].dtype != MLXN_U32 && args[0].dtype != MLXN_I32;
-}
-static void run_compare(cpu_run *run) {
-    run_pair(run, comparisons[((const mlxn_compare_params *)run->params)->fn], NULL);
 }
 static void run_glu(cpu_run *run) {
     const mlxn_glu_params *p = run->params;
@@ -147,7 +122,6 @@ static void run_where(cpu_run *run) {
 extern const cpu_kernel CPU_ISA(cpu_kernels_binary)[];
 const cpu_kernel CPU_ISA(cpu_kernels_binary)[] = {
     {MLXN_OP_binary, "binary_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always, plan_binary, run_binary},
-    {MLXN_OP_compare, "compare_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, fits_compare, plan_binary, run_compare},
     {MLXN_OP_where, "where_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always, plan_where, run_where},
     {MLXN_OP_glu, "glu_" CPU_ISA_SUFFIX, CPU_ISA_BITS, CPU_ANY, rows_always, plan_binary, run_glu},
     {0},

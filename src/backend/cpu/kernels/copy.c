@@ -71,10 +71,11 @@ static void run_copy(cpu_run *run) {
     if (streams) stream_end();
 }
 
-/* --- Transposing copies: the last axis of out is not the one along which x is dense. Tiles of 16 by 16 elements are
- * read along one axis and written along the other. --- */
+/* --- Transposing copies: the last axis of out is not the one along which x is dense. A block of out, TURN_ROWS rows
+ * of TURN_BYTES, is gathered in the first-level cache by tiles that are turned in registers, and goes from there to
+ * memory row by row: single lines to many rows would each open a page of the memory anew. --- */
 
-enum { TURN = 16, TURN_ROWS = 128, TURN_NONE = UINT32_MAX };
+enum { TURN = 16, TURN_ROWS = 64, TURN_BYTES = 256, TURN_NONE = UINT32_MAX };
 
 /* The axis along which x is dense; the last one is not. */
 static uint32_t turn_axis(const mlxn_view *x) {
@@ -96,75 +97,59 @@ static void plan_turn(const mlxn_view *args, const void *params, uint32_t n_thre
     *out = (cpu_plan){.phases = 1, .chunks = {rest * ((a + TURN_ROWS - 1) / TURN_ROWS)}};
 }
 
-/* Sixteen 16-bit elements in the lanes of sixteen 32-bit ones, and back. */
-SIMD_INLINE v16 turn_widen(const uint16_t *p) {
-    uint32_t t[TURN];
-    float bits[TURN];
-    for (int i = 0; i < TURN; i++) t[i] = p[i];
-    memcpy(bits, t, sizeof bits);
-    return v16_load(bits);
-}
-SIMD_INLINE void turn_narrow(uint16_t *p, v16 x, bool streams) {
-    uint32_t t[TURN];
-    float bits[TURN];
-    uint16_t halves[TURN] __attribute__((aligned(32)));
-    v16_store(bits, x);
-    memcpy(t, bits, sizeof t);
-    for (int i = 0; i < TURN; i++) halves[i] = (uint16_t)t[i];
-    stream_copy(p, halves, sizeof halves, streams);
-}
-
-/* Whole tiles, dst[i * ds + j] = src[j * ss + i]: sixteen columns of f32; of 16-bit elements twice as many, since
- * streaming stores want both halves of a line one after the other. Functions of their own keep the registers. */
-static __attribute__((noinline)) void turn_words(uint32_t *dst, int64_t ds, const uint32_t *src, int64_t ss,
-                                                 bool streams) {
+/* Whole tiles into a block: block[i * TURN_BYTES] = sixteen words src[j * ss + i] of consecutive j, or 32 halves. Two
+ * rows of halves are taken as one of words: the turned words are pairs of them in their order. Functions of their own
+ * keep the registers. */
+static __attribute__((noinline)) void turn_words(char *block, const uint32_t *src, int64_t ss) {
     v16 t[TURN];
 #pragma GCC unroll 16
     for (int64_t j = 0; j < TURN; j++) t[j] = v16_load((const float *)(const void *)(src + j * ss));
     v16_transpose(t);
-    const bool past = streams && stream_aligned(MLXN_F32, dst) && ds % TURN == 0;
 #pragma GCC unroll 16
-    for (int64_t i = 0; i < TURN; i++)
-        if (past)
-            v16_stream_as(MLXN_F32, dst + i * ds, 0, t[i]);
-        else
-            v16_store((float *)(void *)(dst + i * ds), t[i]);
+    for (int64_t i = 0; i < TURN; i++) v16_store((float *)(void *)(block + i * TURN_BYTES), t[i]);
 }
-static __attribute__((noinline)) void turn_halves(uint16_t *dst, int64_t ds, const uint16_t *src, int64_t ss,
-                                                  bool streams) {
-    v16 t[TURN], u[TURN];
-    for (int64_t j = 0; j < TURN; j++) t[j] = turn_widen(src + j * ss);
+SIMD_INLINE v16 turn_pairs(const uint16_t *a, const uint16_t *b) {
+    uint32_t t[TURN];
+    float bits[TURN];
+    for (int i = 0; i < TURN; i++) t[i] = a[i] | (uint32_t)b[i] << 16;
+    memcpy(bits, t, sizeof bits);
+    return v16_load(bits);
+}
+static __attribute__((noinline)) void turn_halves(char *block, const uint16_t *src, int64_t ss) {
+    v16 t[TURN];
+#pragma GCC unroll 16
+    for (int64_t j = 0; j < TURN; j++) t[j] = turn_pairs(src + 2 * j * ss, src + (2 * j + 1) * ss);
     v16_transpose(t);
-    for (int64_t j = 0; j < TURN; j++) u[j] = turn_widen(src + (TURN + j) * ss);
-    v16_transpose(u);
-    const bool past = streams && stream_aligned(MLXN_F32, dst) && ds % (2 * TURN) == 0;
-    for (int64_t i = 0; i < TURN; i++) {
-        turn_narrow(dst + i * ds, t[i], past);
-        turn_narrow(dst + i * ds + TURN, u[i], past);
+#pragma GCC unroll 16
+    for (int64_t i = 0; i < TURN; i++) v16_store((float *)(void *)(block + i * TURN_BYTES), t[i]);
+}
+
+/* The same for i < rows, j < cols, where they make no whole tile. */
+static void turn_rest(size_t size, char *block, const char *src, int64_t ss, uint64_t rows, uint64_t cols) {
+    for (int64_t i = 0; i < (int64_t)rows; i++)
+        for (int64_t j = 0; j < (int64_t)cols; j++)
+            memcpy(block + i * TURN_BYTES + j * (int64_t)size, src + (j * ss + i) * (int64_t)size, size);
+}
+
+/* The rows of x for a tile: `cols` rows from src on, of which `rows` elements are wanted. The ones after them are
+ * fetched meanwhile: a column of tiles is too short for the hardware to see a stream. */
+static void turn_tiles(size_t size, char *block, const char *src, int64_t ss, uint64_t rows, uint64_t cols,
+                       uint64_t after) {
+    const int64_t row_bytes = ss * (int64_t)size;
+    const char *next = src + (int64_t)cols * row_bytes;
+    for (uint64_t j = 0; j < after; j++)
+        for (uint64_t at = 0; at < rows * size; at += 64)
+            __builtin_prefetch(next + (int64_t)j * row_bytes + at, 0, 2);
+    for (uint64_t i = 0; i < rows; i += TURN) {
+        char *to = block + i * TURN_BYTES;
+        const char *from = src + i * size;
+        if (i + TURN > rows || cols * size != 64)
+            turn_rest(size, to, from, ss, mlxn_min_u64(TURN, rows - i), cols);
+        else if (size == 4)
+            turn_words(to, (const uint32_t *)(const void *)from, ss);
+        else
+            turn_halves(to, (const uint16_t *)(const void *)from, ss);
     }
-}
-
-/* The same for i < rows, j < cols. */
-static void turn_tile(size_t size, char *dst, int64_t ds, const char *src, int64_t ss, uint64_t rows, uint64_t cols,
-                      bool streams) {
-    if (size == 4 && rows == TURN && cols == TURN)
-        turn_words((uint32_t *)dst, ds, (const uint32_t *)src, ss, streams);
-    else if (size == 2 && rows == TURN && cols == 2 * TURN)
-        turn_halves((uint16_t *)dst, ds, (const uint16_t *)src, ss, streams);
-    else if (size == 4)
-        for (int64_t i = 0; i < (int64_t)rows; i++)
-            for (int64_t j = 0; j < (int64_t)cols; j++)
-                ((uint32_t *)dst)[i * ds + j] = ((const uint32_t *)src)[j * ss + i];
-    else
-        for (int64_t i = 0; i < (int64_t)rows; i++)
-            for (int64_t j = 0; j < (int64_t)cols; j++)
-                ((uint16_t *)dst)[i * ds + j] = ((const uint16_t *)src)[j * ss + i];
-}
-
-/* The rows that come after these, of one line each: a column of tiles is too short for the hardware to see a stream.
- */
-static void turn_fetch(const char *src, int64_t row_bytes, uint64_t rows) {
-    for (uint64_t j = 0; j < rows; j++) __builtin_prefetch(src + (int64_t)j * row_bytes);
 }
 
 static void run_turn(cpu_run *run) {
@@ -173,8 +158,9 @@ static void run_turn(cpu_run *run) {
     size_t size = mlxn_dtype_size(x->dtype);
     uint64_t a = x->dims[axis], b = x->dims[last], blocks = (a + TURN_ROWS - 1) / TURN_ROWS, chunk;
     const bool streams = stream_fits(out, &x, 1);
+    char block[TURN_ROWS * TURN_BYTES] __attribute__((aligned(64)));
     while (cpu_next(run, &chunk)) {
-        uint64_t rest = chunk / blocks, begin = chunk % blocks * TURN_ROWS, end = mlxn_min_u64(begin + TURN_ROWS, a);
+        uint64_t rest = chunk / blocks, begin = chunk % blocks * TURN_ROWS, rows = mlxn_min_u64(TURN_ROWS, a - begin);
         int64_t from = 0, to = 0;
         for (uint32_t d = last; d-- > 0;) {
             if (d == axis) continue;
@@ -183,15 +169,19 @@ static void run_turn(cpu_run *run) {
             rest /= x->dims[d];
         }
         const int64_t sx = x->strides[last], so = out->strides[axis], bytes = (int64_t)size;
-        const uint64_t wide = size == 4 ? TURN : 2 * TURN; /* a row of a tile of out is a line */
-        for (uint64_t j = 0; j < b; j += wide)
-            for (uint64_t i = begin; i < end; i += TURN) {
-                const char *src = (const char *)x->data + (from + (int64_t)j * sx + (int64_t)i) * bytes;
-                char *dst = (char *)out->data + (to + (int64_t)i * so + (int64_t)j) * bytes;
-                const uint64_t next = j + wide;
-                if (next < b) turn_fetch(src + (int64_t)wide * sx * bytes, sx * bytes, mlxn_min_u64(wide, b - next));
-                turn_tile(size, dst, so, src, sx, mlxn_min_u64(TURN, end - i), mlxn_min_u64(wide, b - j), streams);
+        const uint64_t tile = 64 / size, wide = TURN_BYTES / size;
+        const char *src = (const char *)x->data + (from + (int64_t)begin) * bytes;
+        for (uint64_t j = 0; j < b; j += wide) {
+            const uint64_t end = mlxn_min_u64(j + wide, b);
+            for (uint64_t k = j; k < end; k += tile) {
+                const uint64_t cols = mlxn_min_u64(tile, end - k), after = mlxn_min_u64(tile, b - k - cols);
+                turn_tiles(size, block + (k - j) * size, src + (int64_t)k * sx * bytes, sx, rows, cols, after);
             }
+            for (uint64_t i = 0; i < rows; i++) {
+                char *dst = (char *)out->data + (to + (int64_t)(begin + i) * so + (int64_t)j) * bytes;
+                stream_copy(dst, block + i * TURN_BYTES, (end - j) * size, streams && stream_aligned(MLXN_F32, dst));
+            }
+        }
     }
     if (streams) stream_end();
 }

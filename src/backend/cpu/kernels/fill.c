@@ -64,6 +64,20 @@ static void plan_arange(const mlxn_view *args, const void *params, uint32_t n_th
     *out = (cpu_plan){.phases = 1, .chunks = {(args[0].dims[0] + ROWS_PIECE - 1) / ROWS_PIECE}};
 }
 
+/* to[k] = start + step * (base + k); whole numbers in doubles are exact. */
+static void arange_span(float *to, int32_t n, double start, double step, double base) {
+    int32_t k = 0;
+#if CPU_ISA_LEVEL >= 2
+    const __m512d eight = _mm512_set1_pd(8), s = _mm512_set1_pd(step), first = _mm512_set1_pd(start);
+    __m512d at = _mm512_add_pd(_mm512_set1_pd(base), _mm512_set_pd(7, 6, 5, 4, 3, 2, 1, 0));
+    for (; k + 8 <= n; k += 8) {
+        _mm256_storeu_ps(to + k, _mm512_cvtpd_ps(_mm512_add_pd(first, _mm512_mul_pd(s, at))));
+        at = _mm512_add_pd(at, eight);
+    }
+#endif
+    for (; k < n; k++) to[k] = (float)(start + step * (base + (double)k));
+}
+
 /* f32 without gaps in spans; others one by one, since they round from double once. */
 static void run_arange(cpu_run *run) {
     const mlxn_view *out = &run->args[0];
@@ -81,7 +95,7 @@ static void run_arange(cpu_run *run) {
             const int32_t n = (int32_t)mlxn_min_u64(SPAN, end - i);
             const double base = (double)i;
             float *to = streams ? buffer : (float *)out->data + i;
-            for (int32_t k = 0; k < n; k++) to[k] = (float)(start + step * (base + (double)k));
+            arange_span(to, n, start, step, base);
             if (streams) span_stream(MLXN_F32, out->data, i, (uint64_t)n, buffer);
         }
     }

@@ -36,7 +36,8 @@ typedef struct nr_row {
     uint64_t n;
     float total, squares; /* of t as it was gathered */
     float mean, inverse;
-    const void *ahead; /* of x, for rows_fetch; NULL: t */
+    const void *ahead; /* x's next row, fetched while this one is emitted; NULL: t */
+    const void *later; /* what emit is going to read, fetched while this row is gathered; NULL: t */
 } nr_row;
 
 /* t = x [+ residual] [* silu(gate_in)]; sum = t. The sum of t into s, that of its squares into q. */
@@ -59,7 +60,10 @@ SIMD_INLINE void nr_gather(const nr_row a, bool unit, mlxn_dtype dtype, float *t
     uint64_t i = 0;
     for (; i + 64 <= a.n; i += 64) {
 #pragma GCC unroll 4
-        for (uint64_t k = 0; k < 4; k++) nr_gather_part(&a, unit, dtype, i + 16 * k, 16, &s[k], &q[k]);
+        for (uint64_t k = 0; k < 4; k++) {
+            rows_fetch(dtype, a.later, i + 16 * k);
+            nr_gather_part(&a, unit, dtype, i + 16 * k, 16, &s[k], &q[k]);
+        }
     }
     for (; i + 16 <= a.n; i += 16) nr_gather_part(&a, unit, dtype, i, 16, &s[0], &q[0]);
     if (i < a.n) nr_gather_part(&a, unit, dtype, i, a.n - i, &s[1], &q[1]);
@@ -124,6 +128,7 @@ SIMD_INLINE void nr_emit(const nr_row a, bool unit, mlxn_dtype dtype) {
 
 /* Both with the dtype as a constant where all strides are 1. */
 static void nr_gather_any(nr_row *a, bool unit) {
+    if (!a->later) a->later = a->t;
     if (!unit)
         nr_gather(*a, false, a->x.dtype, &a->total, &a->squares);
     else if (a->x.dtype == MLXN_F32)
@@ -222,6 +227,7 @@ static void nr_rows(cpu_run *run, const nr_call *c, bool unit) {
                 a.out = nr_at(c->out, r, first);
                 a.out.streams = streams;
                 a.sum.streams = streams;
+                a.later = unit && a.gate_out.data ? a.gate_out.data : unit && a.add.data ? a.add.data : t;
                 a.ahead = unit && r + 1 < p.row_end ? nr_at(x, r + 1, first).data : a.x.data;
                 a.w = w ? w + first : NULL;
                 a.bias = bias ? bias + first : NULL;
@@ -366,21 +372,54 @@ static void run_moe_sum_norm(cpu_run *run) {
     }
 }
 
-/* --- group_norm: a chunk is one group of one batch entry; its channels are rows --- */
+/* --- group_norm: a chunk is one group of one batch entry; its channels are rows, read and measured one by one --- */
 
 static uint64_t gn_each(const mlxn_view *x, const mlxn_group_norm_params *p) {
     return (x->dims[1] + p->groups - 1) / p->groups;
 }
 
+/* A channel's own mean, and the sums of the differences from it and of their squares. */
+typedef struct gn_sums {
+    double mean, off, squares;
+} gn_sums;
+
 static void plan_group_norm(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out) {
     const mlxn_group_norm_params *p = params;
-    *out = (cpu_plan){.phases = 1,
-                      .chunks = {args[0].dims[0] * p->groups},
-                      .local_bytes = nr_pad(args[0].dims[2]) * gn_each(&args[0], p) * sizeof(float)};
+    *out =
+        (cpu_plan){.phases = 1,
+                   .chunks = {args[0].dims[0] * p->groups},
+                   .local_bytes = gn_each(&args[0], p) * (nr_pad(args[0].dims[2]) * sizeof(float) + sizeof(gn_sums))};
 }
 
 static float gn_value(const mlxn_view *v, uint64_t c, float otherwise) {
     return v->present ? simd_get(v->dtype, v->data, (int64_t)c * rows_stride(v)) : otherwise;
+}
+
+/* Taken while the channel is in the first-level cache; `ahead` of a dtype, for rows_fetch. */
+SIMD_INLINE gn_sums gn_measure(const float *t, uint64_t n, float mean, mlxn_dtype dtype, const void *ahead) {
+    v16 o[4] = {v16_zero(), v16_zero(), v16_zero(), v16_zero()}, s[4] = {o[0], o[0], o[0], o[0]};
+    const v16 m = v16_set1(mean);
+    uint64_t i = 0;
+    for (; i + 64 <= n; i += 64)
+#pragma GCC unroll 4
+        for (uint64_t k = 0; k < 4; k++) {
+            rows_fetch(dtype, ahead, i + 16 * k);
+            v16 v = v16_sub(v16_load(t + i + 16 * k), m);
+            o[k] = v16_add(o[k], v);
+            s[k] = v16_fma(v, v, s[k]);
+        }
+    for (; i < n; i += 16) {
+        uint64_t k = simd_tail(i, n);
+        v16 v = v16_range(v16_zero(), v16_sub(v16_load_as(MLXN_F32, t, i, k), m), 0, k);
+        o[0] = v16_add(o[0], v);
+        s[0] = v16_fma(v, v, s[0]);
+    }
+    return (gn_sums){(double)mean, (double)nr_lanes(o), (double)nr_lanes(s)};
+}
+static gn_sums gn_measure_any(const nr_row *a, bool unit, const void *next) {
+    const float mean = (float)((double)a->total / (double)a->n);
+    if (!unit || !next) return gn_measure(a->t, a->n, mean, MLXN_F32, a->t);
+    return gn_measure(a->t, a->n, mean, a->x.dtype, next);
 }
 
 typedef struct gn_row {
@@ -402,6 +441,7 @@ static void run_group_norm(cpu_run *run) {
     uint64_t channels = x->dims[1], len = x->dims[2], each = gn_each(x, p), pad = nr_pad(len), chunk;
     bool unit = rows_stride(x) == 1 && rows_stride(out) == 1, streams = stream_fits(out, &x, 1);
     float *t = run->local;
+    gn_sums *sums = (gn_sums *)(void *)(t + pad * each);
     while (cpu_next(run, &chunk)) {
         uint64_t b = chunk / p->groups, first = chunk % p->groups * each;
         uint64_t rows = mlxn_min_u64(each, channels - first);
@@ -411,10 +451,14 @@ static void run_group_norm(cpu_run *run) {
             a.t = t + c * pad;
             a.x = nr_at(x, b * channels + first + c, 0);
             nr_gather_any(&a, unit);
+            sums[c] = gn_measure_any(&a, unit, c + 1 < rows ? nr_at(x, b * channels + first + c + 1, 0).data : NULL);
             sum += (double)a.total;
         }
         float mean = (float)(sum / n);
-        for (uint64_t c = 0; c < rows; c++) squares += (double)nr_variation(t + c * pad, len, mean);
+        for (uint64_t c = 0; c < rows; c++) { /* from the channel's mean to the group's */
+            const double gap = sums[c].mean - (double)mean;
+            squares += sums[c].squares + gap * (2 * sums[c].off + gap * (double)len);
+        }
         double inverse = 1.0 / sqrt(squares / n + (double)p->eps);
         for (uint64_t c = 0; c < rows; c++) {
             nr_ptr o = nr_at(out, b * channels + first + c, 0);

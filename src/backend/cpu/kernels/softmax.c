@@ -8,9 +8,10 @@ static void plan_rows(const mlxn_view *args, const void *params, uint32_t n_thre
     *out = (cpu_plan){.phases = 1, .chunks = {rows_chunks(&shape)}, .local_bytes = shape.cols * sizeof(float)};
 }
 
-/* softmax takes a row in blocks that stay in the first-level cache. A row of several blocks is read twice, which
- * costs less than to keep its exponentials in the caches beyond. */
-enum { SOFTMAX_BLOCK = 4096 };
+/* softmax takes a row in blocks that stay in the first-level cache. Of a row of several blocks, the exponentials
+ * relative to each block's largest are kept, in the second-level cache up to SOFTMAX_KEPT elements; longer rows are
+ * read and computed twice. */
+enum { SOFTMAX_BLOCK = 4096, SOFTMAX_KEPT = 262144 };
 
 typedef struct softmax_block {
     float top, sum; /* sum: of the exponentials relative to top */
@@ -20,7 +21,9 @@ static uint64_t softmax_blocks(uint64_t n) { return (n + SOFTMAX_BLOCK - 1) / SO
 
 static void plan_softmax(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out) {
     plan_rows(args, params, n_threads, out);
-    out->local_bytes = SOFTMAX_BLOCK * sizeof(float) + softmax_blocks(rows_cols(&args[0])) * sizeof(softmax_block);
+    const uint64_t n = rows_cols(&args[0]), blocks = softmax_blocks(n);
+    const uint64_t kept = n > SOFTMAX_KEPT || ((const mlxn_softmax_params *)params)->log ? 1 : blocks;
+    out->local_bytes = kept * SOFTMAX_BLOCK * sizeof(float) + blocks * sizeof(softmax_block);
 }
 
 /* Where a row goes. */
@@ -93,8 +96,18 @@ enum { SOFTMAX_AHEAD = 65536 };
 typedef struct softmax_call {
     const mlxn_view *x, *mask; /* mask: NULL or with the dims of x */
     float scale;
-    bool logs;
+    bool logs, kept; /* kept: `row` has room for the exponentials of all blocks */
 } softmax_call;
+
+/* The exponentials of a block, relative to its own largest, become those of the row. */
+static void softmax_place_kept(const float *row, uint64_t n, softmax_block block, softmax_block all,
+                               const softmax_out *out, uint64_t at) {
+    const double factor = exp((double)block.top - (double)all.top) / (double)all.sum;
+    if (all.sum == 0 || all.sum != all.sum)
+        softmax_place(row, n, false, all, out, at);
+    else
+        softmax_emit(row, n, false, block.top == all.top ? 1.0f / all.sum : (float)factor, 0.0f, out, at);
+}
 
 static void softmax_run_row(const softmax_call *c, const char *x, const char *mask, uint64_t n, const char *next,
                             float *row, softmax_block *blocks, const softmax_out *out) {
@@ -102,15 +115,16 @@ static void softmax_run_row(const softmax_call *c, const char *x, const char *ma
     const size_t size = rows_size(c->x->dtype);
     for (uint64_t b = 0; b < count; b++) {
         uint64_t first = b * SOFTMAX_BLOCK, m = mlxn_min_u64(SOFTMAX_BLOCK, n - first);
-        float top = softmax_load_part(c->x, x, c->mask, mask, c->scale, first, m, row);
-        bool keep = count == 1 && !c->logs;
+        float *part = row + (c->kept ? first : 0);
+        float top = softmax_load_part(c->x, x, c->mask, mask, c->scale, first, m, part);
+        bool keep = !c->logs && (count == 1 || c->kept);
         blocks[b].top = top;
         if (top == -INFINITY)
-            blocks[b].sum = softmax_nothing(row, m, c->logs);
+            blocks[b].sum = softmax_nothing(part, m, c->logs);
         else if (next)
-            blocks[b].sum = softmax_exp_ahead(row, m, top, keep, c->x->dtype, next + first * size);
+            blocks[b].sum = softmax_exp_ahead(part, m, top, keep, c->x->dtype, next + first * size);
         else
-            blocks[b].sum = softmax_exp(row, m, top, keep);
+            blocks[b].sum = softmax_exp(part, m, top, keep);
     }
     const softmax_block all = softmax_merge(blocks, count);
     if (count == 1) {
@@ -119,6 +133,10 @@ static void softmax_run_row(const softmax_call *c, const char *x, const char *ma
     }
     for (uint64_t b = 0; b < count; b++) {
         uint64_t first = b * SOFTMAX_BLOCK, m = mlxn_min_u64(SOFTMAX_BLOCK, n - first);
+        if (c->kept) {
+            softmax_place_kept(row + first, m, blocks[b], all, out, first);
+            continue;
+        }
         softmax_load_part(c->x, x, c->mask, mask, c->scale, first, m, row);
         if (all.top == -INFINITY)
             softmax_nothing(row, m, c->logs);
@@ -135,10 +153,11 @@ static void run_softmax(cpu_run *run) {
     rows_shape shape = rows_of(&x, 1, true);
     size_t size = rows_size(x->dtype);
     bool ahead = rows_stride(x) == 1 && shape.cols * size <= SOFTMAX_AHEAD;
-    softmax_call c = {x, mask.present ? &mask : NULL, p->scale == 0 ? 1 : p->scale, p->log};
+    const bool kept = !p->log && shape.cols > SOFTMAX_BLOCK && shape.cols <= SOFTMAX_KEPT;
+    softmax_call c = {x, mask.present ? &mask : NULL, p->scale == 0 ? 1 : p->scale, p->log, kept};
     softmax_out o = {.stride = rows_stride(out), .dtype = out->dtype, .streams = stream_fits(out, &x, 1)};
     float *row = run->local;
-    softmax_block *blocks = (softmax_block *)(void *)(row + SOFTMAX_BLOCK);
+    softmax_block *blocks = (softmax_block *)(void *)(row + (kept ? softmax_blocks(shape.cols) : 1) * SOFTMAX_BLOCK);
     uint64_t chunk;
     while (cpu_next(run, &chunk)) {
         rows_part part = rows_chunk(&shape, chunk);
