@@ -99,51 +99,41 @@ SIMD_INLINE v16 v16_expm1(v16 x) {
     return v16_where_small(x, 0.5f, near, v16_sub(v16_exp(x), v16_set1(1.0f)));
 }
 
-/* The sine after n quarter turns, n a whole number below 2^22: in odd ones sine and cosine change places, and the
- * sign changes with every half turn. */
+/* y with its sign turned where the whole number n is odd, of which `rounded` = 1.5 * 2^23 + n. */
 #if CPU_ISA_LEVEL >= 2
-SIMD_INLINE v16 v16_quadrant(v16 n, v16 sine, v16 cosine) {
-    const __m512i q = _mm512_cvtps_epi32(n);
-    const v16 y = _mm512_mask_mov_ps(sine, _mm512_test_epi32_mask(q, _mm512_set1_epi32(1)), cosine);
-    const __m512i sign = _mm512_slli_epi32(_mm512_and_si512(q, _mm512_set1_epi32(2)), 30);
-    return _mm512_xor_ps(y, _mm512_castsi512_ps(sign));
+SIMD_INLINE v16 v16_turn_odd(v16 rounded, v16 y) {
+    return _mm512_xor_ps(y, _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(rounded), 31)));
 }
 #elif CPU_ISA_LEVEL == 1
-SIMD_INLINE __m256 v8_quadrant(__m256 n, __m256 sine, __m256 cosine) {
-    const __m256i q = _mm256_cvtps_epi32(n), sign = _mm256_slli_epi32(_mm256_srli_epi32(q, 1), 31);
-    const __m256 y = _mm256_blendv_ps(sine, cosine, _mm256_castsi256_ps(_mm256_slli_epi32(q, 31)));
-    return _mm256_xor_ps(y, _mm256_castsi256_ps(sign));
+SIMD_INLINE __m256 v8_turn_odd(__m256 rounded, __m256 y) {
+    return _mm256_xor_ps(y, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(rounded), 31)));
 }
-SIMD_INLINE v16 v16_quadrant(v16 n, v16 s, v16 c) {
-    return v16_pair(v8_quadrant(n.a, s.a, c.a), v8_quadrant(n.b, s.b, c.b));
+SIMD_INLINE v16 v16_turn_odd(v16 rounded, v16 y) {
+    return v16_pair(v8_turn_odd(rounded.a, y.a), v8_turn_odd(rounded.b, y.b));
 }
 #else
-SIMD_INLINE v16 v16_quadrant(v16 n, v16 sine, v16 cosine) {
-    for (int i = 0; i < 4; i++) {
-        const v4i q = __builtin_convertvector(n.v[i], v4i);
-        const v4f y = v4_pick((q & 1) != 0, cosine.v[i], sine.v[i]);
-        sine.v[i] = (v4f)((v4i)y ^ (q & 2) << 30);
-    }
-    return sine;
+SIMD_INLINE v16 v16_turn_odd(v16 rounded, v16 y) {
+    for (int i = 0; i < 4; i++) y.v[i] = (v4f)((v4i)y.v[i] ^ (((v4i)rounded.v[i] & 1) << 31));
+    return y;
 }
 #endif
 
-/* Sine (`cosine` false) or cosine to some 1e-7 absolute. The multiple of pi/2 is taken off in three parts; arguments
- * beyond 512 go to the C library one by one. */
+/* Sine (`cosine` false) or cosine to some 1e-7 absolute. With r = x - n pi the sine is that of r, its sign turned for
+ * odd n; with r = x - (n + 1/2) pi the cosine is that of -r. The multiple of pi/2 is taken off in three parts; (sin r
+ * - r) / r^3 up to pi/2. Arguments beyond 512 go to the C library one by one. */
 SIMD_INLINE v16 v16_sincos(v16 x, bool cosine) {
-    static const float s[] = {-0.16666666641846717f, 0.008333329404357102f, -0.00019839339512264171f,
-                              2.7183483628873383e-06f};
-    static const float c[] = {0.04166664710976058f, -0.0013887377477609275f, 2.443943963173613e-05f};
+    static const float s[] = {-0.16666656732559204f, 0.008333016186952591f, -0.0001980653905775398f,
+                              2.5998840555985225e-06f};
     /* adding and taking off 1.5 * 2^23 rounds to a whole number */
-    const v16 big = v16_set1(12582912.0f), half = v16_set1(0.5f);
-    v16 n = v16_sub(v16_fma(x, v16_set1(0.636619772367581343f), big), big);
-    v16 r = v16_fnma(n, v16_set1(1.5703125f), x);
-    r = v16_fnma(n, v16_set1(4.837512969970703125e-4f), r);
-    r = v16_fnma(n, v16_set1(7.549789948768648e-8f), r);
-    v16 u = v16_mul(r, r), one = v16_set1(1.0f);
-    v16 sine = v16_fma(v16_mul(v16_poly(u, s, 4), u), r, r);
-    v16 cosi = v16_add(v16_fnma(half, u, one), v16_mul(v16_mul(u, u), v16_poly(u, c, 3)));
-    v16 y = v16_quadrant(cosine ? v16_add(n, one) : n, sine, cosi);
+    const v16 big = v16_set1(12582912.0f), turns = v16_set1(0.318309886183790672f), two = v16_set1(2.0f);
+    const v16 rounded = v16_add(v16_fma(x, turns, v16_set1(cosine ? -0.5f : 0.0f)), big);
+    const v16 q = v16_fma(two, v16_sub(rounded, big), v16_set1(cosine ? 1.0f : 0.0f));
+    v16 r = v16_fnma(q, v16_set1(1.5703125f), x);
+    r = v16_fnma(q, v16_set1(4.837512969970703125e-4f), r);
+    r = v16_fnma(q, v16_set1(7.549789948768648e-8f), r);
+    if (cosine) r = v16_neg(r);
+    const v16 u = v16_mul(r, r);
+    v16 y = v16_turn_odd(rounded, v16_fma(v16_mul(v16_poly(u, s, 4), u), r, r));
     if (!v16_any_gt(v16_abs(x), v16_set1(512.0f))) return v16_pick_nan(x, y);
     float a[16], b[16];
     v16_store(a, x);
@@ -153,6 +143,41 @@ SIMD_INLINE v16 v16_sincos(v16 x, bool cosine) {
     return v16_load(b);
 }
 
+#if CPU_ISA_LEVEL >= 2
+/* erf x by pieces of 1/4 up to 4, a polynomial of the distance from the middle of each, whose coefficients are chosen
+ * in registers; the first piece is erf(x)/x. To some 1e-7 relative. */
+SIMD_INLINE v16 v16_erf(v16 x) {
+    static const float c[6][16] = {
+        {1.12252963f, 0.404116899f, 0.623240888f, 0.784075081f, 0.888388216f, 0.948170066f, 0.978443742f, 0.99199003f,
+         0.997345984f, 0.999217033f, 0.999794602f, 0.999952137f, 0.999990106f, 0.999998212f, 0.999999702f,
+         0.99999994f},
+        {-0.0931549445f, 0.980352879f, 0.763499558f, 0.524745047f, 0.318273962f, 0.170359775f, 0.0804722533f,
+         0.0335458256f, 0.0123408195f, 0.004006478f, 0.00114787556f, 0.000290228665f, 6.47588749e-05f,
+         1.27518142e-05f, 2.21594314e-06f, 3.39828205e-07f},
+        {-0.365642309f, -0.367625505f, -0.477181554f, -0.459150493f, -0.35806033f, -0.234247714f, -0.130769402f,
+         -0.0628989935f, -0.0262239985f, -0.00951495953f, -0.00301286392f, -0.000834249309f, -0.000202308409f,
+         -4.30168402e-05f, -8.02721661e-06f, -1.31555362e-06f},
+        {0.055376932f, -0.234893605f, -0.0556836613f, 0.0929171667f, 0.162450403f, 0.157938719f, 0.114842586f,
+         0.0674425364f, 0.0330379456f, 0.013730499f, 0.00489023002f, 0.00150238292f, 0.000399942335f, 9.25531494e-05f,
+         1.86645248e-05f, 3.286131e-06f},
+        {0.106054686f, 0.165416911f, 0.175494373f, 0.112153508f, 0.0283349548f, -0.0299829431f, -0.049381271f,
+         -0.0421631224f, -0.0264028795f, -0.0132059371f, -0.00546693522f, -0.00190853665f, -0.000568221905f,
+         -0.000145342696f, -3.21035877e-05f, -6.14643159e-06f},
+        {-0.0194284692f, 0.0462765992f, -0.0265810397f, -0.0665820092f, -0.061067149f, -0.0306805652f, -0.0023365987f,
+         0.0113077937f, 0.0124371331f, 0.00836110953f, 0.00423906837f, 0.00172976893f, 0.000585305621f,
+         0.000166981641f, 4.05840292e-05f, 8.46229341e-06f},
+    };
+    const v16 a = v16_abs(x), t = v16_min(a, v16_set1(3.9999998f));
+    const __m512i piece = _mm512_cvttps_epi32(v16_mul(t, v16_set1(4.0f)));
+    const v16 middle = v16_fma(_mm512_cvtepi32_ps(piece), v16_set1(0.25f), v16_set1(0.125f));
+    const v16 d = v16_sub(t, middle);
+    v16 p = _mm512_permutexvar_ps(piece, v16_load(c[5]));
+#pragma GCC unroll 5
+    for (int i = 4; i >= 0; i--) p = v16_fma(p, d, _mm512_permutexvar_ps(piece, v16_load(c[i])));
+    p = _mm512_mask_mul_ps(p, _mm512_cmp_ps_mask(a, v16_set1(0.25f), _CMP_LT_OQ), p, a);
+    return v16_pick_nan(x, v16_copysign(p, x));
+}
+#else
 /* erf x: erf(x)/x in x^2 up to 1, then 1 - e^-p with p = -ln(1 - erf x). */
 SIMD_INLINE v16 v16_erf(v16 x) {
     static const float a[] = {1.1283791659133646f,   -0.37612627133157006f, 0.11283600143286336f,
@@ -166,6 +191,7 @@ SIMD_INLINE v16 v16_erf(v16 x) {
     v16 far = v16_sub(v16_set1(1.0f), v16_exp(v16_neg(v16_poly(t, b, 8))));
     return v16_where_small(x, 1.0f, near, v16_pick_nan(x, v16_copysign(far, x)));
 }
+#endif
 
 /* ln(1 + e^x), x itself beyond 20. */
 SIMD_INLINE v16 v16_softplus(v16 x) {
