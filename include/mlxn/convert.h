@@ -45,8 +45,8 @@ MLXN_API mlxn_status mlxn_quantize_gguf(const char *source, const char *path, co
 typedef struct mlxn_convert_options {
     uint32_t struct_size;
     /* "affine4g64" (2, 3, 4, 5, 6, 8 bits; groups of 32, 64, 128), "mxfp4", "mxfp8" or "nvfp4"; NULL: not quantized.
-     * Every matrix of linear layers and embeddings whose rows are whole groups, as MLX's own converter has it; its
-     * scales have the dtype of the weights. */
+     * Every matrix of linear layers, experts and embeddings whose rows are whole groups, as MLX's own converter has
+     * it; its scales have the dtype of the weights; routers get 8 bits in groups of 64. */
     const char *quantize;
     const char *dtype; /* "f32", "f16" or "bf16" of what is not quantized; NULL: as config.json says */
     bool overwrite;
@@ -57,18 +57,20 @@ typedef struct mlxn_convert_options {
 } mlxn_convert_options;
 
 /* A model into a folder of config.json and safetensors, as MLX's and Hugging Face's libraries read it. From such a
- * folder: weights, config.json, and the files of the tokenizer as they are. From a GGUF file of an architecture that
- * the library runs: weights under the names, in the row order and with the norms of folders (f32 without `dtype`),
- * and config.json, tokenizer.json and tokenizer_config.json made of its keys. `path` is made if it is not there.
+ * folder: weights, config.json, and the files of the tokenizer as they are; with `quantize` in MLX's layout, in which
+ * experts are stacks. gpt-oss as it was published keeps its experts' codes, in that layout. From a GGUF file of an
+ * architecture that the library runs: weights under the names, in the row order and with the norms of folders (f32
+ * without `dtype`), and config.json, tokenizer.json and tokenizer_config.json made of its keys. `path` is made if it
+ * is not there.
  * Errors: ARGUMENT (options; a folder that is quantized already; the source's own folder), FORMAT, UNSUPPORTED (what
  * folders have no form for), IO, MEMORY, LIMIT, CANCELLED. */
 MLXN_API mlxn_status mlxn_convert_folder(const char *source, const char *path, const mlxn_convert_options *options,
                                          mlxn_quantize_result *result, mlxn_error *error);
 
-/* A folder that is not quantized into a GGUF file that llama.cpp loads: `quantize` is a type of mlxn_quantize_gguf
- * then (NULL: matrices keep their dtype, or get `dtype`); vectors are f32. Architectures whose GGUF form the library
- * runs; experts one by one become stacks; tokenizers of byte-level BPE by a known expression, or BPE with byte
- * fallback. Errors as above. */
+/* A folder that is not quantized, or gpt-oss as it was published (whose experts keep their codes), into a GGUF file
+ * that llama.cpp loads: `quantize` is a type of mlxn_quantize_gguf then (NULL: matrices keep their dtype, or get
+ * `dtype`); vectors are f32. Architectures whose GGUF form the library runs; experts one by one become stacks;
+ * tokenizers of byte-level BPE by a known expression, or BPE with byte fallback. Errors as above. */
 MLXN_API mlxn_status mlxn_convert_gguf(const char *source, const char *path, const mlxn_convert_options *options,
                                        mlxn_quantize_result *result, mlxn_error *error);
 

@@ -7,16 +7,18 @@
 #include "convert/folder_files.h"
 #include "convert/slab.h"
 #include "convert/source.h"
+#include "io/out_file.h"
 
 /* What becomes of a tensor. */
-typedef enum fate { COPIED, CAST, QUANTIZED } fate;
+typedef enum fate { COPIED, CAST, QUANTIZED, PACKED } fate; /* PACKED: it was quantized before */
 
 typedef struct job {
     const mlxn_convert_options *options;
     const char *source_path;
     bool quantize;
-    mlxn_format format; /* of quantized matrices */
-    mlxn_group_info groups;
+    mlxn_format format, fine_format; /* of quantized matrices; of those of MLXN_CV_FINE */
+    mlxn_group_info groups, fine;
+    mlxn_bytes quantization; /* of config.json */
     bool has_dtype;
     mlxn_st_dtype dtype;
     mlxn_cv_source source;
@@ -51,7 +53,9 @@ static mlxn_status read_type(job *j, mlxn_error *error) {
             "128), mxfp4, mxfp8 or nvfp4",
             name);
     j->quantize = mlxn_format_get_groups(j->format, &j->groups);
-    return MLXN_OK;
+    status = mlxn_format_of_groups(MLXN_QUANT_AFFINE, 8, 64, &j->fine_format, error);
+    mlxn_format_get_groups(j->fine_format, &j->fine);
+    return status;
 }
 
 static bool dtype_named(const char *name, mlxn_st_dtype *out) {
@@ -96,50 +100,99 @@ static mlxn_st_dtype dtype_of(const job *j, const mlxn_cv_tensor *t) {
     return j->has_dtype ? j->dtype : t->dtype != MLXN_ST_UNKNOWN ? t->dtype : MLXN_ST_F32;
 }
 
-/* Experts one by one stay as they are: quantized, MLX has them in stacks alone. */
+static const mlxn_group_info *groups_of(const job *j, const mlxn_cv_tensor *t) {
+    return t->rule == MLXN_CV_FINE ? &j->fine : &j->groups;
+}
+
+/* Experts one by one of an architecture that is not known stay as they are: quantized, MLX has them in stacks alone.
+ */
+static bool is_quantized(const job *j, const mlxn_cv_tensor *t) {
+    if (!j->quantize || t->rule == MLXN_CV_WHOLE || t->rule == MLXN_CV_AS_IS || !is_matrix(t->name)) return false;
+    bool matrix = t->rule == MLXN_CV_STACK ? t->rank == 3 : t->rank == 2 && !strstr(t->name, ".experts.");
+    return matrix && t->cols % j->groups.group_size == 0 && t->cols % groups_of(j, t)->group_size == 0;
+}
+
 static fate fate_of(const job *j, const mlxn_cv_tensor *t) {
+    if (t->scales) return PACKED;
     if ((int)t->format < 0) return COPIED;
-    if (j->quantize && t->rank == 2 && is_matrix(t->name) && !strstr(t->name, ".experts.") &&
-        t->cols % j->groups.group_size == 0)
-        return QUANTIZED;
-    return mlxn_cv_is_plain(t) && t->dtype == dtype_of(j, t) ? COPIED : CAST;
+    if (is_quantized(j, t)) return QUANTIZED;
+    if (mlxn_cv_is_plain(t) && (t->rule == MLXN_CV_AS_IS || t->dtype == dtype_of(j, t))) return COPIED;
+    return CAST;
 }
 
 static mlxn_format plain_format(mlxn_st_dtype dtype) {
     return dtype == MLXN_ST_F16 ? MLXN_FORMAT_F16 : dtype == MLXN_ST_BF16 ? MLXN_FORMAT_BF16 : MLXN_FORMAT_F32;
 }
 
-static uint64_t code_bytes(const job *j, uint64_t cols) { return cols / 8 * j->groups.bits; }
+static uint64_t code_bytes(const mlxn_group_info *groups, uint64_t cols) { return cols / 8 * groups->bits; }
+
+/* What gpt-oss is published in. */
+static const mlxn_group_info packed_groups = {.mode = MLXN_QUANT_MXFP4, .bits = 4, .group_size = 32};
 
 /* ---- records ---- */
 
-static mlxn_status declare_quantized(job *j, const mlxn_cv_tensor *t, mlxn_error *error) {
+static void add_groups(mlxn_bytes *to, const mlxn_group_info *groups, const char *between) {
+    char text[120];
+    snprintf(text, sizeof text, "\"bits\": %u,%s\"group_size\": %u,%s\"mode\": \"%s\"", groups->bits, between,
+             groups->group_size, between, mlxn_quant_mode_name(groups->mode));
+    mlxn_bytes_text(to, text);
+}
+
+/* What config.json says: of all, and of each matrix that is different. Where experts came quantized, "all" are they:
+ * so has MLX's converter it. */
+static mlxn_status describe(job *j, mlxn_error *error) {
+    mlxn_bytes *to = &j->quantization;
+    const mlxn_group_info *all = j->source.blocks ? &packed_groups : &j->groups;
+    mlxn_bytes_text(to, "{\n        ");
+    add_groups(to, all, "\n        ");
+    for (uint64_t i = 0; i < j->source.n; i++) {
+        const mlxn_cv_tensor *t = &j->source.tensors[i];
+        char base[512];
+        if (fate_of(j, t) != QUANTIZED || (groups_of(j, t) == &j->groups && !j->source.blocks)) continue;
+        snprintf(base, sizeof base, "%.*s", (int)(strlen(t->name) - strlen(".weight")), t->name);
+        mlxn_bytes_text(to, ",\n        ");
+        mlxn_bytes_json_string(to, base);
+        mlxn_bytes_text(to, ": {");
+        add_groups(to, groups_of(j, t), " ");
+        mlxn_bytes_text(to, "}");
+    }
+    mlxn_bytes_text(to, "\n    }");
+    mlxn_bytes_add(to, "", 1);
+    return to->failed ? mlxn_fail(error, MLXN_ERR_MEMORY, "convert: out of memory for config.json") : MLXN_OK;
+}
+
+/* The tensors of a quantized matrix or stack. */
+static mlxn_status declare_groups(job *j, const mlxn_cv_tensor *t, const mlxn_group_info *groups, mlxn_error *error) {
     char base[512], name[544];
-    bool affine = j->groups.mode == MLXN_QUANT_AFFINE;
+    bool affine = groups->mode == MLXN_QUANT_AFFINE;
+    uint32_t last = t->rank - 1;
     snprintf(base, sizeof base, "%.*s", (int)(strlen(t->name) - strlen(".weight")), t->name);
     mlxn_st_dtype scales = affine ? dtype_of(j, t) : MLXN_ST_U8;
-    uint64_t codes[] = {t->dims[0], code_bytes(j, t->dims[1]) / 4},
-             groups[] = {t->dims[0], t->dims[1] / j->groups.group_size};
-    mlxn_status status = mlxn_safetensors_writer_add(j->writer, t->name, MLXN_ST_U32, 2, codes, error);
+    uint64_t codes[MLXN_CV_MAX_RANK], dims[MLXN_CV_MAX_RANK], bytes = code_bytes(groups, t->cols);
+    memcpy(codes, t->dims, sizeof codes);
+    memcpy(dims, t->dims, sizeof dims);
+    codes[last] = bytes / 4;
+    dims[last] = t->cols / groups->group_size;
+    mlxn_status status = mlxn_safetensors_writer_add(j->writer, t->name, MLXN_ST_U32, t->rank, codes, error);
     snprintf(name, sizeof name, "%s.scales", base);
-    if (!status) status = mlxn_safetensors_writer_add(j->writer, name, scales, 2, groups, error);
+    if (!status) status = mlxn_safetensors_writer_add(j->writer, name, scales, t->rank, dims, error);
     snprintf(name, sizeof name, "%s.biases", base);
-    if (!status && affine) status = mlxn_safetensors_writer_add(j->writer, name, scales, 2, groups, error);
-    j->result.bytes +=
-        4 * codes[0] * codes[1] + (affine ? 2 : 1) * groups[0] * groups[1] * (mlxn_st_dtype_bits(scales) / 8);
-    j->result.quantized++;
+    if (!status && affine) status = mlxn_safetensors_writer_add(j->writer, name, scales, t->rank, dims, error);
+    j->result.bytes += t->rows * (bytes + (affine ? 2 : 1) * dims[last] * (mlxn_st_dtype_bits(scales) / 8));
     return status;
 }
 
 static mlxn_status declare_tensors(job *j, mlxn_error *error) {
-    mlxn_status status = mlxn_safetensors_writer_metadata(j->writer, "format", j->quantize ? "mlx" : "pt", error);
+    bool mlx = j->quantize || j->source.blocks;
+    mlxn_status status = mlxn_safetensors_writer_metadata(j->writer, "format", mlx ? "mlx" : "pt", error);
     j->result.tensors = j->source.n;
     j->result.source_bytes = j->source.bytes;
     for (uint64_t i = 0; !status && i < j->source.n; i++) {
         const mlxn_cv_tensor *t = &j->source.tensors[i];
         fate f = fate_of(j, t);
-        if (f == QUANTIZED) {
-            status = declare_quantized(j, t, error);
+        if (f == QUANTIZED || f == PACKED) {
+            status = declare_groups(j, t, f == PACKED ? &packed_groups : groups_of(j, t), error);
+            j->result.quantized += f == QUANTIZED;
             continue;
         }
         mlxn_st_dtype dtype = f == CAST ? dtype_of(j, t) : t->dtype;
@@ -214,10 +267,14 @@ static uint64_t slab_for(const mlxn_cv_tensor *t, uint64_t out_bytes) {
 }
 
 static mlxn_status quantize_tensor(job *j, const mlxn_cv_tensor *t, mlxn_error *error) {
-    bool affine = j->groups.mode == MLXN_QUANT_AFFINE;
+    const mlxn_group_info *groups = groups_of(j, t);
+    bool affine = groups->mode == MLXN_QUANT_AFFINE;
     mlxn_st_dtype dtype = dtype_of(j, t);
-    rows_job g = {.t = t, .to = j->format, .scale_dtype = MLXN_U8, .out_bytes = code_bytes(j, t->cols)};
-    g.scale_bytes = t->cols / j->groups.group_size * (affine ? mlxn_st_dtype_bits(dtype) / 8 : 1);
+    rows_job g = {.t = t,
+                  .to = t->rule == MLXN_CV_FINE ? j->fine_format : j->format,
+                  .scale_dtype = MLXN_U8,
+                  .out_bytes = code_bytes(groups, t->cols)};
+    g.scale_bytes = t->cols / groups->group_size * (affine ? mlxn_st_dtype_bits(dtype) / 8 : 1);
     mlxn_st_dtype_to_dtype(dtype, &g.from_dtype);
     if (affine) g.scale_dtype = g.from_dtype;
     uint64_t each = t->rows * g.scale_bytes, apart = each * (affine ? 2 : 1); /* far below the tensor's own bytes */
@@ -238,6 +295,25 @@ static mlxn_status cast_tensor(job *j, const mlxn_cv_tensor *t, mlxn_error *erro
     return status ? status : encode_rows(j, &g, encode_plain, 0, error);
 }
 
+/* Rows of `bytes`, as far apart as the tensor says, one behind the other. */
+static mlxn_status copy_rows(job *j, const mlxn_cv_tensor *t, const uint8_t *from, uint64_t bytes,
+                             mlxn_error *error) {
+    uint64_t at_once = mlxn_cv_rows_at_once(t->rows, bytes), step = t->row_step ? t->row_step : 1, count = 0;
+    mlxn_status status = mlxn_cv_reserve(&j->slab, at_once * bytes, error);
+    for (uint64_t row = 0; !status && row < t->rows; row += count) {
+        count = mlxn_min_u64(at_once, t->rows - row);
+        for (uint64_t i = 0; i < count; i++) memcpy(j->slab.data + i * bytes, from + (row + i) * step * bytes, bytes);
+        status = mlxn_safetensors_writer_write(j->writer, j->slab.data, count * bytes, error);
+    }
+    return status;
+}
+
+static mlxn_status pack_tensor(job *j, const mlxn_cv_tensor *t, mlxn_error *error) {
+    mlxn_status status = copy_rows(j, t, t->data, t->bytes / t->rows, error);
+    if (!status) status = copy_rows(j, t, t->scales, t->cols / packed_groups.group_size, error);
+    return status ? status : mlxn_cv_step(&j->slab, t->bytes, j->source.bytes, error);
+}
+
 static mlxn_status copy_tensor(job *j, const mlxn_cv_tensor *t, mlxn_error *error) {
     mlxn_status status = MLXN_OK;
     for (uint64_t at = 0; !status && at < t->bytes; at += MLXN_CV_SLAB_BYTES) {
@@ -254,6 +330,7 @@ static mlxn_status write_data(job *j, mlxn_error *error) {
         const mlxn_cv_tensor *t = &j->source.tensors[i];
         fate f = fate_of(j, t);
         status = f == QUANTIZED ? quantize_tensor(j, t, error)
+                 : f == PACKED  ? pack_tensor(j, t, error)
                  : f == CAST    ? cast_tensor(j, t, error)
                                 : copy_tensor(j, t, error);
         if (status == MLXN_ERR_ARGUMENT) mlxn_error_prefix(error, "tensor \"%.100s\"", t->name);
@@ -266,8 +343,10 @@ static mlxn_status write_data(job *j, mlxn_error *error) {
 static mlxn_status write_rest(job *j, const char *path, mlxn_error *error) {
     bool overwrite = j->options->overwrite;
     const char *dtype = j->options->dtype ? mlxn_st_dtype_name(j->dtype) : NULL;
-    const mlxn_folder_change change = {.quantized = j->quantize, .groups = j->groups, .dtype = dtype};
-    mlxn_status status = mlxn_folder_write_config(path, j->source.config, &change, overwrite, error);
+    mlxn_folder_change change = {.dtype = dtype};
+    mlxn_status status = j->quantize || j->source.blocks ? describe(j, error) : MLXN_OK;
+    change.quantization = (const char *)j->quantization.data;
+    if (!status) status = mlxn_folder_write_config(path, j->source.config, &change, overwrite, error);
     if (status) return status;
     return j->source.gguf ? mlxn_gguf_write_tokenizer(j->source.gguf, path, overwrite, error)
                           : mlxn_folder_copy(j->source_path, path, overwrite, error);
@@ -281,6 +360,7 @@ static mlxn_status convert(job *j, const char *path, mlxn_error *error) {
     status = folder ? mlxn_cv_open_folder(j->source_path, &j->source, error)
                     : mlxn_cv_open_gguf(j->source_path, &j->source, error);
     if (!status) status = read_dtype(j, error);
+    if (!status && (j->quantize || j->source.blocks)) status = mlxn_cv_mlx_layout(&j->source, j->source_path, error);
     if (!status) status = mlxn_folder_make(j->source_path, path, error);
     if (!status)
         status =
@@ -305,5 +385,6 @@ mlxn_status mlxn_convert_folder(const char *source, const char *path, const mlxn
     mlxn_safetensors_writer_destroy(j.writer);
     mlxn_cv_close(&j.source);
     mlxn_free(j.slab.data);
+    mlxn_bytes_free(&j.quantization);
     return mlxn_cv_end(status, &failure, &j.result, result, error);
 }

@@ -9,7 +9,7 @@
 #include "convert/hf_tokenizer.h"
 #include "convert/quantize_types.h"
 #include "convert/slab.h"
-#include "convert/source.h"
+#include "convert/stacks.h"
 #include "lm/lm_internal.h"
 
 typedef struct job {
@@ -44,15 +44,6 @@ static bool find_common(const char *name, char out[200], bool *vector) {
     return false;
 }
 
-/* The number that stands for %u in the pattern; -1: `name` is none of it. */
-static int64_t expert_of(const char *pattern, const char *name) {
-    const char *number = pattern ? strstr(pattern, "%u") : NULL;
-    if (!number || strncmp(pattern, name, (size_t)(number - pattern)) != 0) return -1;
-    const char *digits = name + (number - pattern);
-    size_t n = strspn(digits, "0123456789");
-    return n && n < 7 && !strcmp(number + 2, digits + n) ? (int64_t)strtoll(digits, NULL, 10) : -1;
-}
-
 /* *expert is the number of one that has a tensor of its own, else -1. */
 static const mlxn_lm_tensor_spec *find_layer(const mlxn_lm_arch *arch, const char *name, char out[200],
                                              int64_t *expert) {
@@ -64,7 +55,7 @@ static const mlxn_lm_tensor_spec *find_layer(const mlxn_lm_arch *arch, const cha
     for (const mlxn_lm_tensor_spec *spec = arch->layer_tensors; !mlxn_lm_spec_ends(spec); spec++) {
         if (!spec->names.gguf) continue;
         bool same = spec->names.folder && !strcmp(digits + n + 1, spec->names.folder);
-        *expert = same ? -1 : expert_of(spec->each, digits + n + 1);
+        *expert = same ? -1 : mlxn_cv_expert_of(spec->each, digits + n + 1);
         if (!same && *expert < 0) continue;
         snprintf(out, 200, "blk.%.*s.%s", (int)n, digits, spec->names.gguf);
         return spec;
@@ -72,73 +63,9 @@ static const mlxn_lm_tensor_spec *find_layer(const mlxn_lm_arch *arch, const cha
     return NULL;
 }
 
-/* One expert's matrix becomes a part of the stack `name`, which stands where the first of its tensors was; the others
- * lose their names. */
-static mlxn_status collect(job *j, mlxn_cv_tensor *t, const char *name, uint64_t expert, uint64_t *last,
-                           mlxn_error *error) {
-    const mlxn_lm_shape *s = &j->model->shape;
-    mlxn_cv_tensor *stack = NULL;
-    const uint64_t n = s->n_experts;
-    if (expert >= n || n > j->source.n || t->rank != 2)
-        return mlxn_fail(error, MLXN_ERR_FORMAT,
-                         "%s: tensor \"%.100s\": is of rank %u and expert %" PRIu64 ", want a matrix of one of %u",
-                         j->path, t->name, t->rank, expert, s->n_experts);
-    for (uint64_t i = 0; i < j->source.n && !stack; i++) { /* the one of before, mostly */
-        mlxn_cv_tensor *at = &j->source.tensors[(*last + i) % j->source.n];
-        if (at->parts && at->name && !strcmp(at->name, name)) stack = at;
-    }
-    if (!stack) {
-        char *copy = mlxn_strdup(name);
-        t->parts = mlxn_alloc_array((size_t)n, sizeof *t->parts);
-        if (!copy || !t->parts) {
-            mlxn_free(copy);
-            return mlxn_fail(error, MLXN_ERR_MEMORY, "%s: out of memory for experts", j->path);
-        }
-        mlxn_free(t->name);
-        t->name = copy;
-        t->part_rows = t->rows;
-        t->rank = 3;
-        t->dims[2] = t->cols;
-        t->dims[1] = t->rows;
-        t->dims[0] = n;
-        t->parts[expert] = (mlxn_cv_part){t->data, t->index};
-        if (!mlxn_mul_u64(t->rows, n, &t->rows) || !mlxn_mul_u64(t->bytes, n, &t->bytes))
-            return mlxn_fail(error, MLXN_ERR_FORMAT, "%s: tensor \"%s\": does not fit 64 bits", j->path, name);
-        *last = (uint64_t)(t - j->source.tensors);
-        return MLXN_OK;
-    }
-    if (stack->format != t->format || stack->part_rows != t->rows || stack->cols != t->cols ||
-        stack->parts[expert].data)
-        return mlxn_fail(error, MLXN_ERR_FORMAT, "%s: tensor \"%.100s\": is not like that of the first expert",
-                         j->path, t->name);
-    stack->parts[expert] = (mlxn_cv_part){t->data, t->index};
-    *last = (uint64_t)(stack - j->source.tensors);
-    mlxn_free(t->name);
-    t->name = NULL;
-    return MLXN_OK;
-}
-
-/* Drops what became part of a stack; every stack is whole. */
-static mlxn_status close_stacks(job *j, mlxn_error *error) {
-    uint64_t n = 0;
-    for (uint64_t i = 0; i < j->source.n; i++) {
-        mlxn_cv_tensor t = j->source.tensors[i];
-        if (!t.name) continue;
-        for (uint64_t e = 0; t.parts && e < t.dims[0]; e++)
-            if (!t.parts[e].data)
-                return mlxn_fail(error, MLXN_ERR_NOT_FOUND, "%s: tensor \"%.100s\": expert %" PRIu64 " is missing",
-                                 j->path, t.name, e);
-        j->source.tensors[i].name = NULL; /* it moves */
-        j->source.tensors[i].parts = NULL;
-        j->source.tensors[n++] = t;
-    }
-    j->source.n = n;
-    return MLXN_OK;
-}
-
 /* The tensors of the folder become those of the file, in place. */
 static mlxn_status rename_tensors(job *j, mlxn_error *error) {
-    uint64_t stack = 0;
+    mlxn_cv_stacks stacks = {.source = &j->source, .path = j->path, .experts = j->model->shape.n_experts};
     uint32_t head = j->model->shape.head_dim;
     for (uint64_t i = 0; i < j->source.n; i++) {
         mlxn_cv_tensor *t = &j->source.tensors[i];
@@ -169,7 +96,7 @@ static mlxn_status rename_tensors(job *j, mlxn_error *error) {
         if (vector) t->shift = j->arch->folder_vector_shift;
         t->vectors = vector && t->rank == 2;
         if (expert >= 0) {
-            mlxn_status status = collect(j, t, name, (uint64_t)expert, &stack, error);
+            mlxn_status status = mlxn_cv_stacks_add(&stacks, t, name, (uint64_t)expert, error);
             if (status) return status;
             continue;
         }
@@ -178,7 +105,7 @@ static mlxn_status rename_tensors(job *j, mlxn_error *error) {
         mlxn_free(t->name);
         t->name = copy;
     }
-    return close_stacks(j, error);
+    return mlxn_cv_stacks_close(&stacks, error);
 }
 
 /* ---- keys ---- */
@@ -309,11 +236,13 @@ static mlxn_status set_experts(job *j, mlxn_error *error) {
                    {"expert_group_used_count", s->route_top_groups},
                    {"attention.q_lora_rank", s->q_rank},
                    {"attention.kv_lora_rank", s->kv_rank}};
-    if (!s->n_experts) return MLXN_OK;
-    if (!strcmp(j->arch->gguf, "qwen3moe") && !s->normalize_experts)
-        return mlxn_fail(error, MLXN_ERR_UNSUPPORTED,
-                         "%s: config.json: key \"norm_topk_prob\" is false, which has no form in GGUF", j->path);
+    char key[160];
     mlxn_status status = MLXN_OK;
+    if (!s->n_experts) return MLXN_OK;
+    if (!strcmp(j->arch->gguf, "qwen3moe") && !s->normalize_experts) { /* without the key they do */
+        snprintf(key, sizeof key, "%s.expert_weights_norm", j->arch->gguf);
+        status = mlxn_gguf_writer_set_bool(j->writer, key, false, error);
+    }
     for (size_t i = 0; !status && i < sizeof numbers / sizeof numbers[0]; i++)
         if (numbers[i].value) status = set_u32(j, numbers[i].name, numbers[i].value, error);
     if (!status && s->kv_rank) status = set_u32(j, "leading_dense_block_count", s->n_dense_layers, error);
@@ -342,7 +271,8 @@ static mlxn_status set_keys(job *j, mlxn_error *error) {
     if (!status) status = set_scaling(j, error);
     if (!status) status = set_experts(j, error);
     if (!status) status = set_own(j, error);
-    if (!status && j->type) status = mlxn_gguf_writer_set_u32(w, "general.file_type", j->type->file_type, error);
+    const mlxn_quantize_type *mostly = j->type ? j->type : j->source.blocks ? mlxn_quantize_type_find("mxfp4") : NULL;
+    if (!status && mostly) status = mlxn_gguf_writer_set_u32(w, "general.file_type", mostly->file_type, error);
     if (!status) status = mlxn_gguf_writer_set_u32(w, "general.quantization_version", 2, error);
     return status;
 }
@@ -352,6 +282,10 @@ static mlxn_status set_keys(job *j, mlxn_error *error) {
 /* Vectors are f32 in GGUF files, whatever they were. */
 static mlxn_format format_of(const job *j, const mlxn_cv_tensor *t) {
     if (t->rank < 2 || t->vectors) return MLXN_FORMAT_F32;
+    if (t->scales) { /* they are not encoded a second time */
+        mlxn_format to = j->type ? j->type->format : MLXN_FORMAT_MXFP4;
+        return to == MLXN_FORMAT_F32 || to == MLXN_FORMAT_BF16 || to == MLXN_FORMAT_F16 ? to : MLXN_FORMAT_MXFP4;
+    }
     if (!j->type) return t->format;
     const mlxn_gguf_tensor as = {.name = {t->name, strlen(t->name)}, .type = (uint32_t)t->format, .rank = t->rank};
     return mlxn_quantize_fallback(mlxn_quantize_format_of(j->type, &as, j->model->shape.n_layers, j->tied), t->cols);
@@ -373,7 +307,7 @@ static mlxn_status declare(job *j, mlxn_error *error) {
         mlxn_format format = format_of(j, t);
         status = mlxn_gguf_writer_add_tensor(j->writer, t->name, (uint32_t)format, t->rank, t->dims, error);
         j->result.bytes += mlxn_gguf_writer_tensor_bytes(j->writer, i + factors);
-        j->result.quantized += format != t->format && t->rank > 1;
+        j->result.quantized += format != t->format && t->rank > 1 && !t->scales;
     }
     j->result.tensors = j->source.n;
     j->result.source_bytes = j->source.bytes;
@@ -391,6 +325,10 @@ typedef struct rows_job {
 
 static mlxn_status encode(const void *argument, uint64_t row, float *values, mlxn_error *error) {
     const rows_job *g = argument;
+    if (g->t->scales && g->to == MLXN_FORMAT_MXFP4) {
+        mlxn_cv_row_blocks(g->t, g->first + row, g->out + row * g->out_bytes);
+        return MLXN_OK;
+    }
     mlxn_status status = mlxn_cv_row(g->t, g->first + row, values, error);
     return status ? status : mlxn_quantize_row(g->to, values, g->t->cols, g->out + row * g->out_bytes, error);
 }

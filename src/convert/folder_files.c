@@ -51,13 +51,10 @@ mlxn_status mlxn_folder_write(const char *folder, const char *name, const void *
 
 mlxn_status mlxn_folder_write_config(const char *path, const mlxn_config *config, const mlxn_folder_change *change,
                                      bool overwrite, mlxn_error *error) {
-    char quantization[160], dtype[24];
+    char dtype[24];
     mlxn_config_value value;
     mlxn_json_member changes[5];
     size_t n = 0;
-    snprintf(quantization, sizeof quantization,
-             "{\n        \"bits\": %u,\n        \"group_size\": %u,\n        \"mode\": \"%s\"\n    }",
-             change->groups.bits, change->groups.group_size, mlxn_quant_mode_name(change->groups.mode));
     const char *name = !change->dtype                   ? NULL
                        : !strcmp(change->dtype, "F16")  ? "float16"
                        : !strcmp(change->dtype, "BF16") ? "bfloat16"
@@ -67,8 +64,8 @@ mlxn_status mlxn_folder_write_config(const char *path, const mlxn_config *config
     changes[n++] = (mlxn_json_member){"_name_or_path", NULL};
     bool newer = mlxn_config_find(config, "dtype", &value); /* the spelling of transformers 5 */
     if (name && newer) changes[n++] = (mlxn_json_member){"dtype", dtype};
-    if (change->quantized) changes[n++] = (mlxn_json_member){"quantization", quantization};
-    if (change->quantized) changes[n++] = (mlxn_json_member){"quantization_config", quantization};
+    if (change->quantization) changes[n++] = (mlxn_json_member){"quantization", change->quantization};
+    if (change->quantization) changes[n++] = (mlxn_json_member){"quantization_config", change->quantization};
     if (name && !newer) changes[n++] = (mlxn_json_member){"torch_dtype", dtype};
     mlxn_bytes text = {0};
     mlxn_json_write(&text, config, changes, n);

@@ -13,9 +13,8 @@ mlxn_status mlxn_folder_make(const char *source, const char *path, mlxn_error *e
 
 /* What is different in the new config.json. */
 typedef struct mlxn_folder_change {
-    bool quantized;
-    mlxn_group_info groups;
-    const char *dtype; /* "F16", as safetensors files have it; NULL: as before */
+    const char *quantization; /* JSON of "quantization" and "quantization_config"; NULL: not quantized */
+    const char *dtype;        /* "F16", as safetensors files have it; NULL: as before */
 } mlxn_folder_change;
 /* Writes config.json with the change. Errors: IO, MEMORY. */
 mlxn_status mlxn_folder_write_config(const char *path, const mlxn_config *config, const mlxn_folder_change *change,

@@ -60,7 +60,7 @@ static const struct {
      "\"hidden_activation\":\"gelu_pytorch_tanh\",\"attention_bias\":false,\"sliding_window_pattern\":6"},
     {"phi3", "Phi3ForCausalLM", "\"hidden_act\":\"silu\""},
     {"qwen3moe", "Qwen3MoeForCausalLM",
-     "\"hidden_act\":\"silu\",\"attention_bias\":false,\"use_sliding_window\":false,\"norm_topk_prob\":true,"
+     "\"hidden_act\":\"silu\",\"attention_bias\":false,\"use_sliding_window\":false,"
      "\"decoder_sparse_step\":1,\"mlp_only_layers\":[]"},
     {"gpt-oss", "GptOssForCausalLM", "\"hidden_act\":\"silu\",\"attention_bias\":true"},
     {"deepseek2", "DeepseekV2ForCausalLM", "\"hidden_act\":\"silu\",\"attention_bias\":false"},
@@ -335,6 +335,12 @@ static void add_gemma(mlxn_bytes *to, const mlxn_gguf *file, const mlxn_lm_arch 
 static void add_defaults(mlxn_bytes *to, const mlxn_gguf *file, const mlxn_lm_arch *arch) {
     mlxn_gguf_value value;
     char key[160];
+    bool normalize = true;
+    if (!strcmp(arch->gguf, "qwen3moe")) {
+        mlxn_gguf_get_bool(file, key_of(arch, "expert_weights_norm", key).data, &normalize, NULL);
+        member(to, "norm_topk_prob");
+        mlxn_bytes_text(to, normalize ? "true" : "false");
+    }
     if (!mlxn_gguf_find(file, key_of(arch, "rope.freq_base", key).data, &value)) add_f32(to, "rope_theta", 10000);
 }
 

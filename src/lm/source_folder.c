@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/base.h"
+#include "lm/blocks.h"
 #include "lm/source.h"
 
 typedef struct folder_source {
@@ -14,7 +15,7 @@ typedef struct folder_source {
     mlxn_safetensors *file;
     mlxn_config *config;
     mlxn_quant_config *quant; /* NULL: nothing is quantized */
-    bool blocks;              /* experts are kept as blocks of mxfp4, gates and ups in turns: see block_parts */
+    bool blocks;              /* experts are kept as blocks of mxfp4, gates and ups in turns: see blocks.h */
     const char *body, *head;  /* what stands for "model." and before "lm_head." */
 } folder_source;
 
@@ -166,29 +167,28 @@ static mlxn_status find_quantized(const folder_source *f, const char *name, mlxn
     return fail(f, MLXN_ERR_FORMAT, &scales, error, "there are scales, but config.json has no \"quantization\"");
 }
 
-/* gpt-oss as it was published: the experts' matrices are tensors of u8, <stored>_blocks [experts, rows, groups, 16]
- * and <stored>_scales [experts, rows, groups], which have MLX's mxfp4 codes and scales; rows of gates and ups
- * alternate. */
-static const struct block_part {
-    const char *name, *stored;
-    uint32_t first, step;
-    bool matrix;
-} block_parts[] = {
+const mlxn_lm_block_part mlxn_lm_block_parts[MLXN_LM_BLOCK_PARTS] = {
     {"gate_proj.weight", "gate_up_proj", 0, 2, true},   {"up_proj.weight", "gate_up_proj", 1, 2, true},
     {"down_proj.weight", "down_proj", 0, 1, true},      {"gate_proj.bias", "gate_up_proj_bias", 0, 2, false},
     {"up_proj.bias", "gate_up_proj_bias", 1, 2, false}, {"down_proj.bias", "down_proj_bias", 0, 1, false},
 };
-static const char experts_prefix[] = "mlp.experts.";
+static const char experts_prefix[] = MLXN_LM_BLOCKS_PREFIX;
+
+bool mlxn_lm_config_has_blocks(const mlxn_config *config) {
+    mlxn_config_value method;
+    return mlxn_config_find(config, "quantization_config.quant_method", &method) &&
+           method.type == MLXN_CONFIG_STRING && strcmp(method.v.s.data, "mxfp4") == 0;
+}
 
 /* Every step-th row from `first` on; `rows` are those of the whole. */
-static void take_every(mlxn_lm_range *range, uint64_t rows, const struct block_part *part) {
+static void take_every(mlxn_lm_range *range, uint64_t rows, const mlxn_lm_block_part *part) {
     uint64_t row = range->bytes / rows;
     range->offset += part->first * row;
     range->data += part->first * row;
     range->bytes = rows / part->step * row;
 }
 
-static mlxn_status set_blocks(const folder_source *f, const struct block_part *part, const char *stored,
+static mlxn_status set_blocks(const folder_source *f, const mlxn_lm_block_part *part, const char *stored,
                               const mlxn_safetensors_tensor *t, mlxn_lm_tensor *out, mlxn_error *error) {
     char name[256];
     mlxn_safetensors_tensor scales;
@@ -224,8 +224,8 @@ static mlxn_status find_blocks(const folder_source *f, const char *name, mlxn_lm
     const char *at = strstr(name, experts_prefix);
     mlxn_safetensors_tensor t;
     *found = false;
-    for (size_t i = 0; at && i < sizeof block_parts / sizeof *block_parts; i++) {
-        const struct block_part *part = &block_parts[i];
+    for (size_t i = 0; at && i < MLXN_LM_BLOCK_PARTS; i++) {
+        const mlxn_lm_block_part *part = &mlxn_lm_block_parts[i];
         if (strcmp(at + sizeof experts_prefix - 1, part->name) != 0) continue;
         int front = (int)(at - name + (int)sizeof experts_prefix - 1);
         snprintf(stored, sizeof stored, "%.*s%s", front, name, part->stored);
@@ -280,10 +280,10 @@ static const mlxn_lm_source_class class = {close_source, value, element, tensor_
 static bool is_block(const folder_source *f, const char *name) {
     if (!f->blocks || strncmp(name, experts_prefix, sizeof experts_prefix - 1) != 0) return false;
     const char *stored = name + sizeof experts_prefix - 1;
-    for (size_t k = 0; k < sizeof block_parts / sizeof *block_parts; k++) {
-        const char *end = stored + strlen(block_parts[k].stored);
-        if (strncmp(stored, block_parts[k].stored, (size_t)(end - stored)) == 0 &&
-            (block_parts[k].matrix ? strcmp(end, "_blocks") == 0 || strcmp(end, "_scales") == 0 : !*end))
+    for (size_t k = 0; k < MLXN_LM_BLOCK_PARTS; k++) {
+        const char *end = stored + strlen(mlxn_lm_block_parts[k].stored);
+        if (strncmp(stored, mlxn_lm_block_parts[k].stored, (size_t)(end - stored)) == 0 &&
+            (mlxn_lm_block_parts[k].matrix ? strcmp(end, "_blocks") == 0 || strcmp(end, "_scales") == 0 : !*end))
             return true;
     }
     return false;
@@ -340,9 +340,7 @@ static mlxn_status open_files(folder_source *f, const char *path, mlxn_error *er
     mlxn_free(name);
     if (status == MLXN_OK) status = mlxn_safetensors_open(path, &f->file, error);
     if (status != MLXN_OK) return status;
-    mlxn_config_value method;
-    f->blocks = mlxn_config_find(f->config, "quantization_config.quant_method", &method) &&
-                method.type == MLXN_CONFIG_STRING && strcmp(method.v.s.data, "mxfp4") == 0;
+    f->blocks = mlxn_lm_config_has_blocks(f->config);
     if (f->blocks) return MLXN_OK; /* everything but the blocks is plain */
     mlxn_error none;
     status = mlxn_quant_config_from_folder(path, &f->quant, &none);

@@ -89,6 +89,25 @@ static inline float *fm_values(const fm_tensor *t) {
     return out;
 }
 
+/* A byte-level vocabulary of 128 tokens, which the models do not need, but GGUF files do. */
+static inline void fm_write_tokenizer(const char *folder) {
+    char path[400];
+    snprintf(path, sizeof path, "%s/tokenizer.json", folder);
+    json_t *vocab = json_object(), *root;
+    for (int i = 0; i < 128; i++) {
+        char token[8];
+        snprintf(token, sizeof token, i < 94 ? "%c" : "t%d", i < 94 ? '!' + i : i);
+        json_object_set_new(vocab, token, json_integer(i));
+    }
+    root =
+        json_pack("{s:s, s:[], s:n, s:{s:s, s:b, s:b, s:b}, s:{s:s, s:b, s:b, s:b}, s:{s:s, s:o, s:[]}}", "version",
+                  "1.0", "added_tokens", "normalizer", "pre_tokenizer", "type", "ByteLevel", "add_prefix_space", 0,
+                  "trim_offsets", 1, "use_regex", 1, "decoder", "type", "ByteLevel", "add_prefix_space", 0,
+                  "trim_offsets", 1, "use_regex", 1, "model", "type", "BPE", "vocab", vocab, "merges");
+    CHECK(root && !json_dump_file(root, path, 0), "%s", path);
+    json_decref(root);
+}
+
 /* How matrices are quantized, or that they are rounded to what such a quantization holds and stored as F32. */
 typedef struct fm_quant {
     mlxn_quant_mode mode;

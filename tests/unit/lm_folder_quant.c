@@ -2,7 +2,7 @@
  * the config, gives the logits of the same weights dequantized; also where rows of one tensor are several matrices,
  * where the embedding is quantized and is the head, where names have a prefix, and where experts are kept as
  * gpt-oss was published. */
-#include "lm_folder.h"
+#include "lm_blocks.h"
 
 static mlxn_device *device;
 
@@ -113,93 +113,12 @@ static void test_modules(void) {
 
 /* ---- experts as gpt-oss was published ---- */
 
-static const fm_quant expert_quant = {MLXN_QUANT_MXFP4, 4, 32, MLXN_U8, false};
-
-static const fm_quant *experts_alone(const fm_tensor *t, const void *user) {
-    static fm_quant out;
-    if (t->rank != 3) return NULL;
-    out = expert_quant;
-    out.dequantized = user != NULL;
-    return &out;
-}
-
-static const fm_tensor *partner(const fm *m, const fm_tensor *gate) {
-    char name[160];
-    const char *at = strstr(gate->name, "gate_proj");
-    snprintf(name, sizeof name, "%.*sup_proj%s", (int)(at - gate->name), gate->name, at + strlen("gate_proj"));
-    for (size_t i = 0; i < m->n_tensors; i++)
-        if (!strcmp(m->tensors[i].name, name)) return &m->tensors[i];
-    return NULL;
-}
-
-/* Rows of a and b in turns (b NULL: those of a). */
-static void put_rows(mlxn_safetensors_writer *w, const uint8_t *a, const uint8_t *b, uint64_t rows, uint64_t bytes) {
-    mlxn_error error = {0};
-    for (uint64_t r = 0; r < rows; r++) {
-        CHECK(!mlxn_safetensors_writer_write(w, a + r * bytes, bytes, &error) &&
-                  (!b || !mlxn_safetensors_writer_write(w, b + r * bytes, bytes, &error)),
-              "%s", error.message);
-    }
-}
-
-/* Declares, or writes, what stands for one tensor; the up parts go with the gates. */
-static void put_blocks(mlxn_safetensors_writer *w, const fm *m, const fm_tensor *t, bool declare) {
-    const char *experts = strstr(t->name, ".experts.");
-    bool gate = strstr(t->name, "gate_proj"), bias = strstr(t->name, ".bias");
-    if (!experts) {
-        if (declare)
-            fm_declare(w, t, NULL);
-        else
-            fm_store(w, t, NULL);
-        return;
-    }
-    if (strstr(t->name, "up_proj")) return;
-    const fm_tensor *up = gate ? partner(m, t) : NULL;
-    mlxn_error error = {0};
-    char name[160], part[200];
-    snprintf(name, sizeof name, "%.*s%s", (int)(experts - t->name + 9), t->name, gate ? "gate_up_proj" : "down_proj");
-    uint64_t turns = gate ? 2 : 1, dims[4] = {t->dims[0], t->dims[1] * turns, t->dims[2] / 32, 16};
-    if (declare) {
-        snprintf(part, sizeof part, "%s%s", name, bias ? "_bias" : "_blocks");
-        CHECK(!mlxn_safetensors_writer_add(w, part, bias ? MLXN_ST_F32 : MLXN_ST_U8, bias ? 2 : 4, dims, &error),
-              "%s", error.message);
-        snprintf(part, sizeof part, "%s_scales", name);
-        if (!bias) CHECK(!mlxn_safetensors_writer_add(w, part, MLXN_ST_U8, 3, dims, &error), "%s", error.message);
-        return;
-    }
-    float *values = fm_values(t), *ups = up ? fm_values(up) : NULL;
-    if (bias) {
-        put_rows(w, (uint8_t *)values, (uint8_t *)ups, t->elements, sizeof *values);
-    } else {
-        fm_coded a = fm_encode(t, &expert_quant, values), b = {0};
-        if (up) b = fm_encode(up, &expert_quant, ups);
-        put_rows(w, a.codes, b.codes, fm_rows(t), a.row_bytes);
-        put_rows(w, a.scales, b.scales, fm_rows(t), a.groups);
-        free(a.codes);
-        free(b.codes);
-    }
-    free(values);
-    free(ups);
-}
-
-static const char *write_blocks(const fm *m) {
-    const char *folder = fm_new_folder();
-    mlxn_safetensors_writer *w = NULL;
-    mlxn_error error = {0};
-    CHECK(!mlxn_safetensors_writer_create(folder, 0, false, &w, &error), "%s", error.message);
-    for (size_t i = 0; i < m->n_tensors; i++) put_blocks(w, m, &m->tensors[i], true);
-    for (size_t i = 0; i < m->n_tensors; i++) put_blocks(w, m, &m->tensors[i], false);
-    CHECK(!mlxn_safetensors_writer_finish(&w, &error), "%s", error.message);
-    fm_write_config(m, folder);
-    return folder;
-}
-
 static void test_blocks(void) {
     fm m;
     if (!fm_open(&m, "gpt_oss")) return;
-    float *plain = logits_of(&m, experts_alone, &m);
+    float *plain = logits_of(&m, fm_experts_alone, &m);
     json_object_set_new(m.config, "quantization_config", json_pack("{s:s}", "quant_method", "mxfp4"));
-    const char *folder = write_blocks(&m);
+    const char *folder = fm_write_blocks(&m);
     mlxn_model *model = fm_load(device, folder);
     fm_remove_folder(folder);
     float *blocks = model ? fm_run(model, &m, m.n_ids / 2, 0) : NULL;

@@ -32,8 +32,8 @@ static mlxn_status configure(mlxn_model *model, mlxn_error *error) {
         (dense.type != MLXN_LM_LIST || dense.v.count != 0))
         return mlxn_lm_key_fail(model, MLXN_ERR_UNSUPPORTED, key_dense, error, "is no empty list");
     if (status == MLXN_OK) {
-        bool folder = mlxn_lm_source_is_folder(model->source); /* GGUF has no key: all its models normalize */
-        status = mlxn_lm_key_bool_or(model, MLXN_LM_KEY(NULL, "norm_topk_prob"), !folder,
+        bool folder = mlxn_lm_source_is_folder(model->source); /* GGUF files without the key normalize */
+        status = mlxn_lm_key_bool_or(model, MLXN_LM_KEY("expert_weights_norm", "norm_topk_prob"), !folder,
                                      &model->shape.normalize_experts, error);
     }
     return status != MLXN_OK ? status : mlxn_lm_configure_qwen(model, error);
