@@ -63,6 +63,16 @@ static const mlxn_lm_tensor_spec *find_layer(const mlxn_lm_arch *arch, const cha
     return NULL;
 }
 
+/* How much more than what readers of GGUF assume Gemma's queries are scaled; 0: they are right. */
+static float query_factor(const job *j) {
+    const mlxn_lm_shape *s = &j->model->shape;
+    bool gemma2 = !strcmp(j->arch->gguf, "gemma2");
+    if (!gemma2 && strcmp(j->arch->gguf, "gemma3") != 0) return 0;
+    float width = s->n_layers == (gemma2 ? 46 : 62) ? (float)s->n_embd / (float)s->n_heads : (float)s->head_dim;
+    double factor = (double)s->attention_scale * sqrt((double)width);
+    return fabs(factor - 1) > 1e-6 ? (float)factor : 0;
+}
+
 /* The tensors of the folder become those of the file, in place. */
 static mlxn_status rename_tensors(job *j, mlxn_error *error) {
     mlxn_cv_stacks stacks = {.source = &j->source, .path = j->path, .experts = j->model->shape.n_experts};
@@ -94,6 +104,7 @@ static mlxn_status rename_tensors(job *j, mlxn_error *error) {
         t->head = turned ? head : 0;
         t->pairs = true;
         if (vector) t->shift = j->arch->folder_vector_shift;
+        if (spec && m == offsetof(mlxn_lm_layer, q_norm)) t->factor = query_factor(j); /* of Gemma 3 */
         t->vectors = vector && t->rank == 2;
         if (expert >= 0) {
             mlxn_status status = mlxn_cv_stacks_add(&stacks, t, name, (uint64_t)expert, error);
@@ -137,9 +148,7 @@ static mlxn_status set_own(job *j, mlxn_error *error) {
                 {"phi3", "sliding_window", "attention.sliding_window", false}};
     const mlxn_lm_shape *s = &j->model->shape;
     mlxn_status status = MLXN_OK;
-    bool gemma2 = !strcmp(j->arch->gguf, "gemma2"), gemma3 = !strcmp(j->arch->gguf, "gemma3");
-    float width = s->n_layers == (gemma2 ? 46 : 62) ? (float)s->n_embd / (float)s->n_heads : (float)s->head_dim;
-    if ((gemma2 || gemma3) && fabs((double)s->attention_scale * sqrt((double)width) - 1) > 1e-6) /* not the usual */
+    if (!strcmp(j->arch->gguf, "gemma2") && query_factor(j) != 0)
         status = set_f32(j, "attention.scale", s->attention_scale, error);
     for (size_t i = 0; !status && i < sizeof keys / sizeof keys[0]; i++) {
         mlxn_config_value v;

@@ -89,6 +89,7 @@ mlxn_status mlxn_cv_row(const mlxn_cv_tensor *t, uint64_t row, float *values, ml
         }
     }
     for (uint64_t i = 0; t->shift != 0 && i < t->cols; i++) values[i] += t->shift;
+    for (uint64_t i = 0; t->factor != 0 && i < t->cols; i++) values[i] *= t->factor;
     return MLXN_OK;
 }
 

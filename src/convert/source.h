@@ -35,7 +35,8 @@ typedef struct mlxn_cv_tensor {
      * result is the GGUF file. */
     uint32_t head;
     bool pairs;
-    float shift;  /* added to every element */
+    float shift;  /* added to every element, */
+    float factor; /* which is then multiplied by it; 0: it is not */
     bool vectors; /* of rank 2, but one vector for each expert: f32 in GGUF files */
     /* A stack of matrices that lie in tensors of their own: where each begins; NULL: they lie together. */
     struct mlxn_cv_part *parts;
@@ -78,7 +79,8 @@ mlxn_status mlxn_cv_row(const mlxn_cv_tensor *t, uint64_t row, float *values, ml
 void mlxn_cv_row_blocks(const mlxn_cv_tensor *t, uint64_t row, uint8_t *blocks);
 /* The bytes can be copied as they are. */
 static inline bool mlxn_cv_is_plain(const mlxn_cv_tensor *t) {
-    return t->dtype != MLXN_ST_UNKNOWN && !t->head && t->shift == 0 && !t->parts && !t->row_step && !t->scales;
+    return t->dtype != MLXN_ST_UNKNOWN && !t->head && t->shift == 0 && t->factor == 0 && !t->parts && !t->row_step &&
+           !t->scales;
 }
 void mlxn_cv_release_pages(mlxn_cv_source *source, const mlxn_cv_tensor *t);
 
