@@ -79,7 +79,8 @@ MLXN_API mlxn_status mlxn_matmul(mlxn_encoder *encoder, mlxn_tensor x, mlxn_weig
 
 /* k_cache[sequences[t], h, positions[t] mod C, :] = k[t, h, :], the same for v. k, v: [T, Hk, Dk] and [T, Hk, Dv],
  * f32, f16 or bf16; sequences, positions: [T] u32; caches: [S, Hk, C, D] f32, f16 or bf16, or [S, Hk, C, bytes] u8 of
- * the types in params (kv.h). Rows whose sequence is >= S are skipped. Two rows must not name the same slot. */
+ * the types in params (kv.h). Rows whose sequence is >= S are skipped. Of rows that name the same slot the last one
+ * is kept: of more than C tokens the last C. */
 MLXN_API mlxn_status mlxn_kv_write(mlxn_encoder *encoder, mlxn_tensor k, mlxn_tensor v, mlxn_tensor sequences,
                                    mlxn_tensor positions, mlxn_tensor k_cache, mlxn_tensor v_cache,
                                    const mlxn_kv_write_params *params);

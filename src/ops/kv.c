@@ -59,9 +59,18 @@ static const struct {
     uint64_t t, heads, d, slots;
     uint32_t n, sequences; /* rows name n sequences, the cache has `sequences` */
     double start;
-} shapes[] = {{1, 3, 64, 64, 1, 1, 0},    {1, 1, 256, 32, 1, 1, 77}, {7, 3, 64, 16, 1, 2, 13},
-              {12, 2, 128, 40, 3, 4, 30}, {33, 3, 64, 33, 1, 1, 20}, {10, 2, 31, 8, 5, 3, 6},
-              {64, 1, 256, 64, 1, 1, 0},  {16, 2, 128, 17, 4, 4, 9}, {2, 5, 1, 4, 2, 2, 4000000}};
+} shapes[] = {{1, 3, 64, 64, 1, 1, 0},
+              {1, 1, 256, 32, 1, 1, 77},
+              {7, 3, 64, 16, 1, 2, 13},
+              {12, 2, 128, 40, 3, 4, 30},
+              {33, 3, 64, 33, 1, 1, 20},
+              {10, 2, 31, 8, 5, 3, 6},
+              {64, 1, 256, 64, 1, 1, 0},
+              {16, 2, 128, 17, 4, 4, 9},
+              {2, 5, 1, 4, 2, 2, 4000000},
+              /* more tokens than slots, few and many */
+              {30, 2, 64, 7, 2, 2, 9},
+              {200, 1, 64, 11, 3, 2, 3}};
 
 /* Rows of another head size in v, and pairs of types: the plain ones with both sides alike come first. */
 static const struct {
@@ -110,8 +119,9 @@ static bool case_kv_write(uint32_t i, mlxn_case *out) {
         out->args[V_CACHE] = out->args[K_CACHE];
     } else {
         i -= PLAIN;
+        static const uint32_t some[] = {0, 1, 2, 3, 4, SHAPES - 2, SHAPES - 1};
         uint32_t y = mlxn_case_digit(&i, TYPED);
-        s = mlxn_case_digit(&i, 5); /* some with infinities and NaN among the values */
+        s = some[mlxn_case_digit(&i, 7)]; /* one with infinities and NaN among the values */
         if (i) return false;
         case_rows(out, K, typed[y].rows, s, typed[y].dk);
         case_rows(out, V, typed[y].rows, s, typed[y].dv);
@@ -150,9 +160,9 @@ const mlxn_op_def mlxn_opdef_kv_write = {
     .doc =
         "k_cache[sequences[t], h, positions[t] mod C, :] = k[t, h, :], the same for v. k, v: [T, Hk, Dk] and [T, Hk, "
         "Dv], f32, f16 or bf16; sequences, positions: [T] u32; caches: [S, Hk, C, D] f32, f16 or bf16, or [S, Hk, C, "
-        "bytes] u8 of the types in params (kv.h). Rows whose sequence is >= S are skipped. Two rows must not name "
-        "the "
-        "same slot.",
+        "bytes] u8 of the types in params (kv.h). Rows whose sequence is >= S are skipped. Of rows that name the "
+        "same "
+        "slot the last one is kept: of more than C tokens the last C.",
     .n_args = 6,
     .args = {{"k", MLXN_ROLE_IN, false, false, MLXN_FLOATS, 3, 3},
              {"v", MLXN_ROLE_IN, false, false, MLXN_FLOATS, 3, 3},

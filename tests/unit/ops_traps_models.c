@@ -2,14 +2,6 @@
  * depend are kept, and where the reference library errs at their edges, this one does what its documentation says. */
 #include "ops_device.h"
 
-static mlxn_tensor cube(mlxn_dtype dtype, uint64_t d0, uint64_t d1, uint64_t d2) {
-    mlxn_tensor t = rows(dtype, d0 * d1, d2);
-    return mlxn_tensor_3d(memory, t.offset, dtype, d0, d1, d2);
-}
-static mlxn_tensor block(mlxn_dtype dtype, uint64_t d0, uint64_t d1, uint64_t d2, uint64_t d3) {
-    mlxn_tensor t = rows(dtype, d0 * d1 * d2, d3);
-    return mlxn_tensor_4d(memory, t.offset, dtype, d0, d1, d2, d3);
-}
 static void fill(mlxn_tensor t, float from, float step) {
     uint64_t n = 1;
     for (uint32_t i = 0; i < t.rank; i++) n *= t.dims[i];
@@ -215,6 +207,37 @@ static void test_routes(void) {
     }
 }
 
+/* A row's largest logit and the sum that takes its place in memory do not meet: many rows on all threads, again and
+ * again, give what one row at a time does. */
+static void test_routes_again(void) {
+    enum { ROWS = 96, EXPERTS = 128, TOP = 8, TIMES = 30 };
+    static uint32_t ids[ROWS * TOP];
+    static float weights[ROWS * TOP];
+    mlxn_moe_route_params p = {.score = MLXN_ROUTE_SOFTMAX, .normalize = MLXN_ROUTE_NORMALIZE, .factor = 1};
+    for (int time = 0; time <= TIMES; time++) {
+        mlxn_tensor logits = rows(MLXN_F32, ROWS, EXPERTS), id = rows(MLXN_U32, ROWS, TOP),
+                    w = rows(MLXN_F32, ROWS, TOP), none = {0};
+        for (int i = 0; i < ROWS * EXPERTS; i++) f(logits)[i] = (float)(i * 7919 % 4093) * 0.004f - 8;
+        for (uint64_t r = 0; r < (time ? 1 : ROWS); r++) { /* the first time a call for each row */
+            mlxn_tensor parts[3] = {logits, id, w};
+            for (int k = 0; k < 3 && !time; k++)
+                parts[k].dims[0] = 1, parts[k].offset += r * (uint64_t)parts[k].strides[0] * 4;
+            mlxn_moe_route(encoder, parts[0], none, none, parts[1], parts[2], &p);
+        }
+        run("routes again");
+        if (!time) {
+            memcpy(ids, u(id), sizeof ids), memcpy(weights, f(w), sizeof weights);
+            double sum = 0, all = 0;
+            for (int j = 0; j < TOP; j++) sum += (double)weights[j], all += exp((double)f(logits)[ids[j]]);
+            for (int j = 0; j < TOP; j++)
+                CHECK(near(weights[j], exp((double)f(logits)[ids[j]]) / all, 1e-6), "weight %d is %g", j,
+                      (double)weights[j]);
+            CHECK(near((float)sum, 1, 1e-6), "weights sum to %g", sum);
+        }
+        CHECK(!memcmp(ids, u(id), sizeof ids) && !memcmp(weights, f(w), sizeof weights), "time %d differs", time);
+    }
+}
+
 /* Rows of bf16 longer than a group of lanes; eps within the root of the sum, and as the least length. */
 static void test_norms(void) {
     enum { D = 700 };
@@ -273,6 +296,7 @@ int main(void) {
     test_rings();
     test_delta_heads();
     test_routes();
+    test_routes_again();
     test_norms();
     test_odd_lengths();
     test_gelu_halves();

@@ -1,5 +1,6 @@
 /* kv.c (CPU kernels): kv_write, new keys and values into the caches, and kv_read, out of them. Slot = position mod C;
- * rows whose sequence does not exist are skipped. Rounds to nearest even. */
+ * rows whose sequence does not exist are skipped. Of rows that name one slot only the last is written, so that it
+ * does not matter which thread comes to them first. Rounds to nearest even. */
 #include "backend/cpu/kernels/kv_row.h"
 #include "backend/cpu/kernels/rows.h"
 
@@ -8,9 +9,60 @@ static uint64_t kv_group(const mlxn_view *k) {
     return mlxn_max_u64(1, ROWS_PIECE / row);
 }
 
+/* Up to so many rows each looks through those behind it; more go through a table first. */
+enum { KV_FEW = 32 };
+
+/* Entries of the table of slots: a power of two, at most half of them used. */
+static uint64_t kv_entries(uint64_t rows) {
+    uint64_t n = 4 * KV_FEW;
+    while (n < 2 * rows) n *= 2;
+    return n;
+}
+
 static void plan_kv(const mlxn_view *args, const void *params, uint32_t n_threads, cpu_plan *out) {
-    uint64_t group = kv_group(&args[0]), d = mlxn_max_u64(args[0].dims[2], args[1].dims[2]);
-    *out = (cpu_plan){.phases = 1, .chunks = {(args[0].dims[0] + group - 1) / group}, .local_bytes = 4 * (d + 16)};
+    uint64_t t = args[0].dims[0], group = kv_group(&args[0]), chunks = (t + group - 1) / group;
+    uint64_t d = mlxn_max_u64(args[0].dims[2], args[1].dims[2]);
+    if (t <= KV_FEW)
+        *out = (cpu_plan){.phases = 1, .chunks = {chunks}, .local_bytes = 4 * (d + 16)};
+    else /* the table, and a byte for each row */
+        *out = (cpu_plan){.phases = 2,
+                          .chunks = {1, chunks},
+                          .shared_bytes = kv_entries(t) * sizeof(uint32_t) + t,
+                          .local_bytes = 4 * (d + 16)};
+}
+
+/* Where row t goes; no sequence of the cache: nowhere. */
+typedef struct kv_place {
+    uint64_t sequence, slot;
+} kv_place;
+
+static kv_place kv_place_of(const cpu_run *run, uint64_t t) {
+    const mlxn_view *seqs = &run->args[2], *poss = &run->args[3];
+    return (kv_place){((const uint32_t *)seqs->data)[(int64_t)t * rows_stride(seqs)],
+                      ((const uint32_t *)poss->data)[(int64_t)t * rows_stride(poss)] % run->args[4].dims[2]};
+}
+static bool kv_same(kv_place a, kv_place b) { return a.sequence == b.sequence && a.slot == b.slot; }
+
+/* From the last row to the first: a row whose slot the table has already is written over by a later one. */
+static void kv_find_last(const cpu_run *run, uint32_t *table, uint8_t *written_over) {
+    uint64_t rows = run->args[0].dims[0], entries = kv_entries(rows);
+    memset(table, 0, entries * sizeof *table);
+    for (uint64_t t = rows; t-- > 0;) {
+        kv_place place = kv_place_of(run, t);
+        written_over[t] = 0;
+        if (place.sequence >= run->args[4].dims[0]) continue;
+        uint64_t key = place.sequence * run->args[4].dims[2] + place.slot;
+        uint64_t at = (key * 0x9e3779b97f4a7c15u >> 32) & (entries - 1);
+        while (table[at] && !kv_same(kv_place_of(run, table[at] - 1), place)) at = (at + 1) & (entries - 1);
+        written_over[t] = table[at] != 0;
+        if (!table[at]) table[at] = (uint32_t)t + 1;
+    }
+}
+
+static bool kv_comes_again(const cpu_run *run, uint64_t t, kv_place place) {
+    for (uint64_t i = t + 1; i < run->args[0].dims[0]; i++)
+        if (kv_same(kv_place_of(run, i), place)) return true;
+    return false;
 }
 
 SIMD_INLINE void kv_copy(mlxn_dtype from, mlxn_dtype to, bool unit, const void *src, int64_t ss, void *dst,
@@ -59,21 +111,25 @@ static void kv_put(const mlxn_view *x, const mlxn_view *cache, const kv_codec *c
 }
 
 static void run_kv(cpu_run *run) {
-    const mlxn_view *k = &run->args[0], *v = &run->args[1], *seqs = &run->args[2], *poss = &run->args[3];
-    const mlxn_view *kc = &run->args[4], *vc = &run->args[5];
+    const mlxn_view *k = &run->args[0], *v = &run->args[1], *kc = &run->args[4], *vc = &run->args[5];
     const mlxn_kv_write_params *p = run->params;
     kv_codec codecs[2];
     kv_codec_write(&codecs[0], mlxn_kv_resolve(p->k_type, kc->dtype));
     kv_codec_write(&codecs[1], mlxn_kv_resolve(p->v_type, vc->dtype));
+    bool few = k->dims[0] <= KV_FEW;
+    uint8_t *written_over = few ? NULL : (uint8_t *)run->shared + kv_entries(k->dims[0]) * sizeof(uint32_t);
     uint64_t group = kv_group(k), chunk;
     while (cpu_next(run, &chunk)) {
+        if (!few && run->phase == 0) {
+            kv_find_last(run, run->shared, written_over);
+            continue;
+        }
         uint64_t end = mlxn_min_u64((chunk + 1) * group, k->dims[0]);
         for (uint64_t t = chunk * group; t < end; t++) {
-            uint64_t seq = ((const uint32_t *)seqs->data)[(int64_t)t * rows_stride(seqs)];
-            uint64_t pos = ((const uint32_t *)poss->data)[(int64_t)t * rows_stride(poss)];
-            if (seq >= kc->dims[0]) continue;
-            kv_put(k, kc, &codecs[0], t, seq, pos % kc->dims[2], run->local);
-            kv_put(v, vc, &codecs[1], t, seq, pos % kc->dims[2], run->local);
+            kv_place place = kv_place_of(run, t);
+            if (place.sequence >= kc->dims[0] || (few ? kv_comes_again(run, t, place) : written_over[t])) continue;
+            kv_put(k, kc, &codecs[0], t, place.sequence, place.slot, run->local);
+            kv_put(v, vc, &codecs[1], t, place.sequence, place.slot, run->local);
         }
     }
 }
