@@ -1,5 +1,6 @@
 /* Promise: another name of an operation does what its row says: for every name whose row names a function ("fn ..."),
- * the call with that function gives, on the device, what the name means in C's mathematics. */
+ * the call with that function gives, on the device, what the name means in C's mathematics. The other names are those
+ * of ops_aliases_views.c and ops_aliases_models.c. */
 #include "ops_device.h"
 
 enum { N = 24 };
@@ -151,15 +152,170 @@ static void test_pair(const mlxn_op_alias_info *alias, bool glu) {
     for (int i = 0; i < N; i++) compare(alias->name, f(out)[i], pairs[c].meaning((double)f(a)[i], (double)f(b)[i]));
 }
 
+/* ---- rows to numbers, rows to rows ---- */
+
+enum { ROWS = 3 };
+
+static double all_of(const float *x, uint32_t n, double start, double (*fn)(double, double)) {
+    for (uint32_t i = 0; i < n; i++) start = fn(start, (double)x[i]);
+    return start;
+}
+static double log_add(double a, double b) { return fmax(a, b) + log1p(exp(-fabs(a - b))); }
+static double sum_of(const float *x, uint32_t n) { return all_of(x, n, 0, plus); }
+static double mean_of(const float *x, uint32_t n) { return sum_of(x, n) / n; }
+static double prod_of(const float *x, uint32_t n) { return all_of(x, n, 1, times); }
+static double max_of(const float *x, uint32_t n) { return all_of(x, n, -INFINITY, fmax); }
+static double min_of(const float *x, uint32_t n) { return all_of(x, n, INFINITY, fmin); }
+static double logsumexp_of(const float *x, uint32_t n) { return all_of(x + 1, n - 1, (double)x[0], log_add); }
+static double rms_inv_of(const float *x, uint32_t n) {
+    double squares = 0;
+    for (uint32_t i = 0; i < n; i++) squares += (double)x[i] * (double)x[i];
+    return 1 / sqrt(squares / n + 0.125);
+}
+
+static const struct {
+    const char *name, *fn;
+    uint32_t value;
+    double (*meaning)(const float *, uint32_t);
+    bool scan; /* of the first j elements for every j */
+} rows_of[] = {
+    {"row_sum", "SUM", MLXN_REDUCE_SUM, sum_of, false},
+    {"sum", "SUM", MLXN_REDUCE_SUM, sum_of, false},
+    {"mean", "MEAN", MLXN_REDUCE_MEAN, mean_of, false},
+    {"max", "MAX", MLXN_REDUCE_MAX, max_of, false},
+    {"min", "MIN", MLXN_REDUCE_MIN, min_of, false},
+    {"prod", "PROD", MLXN_REDUCE_PROD, prod_of, false},
+    {"logsumexp", "LOGSUMEXP", MLXN_REDUCE_LOGSUMEXP, logsumexp_of, false},
+    {"rms_norm_compute_rms_inv", "RMS_INV", MLXN_REDUCE_RMS_INV, rms_inv_of, false},
+    {"repeat_backward", "SUM", MLXN_REDUCE_SUM, sum_of, false},
+    {"cumsum", "SUM", MLXN_SCAN_SUM, sum_of, true},
+    {"cumprod", "PROD", MLXN_SCAN_PROD, prod_of, true},
+    {"cummax", "MAX", MLXN_SCAN_MAX, max_of, true},
+    {"logcumsumexp", "LOGSUMEXP", MLXN_SCAN_LOGSUMEXP, logsumexp_of, true},
+};
+
+static void test_rows(const mlxn_op_alias_info *alias, bool scan) {
+    size_t c = 0, count = sizeof rows_of / sizeof *rows_of;
+    while (c < count && (rows_of[c].scan != scan || strcmp(rows_of[c].name, alias->name))) c++;
+    CHECK(c < count, "%s has no meaning here", alias->name);
+    if (c == count) return;
+    CHECK(names_fn(alias->how, rows_of[c].fn), "%s: %s", alias->name, alias->how);
+    /* the gradient of a repetition: what is summed lies ROWS apart, and the view has it last */
+    bool turned = !strcmp(alias->name, "repeat_backward");
+    mlxn_tensor x = turned ? rows(MLXN_F32, N, ROWS) : rows(MLXN_F32, ROWS, N), out = rows(MLXN_F32, ROWS, N);
+    float plain[ROWS * N];
+    for (uint32_t i = 0; i < ROWS * N; i++) {
+        plain[i] = (float)((i * 29) % 53) * 0.05f - 1.2f;
+        f(x)[turned ? i % N * ROWS + i / N : i] = plain[i];
+    }
+    if (turned) {
+        x = mlxn_tensor_2d(memory, x.offset, MLXN_F32, ROWS, N);
+        x.strides[0] = 1, x.strides[1] = ROWS;
+    }
+    mlxn_scan_params s = {rows_of[c].value, 0, 0};
+    mlxn_reduce_params r = {rows_of[c].value, 1, 0.125f};
+    if (scan)
+        mlxn_scan(encoder, x, out, &s);
+    else
+        mlxn_reduce(encoder, x, mlxn_tensor_1d(memory, out.offset, MLXN_F32, ROWS), &r);
+    run(alias->name);
+    for (uint32_t i = 0; i < ROWS; i++)
+        for (uint32_t j = scan ? 1 : N; j <= N; j++)
+            compare(alias->name, f(out)[scan ? i * N + j - 1 : i], rows_of[c].meaning(plain + i * N, j));
+}
+
+/* ---- comparisons: one name for all of them ---- */
+
+static bool holds(uint32_t fn, float a, float b) {
+    switch (fn) {
+        case MLXN_COMPARE_EQ:
+            return a == b;
+        case MLXN_COMPARE_NE:
+            return a != b;
+        case MLXN_COMPARE_LT:
+            return a < b;
+        case MLXN_COMPARE_LE:
+            return a <= b;
+        case MLXN_COMPARE_GT:
+            return a > b;
+        case MLXN_COMPARE_GE:
+            return a >= b;
+        case MLXN_COMPARE_AND:
+            return a != 0 && b != 0;
+        case MLXN_COMPARE_OR:
+            return a != 0 || b != 0;
+        default:
+            return (a != 0) != (b != 0);
+    }
+}
+
+static void test_compare(const mlxn_op_alias_info *alias) {
+    bool logical = !strcmp(alias->name, "logical ops");
+    CHECK(logical || !strcmp(alias->name, "comparisons"), "%s has no meaning here", alias->name);
+    CHECK(names_fn(alias->how, logical ? "AND" : "EQ"), "%s: %s", alias->name, alias->how);
+    mlxn_tensor a = row(MLXN_F32, N), b = row(MLXN_F32, N), zero = row(MLXN_F32, 1);
+    mlxn_tensor out[MLXN_COMPARE_COUNT + 1];
+    for (int i = 0; i < N; i++) f(a)[i] = (float)(i % 4 - 1), f(b)[i] = (float)(i / 4 % 3 - 1);
+    f(zero)[0] = 0;
+    const uint32_t first = logical ? MLXN_COMPARE_AND : MLXN_COMPARE_EQ;
+    const uint32_t last = logical ? MLXN_COMPARE_XOR : MLXN_COMPARE_GE;
+    for (uint32_t fn = first; fn <= last; fn++) {
+        out[fn] = row(MLXN_U8, N);
+        mlxn_compare(encoder, a, b, out[fn], &(mlxn_compare_params){fn});
+    }
+    mlxn_tensor not_a = out[MLXN_COMPARE_COUNT] = row(MLXN_U8, N); /* "not" is EQ with a 0 */
+    if (logical) mlxn_compare(encoder, a, zero, not_a, &(mlxn_compare_params){MLXN_COMPARE_EQ});
+    run(alias->name);
+    for (int i = 0; i < N; i++) {
+        for (uint32_t fn = first; fn <= last; fn++)
+            CHECK(raw(out[fn])[i] == holds(fn, f(a)[i], f(b)[i]), "%s, fn %u, element %d is %u", alias->name, fn, i,
+                  raw(out[fn])[i]);
+        if (logical) CHECK(raw(not_a)[i] == !f(a)[i], "not, element %d is %u", i, raw(not_a)[i]);
+    }
+}
+
+/* ---- gradients: the slope of the function in double ---- */
+
+static const struct {
+    const char *name, *fn;
+    uint32_t value;
+    double (*meaning)(double);
+} slopes[] = {{"log_backward", "LOG", MLXN_UNARY_LOG, log},
+              {"silu_backward", "SILU", MLXN_UNARY_SILU, silu},
+              {"exp_backward", "EXP", MLXN_UNARY_EXP, exp}};
+
+static void test_slope(const mlxn_op_alias_info *alias) {
+    size_t c = 0, count = sizeof slopes / sizeof *slopes;
+    while (c < count && strcmp(slopes[c].name, alias->name)) c++;
+    CHECK(c < count, "%s has no meaning here", alias->name);
+    if (c == count) return;
+    CHECK(names_fn(alias->how, slopes[c].fn), "%s: %s", alias->name, alias->how);
+    mlxn_tensor x = row(MLXN_F32, N), dy = row(MLXN_F32, N), dx = row(MLXN_F32, N);
+    for (int i = 0; i < N; i++) f(x)[i] = (float)(i + 1) * 0.3f, f(dy)[i] = (float)(i % 5) - 1.5f;
+    mlxn_unary_params p = {.fn = slopes[c].value};
+    mlxn_unary_backward(encoder, x, dy, dx, &p);
+    run(alias->name);
+    for (int i = 0; i < N; i++) {
+        double at = (double)f(x)[i], step = 1e-5 * at;
+        double slope = (slopes[c].meaning(at + step) - slopes[c].meaning(at - step)) / (2 * step);
+        compare(alias->name, f(dx)[i], (double)f(dy)[i] * slope);
+    }
+}
+
 int main(void) {
     open_device();
     mlxn_op_alias_info alias;
     const mlxn_op unary = mlxn_op_find("unary"), binary = mlxn_op_find("binary"), glu = mlxn_op_find("glu");
+    const mlxn_op reduce = mlxn_op_find("reduce"), scan = mlxn_op_find("scan"), comparison = mlxn_op_find("compare");
+    const mlxn_op gradient = mlxn_op_find("unary_backward");
     for (uint32_t i = 0; mlxn_op_alias(i, &alias); i++) {
         CHECK(alias.op < mlxn_op_count(), "%s is another name of nothing", alias.name);
         if (alias.op == unary) test_unary(&alias);
         if (alias.op == binary) test_pair(&alias, false);
         if (alias.op == glu) test_pair(&alias, true);
+        if (alias.op == reduce || alias.op == scan) test_rows(&alias, alias.op == scan);
+        if (alias.op == comparison) test_compare(&alias);
+        if (alias.op == gradient) test_slope(&alias);
     }
     close_device();
     return TEST_DONE();
