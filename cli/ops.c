@@ -1,6 +1,6 @@
 /* ops.c: `mlxn ops`: which kernels serve which operation on which backend, fastest first. An operation without a
- * kernel row of its own on a backend runs by its scalar reference there. Below them, the names that a reference
- * library uses for the same. */
+ * kernel row of its own on a backend runs by its scalar reference there. With them, the libraries that the reference
+ * was compared with; below them, the names that a reference library uses for the same. */
 #include <stdio.h>
 #include <string.h>
 
@@ -40,6 +40,17 @@ static json_t *arguments_json(uint32_t op) {
     return array;
 }
 
+/* "mlx, torch" as an array. */
+static json_t *oracles_json(const char *names) {
+    json_t *array = json_array();
+    while (*names && array) {
+        size_t n = strcspn(names, ",");
+        json_array_append_new(array, json_stringn(names, n));
+        names += n + strspn(names + n, ", ");
+    }
+    return array;
+}
+
 static json_t *aliases_json(void) {
     json_t *array = json_array();
     mlxn_op_alias_info alias;
@@ -57,9 +68,9 @@ static json_t *aliases_json(void) {
 static int print_json(void) {
     json_t *ops = json_array();
     for (uint32_t op = 0; op < mlxn_op_count() && ops; op++) {
-        json_t *entry = json_pack("{s:I,s:s,s:o,s:I,s:o}", "id", (json_int_t)op, "name", mlxn_op_name(op), "args",
+        json_t *entry = json_pack("{s:I,s:s,s:o,s:I,s:o,s:o}", "id", (json_int_t)op, "name", mlxn_op_name(op), "args",
                                   arguments_json(op), "params_size", (json_int_t)mlxn_op_params_size(op), "kernels",
-                                  kernels_json(mlxn_op_name(op)));
+                                  kernels_json(mlxn_op_name(op)), "oracles", oracles_json(mlxn_op_oracles(op)));
         if (json_array_append_new(ops, entry)) {
             json_decref(ops);
             ops = NULL;
@@ -82,6 +93,8 @@ int cmd_ops(const cli_options *options) {
         }
         if (!found) printf("%-18s %-8s %-30s\n", name, "-", "(reference)");
     }
+    printf("\n%-25s %s\n", "operation", "reference compared with");
+    for (uint32_t op = 0; op < mlxn_op_count(); op++) printf("%-25s %s\n", mlxn_op_name(op), mlxn_op_oracles(op));
     mlxn_op_alias_info alias;
     printf("\n%-34s %-18s %s\n", "other name", "operation", "how");
     for (uint32_t i = 0; mlxn_op_alias(i, &alias); i++)

@@ -533,6 +533,9 @@ typedef struct mlxn_op_alias_info {
 } mlxn_op_alias_info;
 /* Row i of the table of other names; false past the last. */
 MLXN_API bool mlxn_op_alias(uint32_t i, mlxn_op_alias_info *out);
+/* The libraries whose results the operation's reference was compared with, "mlx, torch"; NULL if there is no
+ * such operation. The results are files of tests/vectors/ops. */
+MLXN_API const char *mlxn_op_oracles(mlxn_op op);
 
 /* For mlxn_rope_multi_params: between which pairs YaRN's ramp lies, for a model trained on `context` positions:
  * c(beta) = dims ln(context / (2 pi beta)) / (2 ln base), low = c(beta_fast), high = c(beta_slow), rounded down and

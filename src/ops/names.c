@@ -1,4 +1,5 @@
-/* names.c: the public lookups of operations by name and number, their argument tables, and other names. */
+/* names.c: the public lookups of operations by name and number, their argument tables, other names, and the libraries
+ * that their references were compared with. */
 #include <string.h>
 
 #include "ops/op.h"
@@ -38,4 +39,13 @@ bool mlxn_op_alias(uint32_t i, mlxn_op_alias_info *out) {
     if (i >= sizeof aliases / sizeof aliases[0] || !out) return false;
     *out = aliases[i];
     return true;
+}
+
+const char *mlxn_op_oracles(mlxn_op op) {
+    static const char *const oracles[MLXN_OP_COUNT] = {
+#define MLXN_ORACLES(op, libraries) [MLXN_OP_##op] = libraries,
+#include "ops/oracles.def"
+#undef MLXN_ORACLES
+    };
+    return op < MLXN_OP_COUNT ? oracles[op] : NULL;
 }

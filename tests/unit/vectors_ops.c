@@ -1,5 +1,6 @@
-/* vectors_ops.c: the references of the operations, with which all kernels are compared, give what MLX, PyTorch, numpy
- * and gguf-py give. The scripts in tests/vectors/ops hold the cases, a file each; make.py describes the format. */
+/* vectors_ops.c: the references of the operations, with which all kernels are compared, give what MLX, PyTorch, ggml,
+ * numpy and gguf-py give; and mlxn_op_oracles names the libraries of each. The scripts in tests/vectors/ops hold the
+ * cases, a file each; make.py describes the format. */
 #include "../test.h"
 
 #include <dirent.h>
@@ -52,9 +53,13 @@ typedef struct operand {
 /* An argument of the file as a view of a copy of its bytes. */
 static void read_operand(operand *o) {
     *o = (operand){0};
-    uint64_t present = number(4), is_weight = number(4), type = number(4), rank = number(4), dims[4];
+    uint64_t present = number(4), kind = number(4), type = number(4), rank = number(4), dims[4];
     for (int i = 0; i < 4; i++) dims[i] = number(8);
-    uint64_t bytes = number(8);
+    uint64_t bytes = number(8), place[5] = {0}; /* of a view: first element, strides */
+    if (kind == 2) {
+        for (int i = 0; i < 5; i++) place[i] = number(8);
+        bytes -= mlxn_min_u64(bytes, sizeof place);
+    }
     const uint8_t *data = take(bytes);
     if (!present || !data || rank > MLXN_MAX_RANK) return;
     o->copy = mlxn_alloc_aligned(bytes + 1);
@@ -66,7 +71,11 @@ static void read_operand(operand *o) {
         o->view.dims[i] = dims[i];
         o->view.strides[i] = stride;
     }
-    if (!is_weight) return;
+    if (kind == 2) {
+        o->view.data = o->copy + place[0] * mlxn_dtype_size(o->view.dtype);
+        for (uint32_t i = 0; i < rank; i++) o->view.strides[i] = (int64_t)place[i + 1];
+    }
+    if (kind != 1) return;
     o->view.dtype = MLXN_F32;
     o->view.data = NULL;
     bool stack = rank == 3;
@@ -100,6 +109,36 @@ static double distance(const mlxn_view *got, const mlxn_view *want, double absol
     return worst;
 }
 
+/* The libraries of the files, in the order in which mlxn_op_oracles names them. */
+static const char *const libraries[] = {"ggml", "gguf-py", "mlx", "numpy", "torch", "transformers"};
+enum { LIBRARIES = sizeof libraries / sizeof *libraries };
+
+/* "gguf-py and mlx 0.32.4": a bit for each library. */
+static unsigned libraries_of(const char *source) {
+    unsigned found = 0;
+    while (*source) {
+        size_t n = strcspn(source, " "), i = 0;
+        while (i < LIBRARIES && (strlen(libraries[i]) != n || strncmp(libraries[i], source, n))) i++;
+        CHECK(i < LIBRARIES, "%s: what library is this?", source);
+        found |= 1u << i;
+        const char *next = strstr(source, " and ");
+        source = next ? next + 5 : "";
+    }
+    return found;
+}
+
+static void check_oracles(uint32_t op, unsigned found) {
+    char names[128] = "";
+    for (int i = 0; i < LIBRARIES; i++)
+        if (found >> i & 1) {
+            if (*names) strcat(names, ", ");
+            strcat(names, libraries[i]);
+        }
+    const char *said = mlxn_op_oracles(op);
+    CHECK(said && !strcmp(said, names), "%s: mlxn_op_oracles says \"%s\", the files have \"%s\"", mlxn_op_name(op),
+          said ? said : "nothing", names);
+}
+
 static void run_case(unsigned *seen) {
     char op[64], source[96], name[128];
     string(op, sizeof op);
@@ -117,7 +156,7 @@ static void run_case(unsigned *seen) {
     for (uint32_t i = 0; i < MLXN_OP_COUNT; i++)
         if (!strcmp(mlxn_op_get(i)->name, op)) {
             def = mlxn_op_get(i);
-            seen[i]++;
+            seen[i] |= libraries_of(source);
         }
     CHECK(def && n >= def->n_args, "%s: %s", op, def ? "too few arguments" : "no such operation");
     if (short_file || !def || n < def->n_args) return;
@@ -178,6 +217,9 @@ int main(void) {
         if (length > 4 && !strcmp(entry->d_name + length - 4, ".bin")) run_file(folder, entry->d_name, seen);
     }
     if (dir) closedir(dir);
-    for (uint32_t i = 0; i < MLXN_OP_COUNT; i++) CHECK(seen[i], "%s has no case", mlxn_op_get(i)->name);
+    for (uint32_t i = 0; i < MLXN_OP_COUNT; i++) {
+        CHECK(seen[i], "%s has no case", mlxn_op_get(i)->name);
+        check_oracles(i, seen[i]);
+    }
     return TEST_DONE();
 }

@@ -10,7 +10,8 @@ File: "MLXNVEC1", then cases to the end. All numbers are little-endian. A case:
   u32 size of the parameter block, its bytes (the struct of mlxn/op_params.h)
   f64 absolute tolerance, f64 relative tolerance, of every element of every output
   u32 number of arguments; for each, in the order of the operation's argument table:
-    u32 present, u32 is a weight, u32 dtype or weight format, u32 rank, u64 dims[4], u64 bytes, the bytes
+    u32 present, u32 kind, u32 dtype or weight format, u32 rank, u64 dims[4], u64 bytes, the bytes
+    kind: 0 a tensor; 1 a weight; 2 a view: the bytes begin with i64 first element, i64 strides[4], in elements
 An output argument holds the wanted result. An in-out argument holds the contents before, and its result follows as an
 argument after the last one.
 """

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 F32, F16, BF16, U8, U32, I32 = 0, 1, 2, 3, 5, 6
+DTYPES = {"float32": F32, "float16": F16, "uint8": U8, "uint32": U32, "int32": I32}
 TORCH, NUMPY = f"torch {torch.__version__}", f"numpy {np.__version__}"
 
 
@@ -26,6 +27,14 @@ class Weight:
         self.fmt, self.shape, self.raw = fmt, list(shape), bytes(raw)
 
 
+class Strided:
+    """A view of an array's elements: dims, strides and the first element's place, counted in elements."""
+
+    def __init__(self, storage, dims, strides, first):
+        self.storage, self.dims, self.first = np.ascontiguousarray(storage), list(dims), first
+        self.strides = list(strides)
+
+
 def text(s):
     b = s.encode()
     return struct.pack("<I", len(b)) + b
@@ -37,13 +46,19 @@ def argument(a):
     if isinstance(a, Weight):
         dims = a.shape + [0] * (4 - len(a.shape))
         return struct.pack("<IIII4QQ", 1, 1, a.fmt, len(a.shape), *dims, len(a.raw)) + a.raw
+    if isinstance(a, Strided):
+        dtype = DTYPES[a.storage.dtype.name]
+        dims, strides = (y + [0] * (4 - len(y)) for y in (a.dims, a.strides))
+        where = struct.pack("<5q", a.first, *strides)
+        size = len(where) + a.storage.nbytes
+        return struct.pack("<IIII4QQ", 1, 2, dtype, len(a.dims), *dims, size) + where + a.storage.tobytes()
     if isinstance(a, Bf16):
         data, dtype = a.bits, BF16
     else:
         data = np.asarray(a)
         if data.dtype == np.float64:
             data = data.astype(np.float32)
-        dtype = {"float32": F32, "float16": F16, "uint8": U8, "uint32": U32, "int32": I32}[data.dtype.name]
+        dtype = DTYPES[data.dtype.name]
     data = np.ascontiguousarray(data)
     dims = list(data.shape) + [0] * (4 - data.ndim)
     return struct.pack("<IIII4QQ", 1, 0, dtype, data.ndim, *dims, data.nbytes) + data.tobytes()
