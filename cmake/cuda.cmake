@@ -22,9 +22,10 @@ if(MLXN_NVCC AND NOT MLXN_CUDA STREQUAL "OFF" AND CMAKE_SYSTEM_NAME STREQUAL "Li
   add_custom_command(
     OUTPUT ${fatbin}
     COMMAND ${MLXN_NVCC} -fatbin -std=c++17 -O3 -fmad=false -I${CMAKE_SOURCE_DIR}/src
+            -I${CMAKE_SOURCE_DIR}/include
             -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a
             -gencode arch=compute_80,code=compute_80 ${kernel} -o ${fatbin}
-    DEPENDS ${kernel} ${cuda_files} ${cuda_shared}
+    DEPENDS ${kernel} ${cuda_files} ${cuda_shared} ${CMAKE_SOURCE_DIR}/include/mlxn/op_params.h
     COMMENT "Compiling the CUDA kernels" VERBATIM)
   set_source_files_properties(src/backend/cuda/fatbin.c PROPERTIES OBJECT_DEPENDS ${fatbin}
                               COMPILE_DEFINITIONS "MLXN_CUDA_FATBIN=\"${fatbin}\"")

@@ -65,16 +65,14 @@ mlxn_status mlxn_weight_device_bytes(mlxn_device *device, mlxn_format format, ui
     return status;
 }
 
-/* The `bytes` bytes at `offset` of a buffer of the source. */
+/* The `bytes` bytes at `offset` of a buffer of the source. Where the host does not see them, *copy becomes a copy. */
 static mlxn_status find_source(mlxn_device *device, const char *name, mlxn_buffer *buffer, uint64_t offset,
-                               uint64_t bytes, const mlxn_weight_view *raw, const uint8_t **out, mlxn_error *error) {
+                               uint64_t bytes, const mlxn_weight_view *raw, const uint8_t **out, void **copy,
+                               mlxn_error *error) {
     uint64_t end;
     if (!buffer) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "weight: %s is NULL", name);
     if (buffer->device != device)
         return mlxn_fail(error, MLXN_ERR_ARGUMENT, "weight: %s belongs to another device", name);
-    if (!buffer->host)
-        return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "weight: %s is not host-visible on the %s device", name,
-                         device->backend->name);
     if (!mlxn_add_u64(offset, bytes, &end) || end > buffer->size) {
         bool data = !strcmp(name, "data");
         return mlxn_fail(error, MLXN_ERR_ARGUMENT,
@@ -83,12 +81,19 @@ static mlxn_status find_source(mlxn_device *device, const char *name, mlxn_buffe
                          (unsigned long long)raw->rows, (unsigned long long)raw->cols, (unsigned long long)offset,
                          (unsigned long long)buffer->size);
     }
-    *out = buffer->host + offset;
-    return MLXN_OK;
+    if (buffer->host) {
+        *out = buffer->host + offset;
+        return MLXN_OK;
+    }
+    *out = *copy = mlxn_alloc((size_t)bytes);
+    if (!*copy)
+        return mlxn_fail(error, MLXN_ERR_MEMORY, "weight: out of memory for the %llu bytes of %s",
+                         (unsigned long long)bytes, name);
+    return mlxn_buffer_read(buffer, offset, *copy, bytes, error);
 }
 
 static mlxn_status find_sources(mlxn_device *device, const mlxn_weight_desc *desc, mlxn_weight_view *raw,
-                                mlxn_error *error) {
+                                void *copies[3], mlxn_error *error) {
     source_bytes bytes;
     *raw = (mlxn_weight_view){.format = desc->format,
                               .rows = desc->rows,
@@ -102,11 +107,18 @@ static mlxn_status find_sources(mlxn_device *device, const mlxn_weight_desc *des
         mlxn_error_prefix(error, "weight");
         return status;
     }
-    status = find_source(device, "data", desc->data, desc->offset, bytes.data, raw, &raw->raw, error);
-    if (status || !bytes.scales) return status;
-    status = find_source(device, "scales", desc->scales, desc->scales_offset, bytes.scales, raw, &raw->scales, error);
-    if (status || !bytes.affine) return status;
-    return find_source(device, "biases", desc->biases, desc->biases_offset, bytes.scales, raw, &raw->biases, error);
+    status = find_source(device, "data", desc->data, desc->offset, bytes.data, raw, &raw->raw, &copies[0], error);
+    if (!status && bytes.scales)
+        status = find_source(device, "scales", desc->scales, desc->scales_offset, bytes.scales, raw, &raw->scales,
+                             &copies[1], error);
+    if (!status && bytes.affine)
+        status = find_source(device, "biases", desc->biases, desc->biases_offset, bytes.scales, raw, &raw->biases,
+                             &copies[2], error);
+    if (!status && desc->keep_source && (copies[0] || copies[1] || copies[2]))
+        return mlxn_fail(error, MLXN_ERR_UNSUPPORTED,
+                         "weight: keep_source is set, but a source is not host-visible on the %s device",
+                         device->backend->name);
+    return status;
 }
 
 /* Repacks, and keeps the source if asked. */
@@ -145,12 +157,18 @@ mlxn_status mlxn_weight_create(mlxn_device *device, const mlxn_weight_desc *user
                          user->struct_size, sizeof desc);
     memcpy(&desc, user, mlxn_min_u64(user->struct_size, sizeof desc));
     mlxn_weight_view raw;
-    mlxn_status status = find_sources(device, &desc, &raw, error);
-    if (status) return status;
-    mlxn_weight *weight = mlxn_alloc(sizeof *weight);
-    if (!weight) return mlxn_fail(error, MLXN_ERR_MEMORY, "weight: out of memory for its record");
-    atomic_init(&weight->refs, 1);
-    status = fill(weight, device, &desc, &raw, error);
+    void *copies[3] = {NULL};
+    mlxn_weight *weight = NULL;
+    mlxn_status status = find_sources(device, &desc, &raw, copies, error);
+    if (!status) {
+        weight = mlxn_alloc(sizeof *weight);
+        if (!weight) status = mlxn_fail(error, MLXN_ERR_MEMORY, "weight: out of memory for its record");
+    }
+    if (!status) {
+        atomic_init(&weight->refs, 1);
+        status = fill(weight, device, &desc, &raw, error);
+    }
+    for (int i = 0; i < 3; i++) mlxn_free(copies[i]);
     if (status) {
         mlxn_free(weight);
         return status;

@@ -8,6 +8,7 @@
 #define MLXN_SRC_KERNELS_ELEMENTWISE_H
 
 #include "kernels/elementwise_shape.h"
+#include "kernels/pack.h"
 
 struct k_add {
     K_MEMBER bool two() { return true; }
@@ -20,12 +21,6 @@ struct k_mul {
 struct k_scale {
     K_MEMBER bool two() { return false; }
     K_MEMBER float apply(float a, float, float scale) { return a * scale; }
-};
-
-/* As many elements as one load of 16 bytes brings. */
-template <typename T>
-struct alignas(16) k_pack {
-    T v[16 / sizeof(T)];
 };
 
 /* Element i, counted row-major, of operands with any strides. */

@@ -1,8 +1,9 @@
 /* cuda.c: what the CUDA backend promises. Without a GPU, a driver or kernels in the build: no device, an error that
  * names the cure, and a process that goes on. With one: fresh buffers are zero even where memory is used again; reads
  * and writes of every size around the staging memory bring back the bytes; copies and fills between device memory and
- * wrapped memory; an operation without a kernel is an error of the commit that names it, and the device goes on; more
- * memory than the card has is an error that says so. */
+ * wrapped memory; rows of a weight come back bit for bit, whatever its layout, from wrapped and from device memory;
+ * an operation without a kernel is an error of the commit that names it, and the device goes on; more memory than the
+ * card has is an error that says so. */
 #include <mlxn/mlxn.h>
 
 #include "core/core.h"
@@ -152,6 +153,61 @@ static void test_errors(void) {
     test_graph(); /* the device goes on */
 }
 
+/* Rows of two matrices of 3 rows each: as they are encoded, so they are read. */
+static void check_weight(mlxn_format format, uint64_t cols, bool wrapped) {
+    enum { ROWS = 3, EXPERTS = 2 };
+    uint64_t row_bytes = 0;
+    float values[600], want[600], got[600];
+    OK(mlxn_format_row_bytes(format, cols, &row_bytes, &failure));
+    uint64_t bytes = ROWS * EXPERTS * row_bytes;
+    uint8_t *raw = malloc(bytes + 1);
+    mlxn_buffer *buffer = NULL;
+    mlxn_weight *weight = NULL;
+    CHECK(raw, "memory");
+    for (uint64_t r = 0; r < ROWS * EXPERTS; r++) {
+        for (uint64_t i = 0; i < cols; i++) values[i] = (float)(byte_at(r * cols + i, 7) - 128) / 64;
+        OK(mlxn_quantize_row(format, values, cols, raw + 1 + r * row_bytes, &failure));
+    }
+    if (wrapped) {
+        OK(mlxn_buffer_wrap(device, raw, bytes + 1, NULL, NULL, &buffer, &failure));
+    } else {
+        OK(mlxn_buffer_create(device, bytes + 1, &buffer, &failure));
+        OK(mlxn_buffer_write(buffer, 0, raw, bytes + 1, &failure));
+    }
+    mlxn_weight_desc desc = {.struct_size = sizeof desc,
+                             .format = format,
+                             .rows = ROWS,
+                             .cols = cols,
+                             .experts = EXPERTS,
+                             .data = buffer,
+                             .offset = 1};
+    OK(mlxn_weight_create(device, &desc, &weight, &failure));
+    for (uint64_t r = 0; weight && r < ROWS * EXPERTS; r++) {
+        OK(mlxn_dequantize_row(format, raw + 1 + r * row_bytes, cols, want, &failure));
+        OK(mlxn_weight_read_row(weight, r, got, &failure));
+        CHECK(!memcmp(want, got, cols * sizeof *want), "%s: row %u", mlxn_format_name(format), (unsigned)r);
+    }
+    mlxn_weight_release(&weight);
+    desc.keep_source = true;
+    mlxn_status status = mlxn_weight_create(device, &desc, &weight, &failure);
+    CHECK(status == (wrapped ? MLXN_OK : MLXN_ERR_UNSUPPORTED), "keep_source: %s", failure.message);
+    mlxn_weight_release(&weight);
+    mlxn_buffer_release(&buffer);
+    free(raw);
+}
+
+static void test_weights(void) {
+    static const struct {
+        mlxn_format format;
+        uint64_t cols;
+    } kinds[] = {{MLXN_FORMAT_F32, 7},    {MLXN_FORMAT_BF16, 33},  {MLXN_FORMAT_F16, 576},  {MLXN_FORMAT_Q4_0, 96},
+                 {MLXN_FORMAT_Q8_0, 576}, {MLXN_FORMAT_Q4_K, 512}, {MLXN_FORMAT_Q6_K, 256}, {MLXN_FORMAT_MXFP4, 64}};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        check_weight(kinds[i].format, kinds[i].cols, true);
+        check_weight(kinds[i].format, kinds[i].cols, false);
+    }
+}
+
 int main(void) {
     if (!mlxn_backend_device_count("cuda", &failure)) {
         fprintf(stderr, "skipped: %s\n", failure.message);
@@ -170,6 +226,7 @@ int main(void) {
     test_map_is_refused();
     test_copies_and_wrapped_memory();
     test_graph();
+    test_weights();
     test_errors();
     OK(mlxn_device_get_info(device, &info));
     CHECK(info.memory_used == 0, "%llu bytes are left", (unsigned long long)info.memory_used);

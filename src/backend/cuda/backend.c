@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "backend/cuda/device.h"
+#include "backend/cuda/weight.h"
 
 enum { LEAST_MAJOR = 8 };
 
@@ -226,6 +227,7 @@ static mlxn_status load_kernels(cuda_device *device, mlxn_error *error) {
 static void close_device(void *impl) {
     cuda_device *device = impl;
     const cuda_driver *driver = device->driver;
+    if (device->grids) cuda_memory_destroy(device, device->grids, device->grids->bytes);
     if (device->context) {
         if (!cuda_enter(device, NULL)) {
             cuda_memory_close(device);
@@ -237,6 +239,7 @@ static void close_device(void *impl) {
         }
         driver->context_release(device->ordinal);
     }
+    pthread_mutex_destroy(&device->grid_lock);
     pthread_mutex_destroy(&device->transfer_lock);
     pthread_mutex_destroy(&device->pool_lock);
     mlxn_free(device);
@@ -271,6 +274,7 @@ static mlxn_status open_device(mlxn_device *owner, const mlxn_device_desc *desc,
     device->driver = driver;
     pthread_mutex_init(&device->pool_lock, NULL);
     pthread_mutex_init(&device->transfer_lock, NULL);
+    pthread_mutex_init(&device->grid_lock, NULL);
     CUresult code = driver->device_get(&device->ordinal, (int)desc->index);
     mlxn_status status = code ? cuda_fail(driver, code, MLXN_ERR_DEVICE, "device", error) : describe(device, error);
     if (!status) status = start(device, error);
@@ -300,13 +304,6 @@ static void info(void *impl, mlxn_device_info *out) {
     out->memory_free = memory_free(device);
 }
 
-static mlxn_status weight_prepare(void *impl, const mlxn_weight_view *raw, const mlxn_weight_progress *progress,
-                                  mlxn_weight_view *out, void **storage, mlxn_error *error) {
-    return mlxn_fail(error, MLXN_ERR_UNSUPPORTED,
-                     "weight: the cuda device has no operations with weights; use the cpu device");
-}
-static void weight_destroy(void *impl, void *storage) {}
-
 const mlxn_backend mlxn_backend_cuda = {
     .name = "cuda",
     .device_count = device_count,
@@ -319,8 +316,9 @@ const mlxn_backend mlxn_backend_cuda = {
     .memory_unwrap = cuda_memory_unwrap,
     .memory_read = cuda_memory_read,
     .memory_write = cuda_memory_write,
-    .weight_prepare = weight_prepare,
-    .weight_destroy = weight_destroy,
+    .weight_prepare = cuda_weight_prepare,
+    .weight_bytes = cuda_weight_bytes,
+    .weight_destroy = cuda_weight_destroy,
     .kernels = cuda_kernel_rows,
     .program_create = cuda_program_create,
     .program_destroy = cuda_program_destroy,

@@ -4,7 +4,7 @@
 
 _Static_assert(sizeof(cuda_copy_args) <= CUDA_ARGUMENT_BYTES, "the argument fits a launch");
 
-static void plan(const mlxn_view *args, uint32_t processors, cuda_launch *launch) {
+static void plan(const mlxn_view *args, const cuda_device *device, cuda_launch *launch) {
     cuda_copy_args *out = (cuda_copy_args *)launch->arguments;
     *out = (cuda_copy_args){.shape.n = 1};
     k_copy_shape *s = &out->shape;
@@ -20,21 +20,20 @@ static void plan(const mlxn_view *args, uint32_t processors, cuda_launch *launch
         for (int v = 0; v < 2; v++) s->strides[v][s->rank - 1] = args[v].strides[k];
     }
     for (int v = 0; v < 2; v++) out->address[v] = (uintptr_t)args[v].data;
-    launch->block[0] = CUDA_BLOCK;
-    launch->grid[0] = (uint32_t)mlxn_min_u64((s->n + CUDA_BLOCK - 1) / CUDA_BLOCK, (uint64_t)processors * 32);
+    cuda_launch_threads(launch, s->n, device);
 }
 
 static uint32_t float_number(mlxn_dtype dtype) { return dtype == MLXN_F32 ? 0 : dtype == MLXN_F16 ? 1 : 2; }
 
-static void plan_cast(const mlxn_view *args, const void *params, uint32_t processors, cuda_launch *out) {
-    plan(args, processors, out);
+static void plan_cast(const mlxn_view *args, const void *params, const cuda_device *device, cuda_launch *out) {
+    plan(args, device, out);
     uint32_t number = 3 * float_number(args[0].dtype) + float_number(args[1].dtype);
     out->kernel = (enum cuda_kernel_id)(CUDA_KERNEL_cast_f32_f32 + number);
 }
 
 static bool fits_copy(const mlxn_view *args, const void *params) { return mlxn_dtype_size(args[0].dtype) <= 4; }
-static void plan_copy(const mlxn_view *args, const void *params, uint32_t processors, cuda_launch *out) {
-    plan(args, processors, out);
+static void plan_copy(const mlxn_view *args, const void *params, const cuda_device *device, cuda_launch *out) {
+    plan(args, device, out);
     size_t size = mlxn_dtype_size(args[0].dtype);
     out->kernel = size == 1 ? CUDA_KERNEL_copy_1 : size == 2 ? CUDA_KERNEL_copy_2 : CUDA_KERNEL_copy_4;
 }

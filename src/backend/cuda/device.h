@@ -13,7 +13,7 @@ enum cuda_kernel_id {
     CUDA_KERNEL_COUNT
 };
 
-enum { CUDA_ARGUMENT_BYTES = 1024, CUDA_BLOCK = 256, CUDA_STAGING_BYTES = 4 << 20 };
+enum { CUDA_ARGUMENT_BYTES = 2560, CUDA_BLOCK = 256, CUDA_STAGING_BYTES = 4 << 20 };
 
 /* One launch: the kernel takes one struct by value. */
 typedef struct cuda_launch {
@@ -22,8 +22,9 @@ typedef struct cuda_launch {
     _Alignas(16) uint8_t arguments[CUDA_ARGUMENT_BYTES];
 } cuda_launch;
 
+typedef struct cuda_device cuda_device;
 /* The entry of a row: plans a launch. args are the views of a dispatch whose data are addresses of the device. */
-typedef void (*cuda_plan_fn)(const mlxn_view *args, const void *params, uint32_t processors, cuda_launch *out);
+typedef void (*cuda_plan_fn)(const mlxn_view *args, const void *params, const cuda_device *device, cuda_launch *out);
 
 /* A row that serves both precisions; every row of this backend computes in binary32. */
 #define CUDA_ROW(op_name, row_name, fits_fn, plan_fn)                                                     \
@@ -32,7 +33,8 @@ typedef void (*cuda_plan_fn)(const mlxn_view *args, const void *params, uint32_t
         .precision = 1u << MLXN_PRECISION_FAST | 1u << MLXN_PRECISION_F32, .entry = (const void *)plan_fn \
     }
 /* The rows of the families; each list ends with a row without a name. */
-extern const mlxn_kernel_row cuda_copy_rows[], cuda_elementwise_rows[];
+extern const mlxn_kernel_row cuda_copy_rows[], cuda_elementwise_rows[], cuda_map_rows[], cuda_move_rows[],
+    cuda_rope_rows[], cuda_row_rows[];
 
 /* The storage of a buffer. Of memory that was wrapped, `address` is found at its first use by the device. */
 typedef struct cuda_memory {
@@ -44,7 +46,7 @@ typedef struct cuda_memory {
     struct cuda_memory *next; /* in the pool */
 } cuda_memory;
 
-typedef struct cuda_device {
+struct cuda_device {
     mlxn_device *owner;
     const cuda_driver *driver;
     CUdevice ordinal;
@@ -63,7 +65,17 @@ typedef struct cuda_device {
     CUstream transfer;
     uint8_t *staging[2]; /* pinned, CUDA_STAGING_BYTES each; NULL until the first copy */
     CUevent staged[2];
-} cuda_device;
+
+    pthread_mutex_t grid_lock;
+    cuda_memory *grids; /* tables of the IQ formats (weight.c); NULL until a weight wants them */
+};
+
+/* Threads for `items` pieces of work of a kernel that goes on where a grid ends. */
+static inline void cuda_launch_threads(cuda_launch *launch, uint64_t items, const cuda_device *device) {
+    launch->block[0] = CUDA_BLOCK;
+    launch->grid[0] =
+        (uint32_t)mlxn_min_u64((items + CUDA_BLOCK - 1) / CUDA_BLOCK, (uint64_t)device->processors * 32);
+}
 
 typedef struct cuda_item {
     const mlxn_node *node;

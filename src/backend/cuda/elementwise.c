@@ -24,7 +24,7 @@ static void set_shape(k_elementwise_shape *s, const mlxn_view *const views[3]) {
 
 /* `base`: the first of the six kernels of an operation. */
 static void plan(const mlxn_view *a, const mlxn_view *b, const mlxn_view *out, float scale, enum cuda_kernel_id base,
-                 uint32_t processors, cuda_launch *launch) {
+                 const cuda_device *device, cuda_launch *launch) {
     cuda_elementwise_args *args = (cuda_elementwise_args *)launch->arguments;
     *args = (cuda_elementwise_args){.shape.scale = scale};
     const mlxn_view *const views[3] = {a, b, out};
@@ -41,19 +41,18 @@ static void plan(const mlxn_view *a, const mlxn_view *b, const mlxn_view *out, f
         items = (items + per_pack - 1) / per_pack;
     }
     launch->kernel = (enum cuda_kernel_id)((uint32_t)base + dtype + (packed ? 3 : 0));
-    launch->block[0] = CUDA_BLOCK;
-    launch->grid[0] = (uint32_t)mlxn_min_u64((items + CUDA_BLOCK - 1) / CUDA_BLOCK, (uint64_t)processors * 32);
+    cuda_launch_threads(launch, items, device);
 }
 
-static void plan_add(const mlxn_view *args, const void *params, uint32_t processors, cuda_launch *out) {
-    plan(&args[0], &args[1], &args[2], 1, CUDA_KERNEL_elementwise_add_f32, processors, out);
+static void plan_add(const mlxn_view *args, const void *params, const cuda_device *device, cuda_launch *out) {
+    plan(&args[0], &args[1], &args[2], 1, CUDA_KERNEL_elementwise_add_f32, device, out);
 }
-static void plan_mul(const mlxn_view *args, const void *params, uint32_t processors, cuda_launch *out) {
-    plan(&args[0], &args[1], &args[2], 1, CUDA_KERNEL_elementwise_mul_f32, processors, out);
+static void plan_mul(const mlxn_view *args, const void *params, const cuda_device *device, cuda_launch *out) {
+    plan(&args[0], &args[1], &args[2], 1, CUDA_KERNEL_elementwise_mul_f32, device, out);
 }
-static void plan_scalar_mul(const mlxn_view *args, const void *params, uint32_t processors, cuda_launch *out) {
+static void plan_scalar_mul(const mlxn_view *args, const void *params, const cuda_device *device, cuda_launch *out) {
     plan(&args[0], &args[0], &args[1], ((const mlxn_scalar_mul_params *)params)->scale, CUDA_KERNEL_scalar_mul_f32,
-         processors, out);
+         device, out);
 }
 
 const mlxn_kernel_row cuda_elementwise_rows[] = {

@@ -28,7 +28,7 @@ static mlxn_status plan_dispatch(cuda_device *device, const mlxn_dispatch *d, cu
     out->grid[0] = out->grid[1] = out->grid[2] = 1;
     out->block[0] = out->block[1] = out->block[2] = 1;
     out->shared_bytes = 0;
-    ((cuda_plan_fn)d->kernel->entry)(args, d->params, device->processors, out);
+    ((cuda_plan_fn)d->kernel->entry)(args, d->params, device, out);
     return MLXN_OK;
 }
 

@@ -4,10 +4,10 @@
 #include "backend/cuda/kernels/copy_args.h"
 #include "kernels/copy.h"
 
-#define COPY_KERNEL(name, Fn, From, To)                                                                 \
-    extern "C" __global__ void name(const __grid_constant__ cuda_copy_args args) {                      \
-        k_u64 step = (k_u64)gridDim.x * blockDim.x;                                                     \
-        for (k_u64 i = (k_u64)blockIdx.x * blockDim.x + threadIdx.x; i < args.shape.n; i += step)       \
+#define COPY_KERNEL(name, Fn, From, To)                                                                \
+    K_KERNEL(name, cuda_copy_args) {                                                                   \
+        k_u64 step = (k_u64)gridDim.x * blockDim.x;                                                    \
+        for (k_u64 i = (k_u64)blockIdx.x * blockDim.x + threadIdx.x; i < args.shape.n; i += step)      \
             k_copy<Fn, From, To>(args.shape, (const From *)args.address[0], (To *)args.address[1], i); \
     }
 

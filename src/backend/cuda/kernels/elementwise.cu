@@ -5,13 +5,13 @@
 #include "kernels/elementwise.h"
 
 #define KERNEL(name, T, Op)                                                                                  \
-    extern "C" __global__ void name(const __grid_constant__ cuda_elementwise_args args) {                    \
+    K_KERNEL(name, cuda_elementwise_args) {                                                                  \
         k_u64 step = (k_u64)gridDim.x * blockDim.x;                                                          \
         for (k_u64 i = (k_u64)blockIdx.x * blockDim.x + threadIdx.x; i < args.shape.n; i += step)            \
             k_elementwise_strided<T, Op>(args.shape, (const T *)args.address[0], (const T *)args.address[1], \
                                          (T *)args.address[2], i);                                           \
     }                                                                                                        \
-    extern "C" __global__ void name##_packed(const __grid_constant__ cuda_elementwise_args args) {           \
+    K_KERNEL(name##_packed, cuda_elementwise_args) {                                                         \
         constexpr unsigned n = 16 / sizeof(T);                                                               \
         k_u64 step = (k_u64)gridDim.x * blockDim.x, packs = (args.shape.n + n - 1) / n;                      \
         for (k_u64 i = (k_u64)blockIdx.x * blockDim.x + threadIdx.x; i < packs; i += step)                   \

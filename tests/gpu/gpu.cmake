@@ -1,0 +1,30 @@
+# The CUDA backend on the host: a stand-in for the driver, libcuda.so.1, that runs the kernels as C++ (emulate.h), and
+# `check` linked with it. Needs a C++ compiler; without one the tests are left out.
+include(CheckLanguage)
+check_language(CXX)
+if(CMAKE_CXX_COMPILER AND NOT MLXN_SANITIZE AND CMAKE_SYSTEM_NAME STREQUAL "Linux")
+  enable_language(CXX)
+  add_library(emulated_driver SHARED tests/gpu/driver.cc tests/gpu/emulate.cc tests/gpu/kernels.cc)
+  file(GLOB emulated CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/backend/cuda/kernels/*.cu)
+  set_source_files_properties(tests/gpu/kernels.cc PROPERTIES OBJECT_DEPENDS "${emulated}")
+  # Fibers jump between stacks, which the fortified longjmp takes for an error.
+  target_compile_options(emulated_driver PRIVATE -U_FORTIFY_SOURCE -O2 -Wno-unused-function)
+  target_compile_features(emulated_driver PRIVATE cxx_std_17)
+  target_include_directories(emulated_driver PRIVATE tests tests/gpu/include)
+  target_link_libraries(emulated_driver PRIVATE mlxn_includes Threads::Threads ${CMAKE_DL_LIBS})
+  set_target_properties(emulated_driver PROPERTIES OUTPUT_NAME cuda SUFFIX .so.1
+                                                   LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/gpu)
+  function(mlxn_emulated name)
+    add_executable(${name} ${ARGN} tests/gpu/fatbin.c)
+    add_dependencies(${name} emulated_driver)
+    set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/gpu
+                                             BUILD_RPATH ${CMAKE_BINARY_DIR}/tests/gpu)
+    target_include_directories(${name} PRIVATE tests)
+    target_link_libraries(${name} PRIVATE mlxn_lm_static)
+  endfunction()
+  mlxn_emulated(check_emulated ${MLXN_CHECK})
+  mlxn_emulated(t_gpu_cuda tests/unit/cuda.c)
+  set_target_properties(t_gpu_cuda PROPERTIES OUTPUT_NAME cuda)
+  add_test(NAME gpu.cuda COMMAND t_gpu_cuda WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(gpu.cuda PROPERTIES ENVIRONMENT LD_LIBRARY_PATH=${CMAKE_BINARY_DIR}/tests/gpu)
+endif()
