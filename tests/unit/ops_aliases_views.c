@@ -1,40 +1,7 @@
 /* Promise: another name of a copy, of a gather, of an order or of a gradient does what its row says: the call that
  * the row describes (views of a tensor, values of parameters) gives, on the device, what the name means element by
- * element. Names of functions are in ops_aliases.c, those of products, norms, ropes and caches in
- * ops_aliases_models.c. */
-#include "ops_device.h"
-
-static const char *now; /* the name in hand */
-
-static void is(mlxn_tensor out, uint64_t i, double want) {
-    CHECK(fabs((double)f(out)[i] - want) <= 1e-6 * (1 + fabs(want)) || (double)f(out)[i] == want,
-          "%s: element %u is %.9g, want %.9g", now, (unsigned)i, (double)f(out)[i], want);
-}
-static void fill(mlxn_tensor t, uint64_t n) {
-    for (uint64_t i = 0; i < n; i++) f(t)[i] = (float)(i * 37 % 101) * 0.25f - 9;
-}
-static mlxn_tensor filled(uint64_t n) {
-    mlxn_tensor t = row(MLXN_F32, n);
-    fill(t, n);
-    return t;
-}
-static mlxn_tensor zeros(uint64_t d0, uint64_t d1) {
-    mlxn_tensor t = rows(MLXN_F32, d0, d1);
-    memset(f(t), 0, d0 * d1 * 4);
-    return t;
-}
-/* Up to four axes of a tensor of f32, from element `first` on. */
-static mlxn_tensor view(mlxn_tensor t, uint64_t first, uint32_t rank, const uint64_t *dims, const int64_t *strides) {
-    mlxn_tensor out = t;
-    out.offset += first * 4;
-    out.rank = rank;
-    for (uint32_t i = 0; i < rank; i++) out.dims[i] = dims[i], out.strides[i] = strides[i];
-    return out;
-}
-#define D(...) \
-    (const uint64_t[]) { __VA_ARGS__ }
-#define S(...) \
-    (const int64_t[]) { __VA_ARGS__ }
+ * element. */
+#include "ops_alias_walk.h"
 
 /* ---- copies ---- */
 
@@ -333,11 +300,7 @@ static void adam_update(void) {
     }
 }
 
-/* Names, words of their rows, and what is called. */
-static const struct {
-    const char *name, *how;
-    void (*call)(void);
-} cases[] = {
+static const alias_case cases[] = {
     {"strided_copy", "strides {sr, sc}", strided_copy},
     {"slice_2d_cols", "x is the slice", slice_2d_cols},
     {"copy_2d_cols_into", "out is the slice", copy_2d_cols_into},
@@ -380,29 +343,9 @@ static const struct {
     {"adam_update", "weight_decay 0", adam_update},
 };
 
-/* The operations whose other names are tested here. */
-static const char *const operations[] = {
-    "copy",       "cast", "gather",    "scatter", "scatter_add", "take_along", "put_along", "put_along_add",
-    "fill_value", "pad",  "diag_mask", "argsort", "top_k",       "softmax",    "qdq",       "adamw"};
-
 int main(void) {
     open_device();
-    mlxn_op_alias_info alias;
-    unsigned called = 0;
-    for (uint32_t i = 0; mlxn_op_alias(i, &alias); i++) {
-        size_t o = 0, c = 0, count = sizeof cases / sizeof *cases;
-        while (o < sizeof operations / sizeof *operations && strcmp(operations[o], mlxn_op_name(alias.op))) o++;
-        if (o == sizeof operations / sizeof *operations) continue;
-        while (c < count && strcmp(cases[c].name, alias.name)) c++;
-        CHECK(c < count, "%s has no meaning here", alias.name);
-        if (c == count) continue;
-        CHECK(strstr(alias.how, cases[c].how) && (!*alias.how || *cases[c].how), "%s: %s", alias.name, alias.how);
-        now = alias.name;
-        cases[c].call();
-        called++;
-    }
-    CHECK(called == sizeof cases / sizeof *cases, "%u of %u names were called", called,
-          (unsigned)(sizeof cases / sizeof *cases));
+    walk_aliases(VIEWS, cases, sizeof cases / sizeof *cases);
     close_device();
     return TEST_DONE();
 }
