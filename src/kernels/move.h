@@ -43,15 +43,23 @@ K_FN void k_embed(K_ARGS const k_embedding_shape &s, K_GLOBAL const unsigned *id
         out[t * s.out[0] + (k_i64)((k_u64)unit * K_UNIT + k) * s.out[1]] = s.scale * values[k];
 }
 
-/* Element i of the rows, counted row-major. Rows of sequences that the cache has not are left out. */
+/* The row of token t, by a group of threads. Rows of sequences that the cache has not are left out, and those whose
+ * slot a later row names: groups run in any order. */
 K_FN void k_kv_write(K_ARGS const k_kv_write_shape &s, K_GLOBAL const void *x, K_GLOBAL const unsigned *sequences,
-                     K_GLOBAL const unsigned *positions, K_GLOBAL void *cache, k_u64 i) {
-    k_i64 k = (k_i64)(i % s.d), h = (k_i64)(i / s.d % s.heads), t = (k_i64)(i / s.d / s.heads);
-    k_u64 sequence = sequences[t * s.sequence], slot = positions[t * s.position] % s.slots;
+                     K_GLOBAL const unsigned *positions, K_GLOBAL void *cache, k_u64 t) {
+    unsigned sequence = sequences[(k_i64)t * s.sequence], again = 0;
+    k_u64 slot = positions[(k_i64)t * s.position] % s.slots;
     if (sequence >= s.sequences) return;
-    float v = k_load_any(s.x_type, x, t * s.x[0] + h * s.x[1] + k * s.x[2]);
-    k_i64 to = (k_i64)sequence * s.cache[0] + h * s.cache[1] + (k_i64)slot * s.cache[2] + k * s.cache[3];
-    k_store_any(s.cache_type, cache, to, v);
+    for (k_u64 i = t + 1 + K_THREAD; i < s.tokens; i += K_THREADS)
+        if (sequences[(k_i64)i * s.sequence] == sequence && positions[(k_i64)i * s.position] % s.slots == slot)
+            again = 1;
+    if (t + 1 < s.tokens && k_group_sum(again)) return;
+    for (k_u64 i = K_THREAD; i < s.heads * s.d; i += K_THREADS) {
+        k_i64 k = (k_i64)(i % s.d), h = (k_i64)(i / s.d);
+        float v = k_load_any(s.x_type, x, (k_i64)t * s.x[0] + h * s.x[1] + k * s.x[2]);
+        k_i64 to = (k_i64)sequence * s.cache[0] + h * s.cache[1] + (k_i64)slot * s.cache[2] + k * s.cache[3];
+        k_store_any(s.cache_type, cache, to, v);
+    }
 }
 
 #endif

@@ -44,7 +44,6 @@ static bool fits_kv_write(const mlxn_view *args, const void *params) {
 static void plan_kv_write(const mlxn_view *args, const void *params, const cuda_device *device, cuda_launch *out) {
     cuda_kv_write_args *own = (cuda_kv_write_args *)out->arguments;
     *own = (cuda_kv_write_args){.sequences = (uintptr_t)args[2].data, .positions = (uintptr_t)args[3].data};
-    uint64_t most = 0;
     for (int i = 0; i < 2; i++) {
         const mlxn_view *x = &args[i], *cache = &args[4 + i];
         k_kv_write_shape *s = &own->shape[i];
@@ -61,10 +60,10 @@ static void plan_kv_write(const mlxn_view *args, const void *params, const cuda_
         for (int k = 0; k < 4; k++) s->cache[k] = cache->strides[k];
         own->x[i] = (uintptr_t)x->data;
         own->cache[i] = (uintptr_t)cache->data;
-        most = mlxn_max_u64(most, s->tokens * s->heads * s->d);
     }
     out->kernel = CUDA_KERNEL_kv_write;
-    cuda_launch_threads(out, most, device);
+    out->block[0] = CUDA_BLOCK;
+    out->grid[0] = (uint32_t)mlxn_min_u64(args[0].dims[0], (uint64_t)device->processors * 32);
     out->grid[1] = 2;
 }
 

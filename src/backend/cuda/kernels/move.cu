@@ -1,5 +1,5 @@
-/* move.cu: gather_<bytes of an element>, embedding, kv_write (plane y of the grid: k, v), rope_<dtype> (a block has a
- * head at a time). Grids may be smaller than the work. */
+/* move.cu: gather_<bytes of an element>, embedding, kv_write (a block has a token at a time; plane y of the grid: k,
+ * v), rope_<dtype> (a block has a head at a time). Grids may be smaller than the work. */
 #include "backend/cuda/kernels/dialect.cuh"
 /* The dialect comes before the bodies. */
 #include "backend/cuda/kernels/move_args.h"
@@ -23,10 +23,9 @@ K_KERNEL(embedding, cuda_embedding_args) {
 
 K_KERNEL(kv_write, cuda_kv_write_args) {
     const k_kv_write_shape &s = args.shape[blockIdx.y];
-    k_u64 step = (k_u64)gridDim.x * blockDim.x, n = s.tokens * s.heads * s.d;
-    for (k_u64 i = (k_u64)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += step)
+    for (k_u64 t = blockIdx.x; t < s.tokens; t += gridDim.x)
         k_kv_write(s, (const void *)args.x[blockIdx.y], (const unsigned *)args.sequences,
-                   (const unsigned *)args.positions, (void *)args.cache[blockIdx.y], i);
+                   (const unsigned *)args.positions, (void *)args.cache[blockIdx.y], t);
 }
 
 #define ROPE_KERNEL(name, T)                                                                            \
