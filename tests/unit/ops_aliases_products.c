@@ -144,6 +144,48 @@ static void routed_swiglu(void) { /* rows per slot are silu(gate) up */
     mlxn_weight_release(&w);
 }
 
+/* A whole layer of two experts: matrices 0 and 1 of the stack are gates, 2 and 3 go up, 4 and 5 down. */
+static void dispatch(void) {
+    mlxn_weight *w = pack(MLXN_FORMAT_F32, 6, K, MLXN_F32);
+    mlxn_tensor x = rows(MLXN_F32, T, K), ids[3], part[3], slots = rows(MLXN_U32, T * TOP, 1), none = {0};
+    mlxn_tensor weights = rows(MLXN_F32, T, TOP), out = rows(MLXN_F32, T, K), hidden = rows(MLXN_F32, T * TOP, K);
+    for (uint64_t i = 0; i < T * K; i++) f(x)[i] = token(i) * 0.25f;
+    for (int s = 0; s < 3; s++) {
+        ids[s] = rows(MLXN_U32, T, TOP), part[s] = rows(MLXN_F32, T * TOP, K);
+        for (uint32_t i = 0; i < T * TOP; i++) u(ids[s])[i] = 2 * (uint32_t)s + (i + i / TOP) % 2;
+    }
+    memcpy(u(slots), u(ids[2]), T * TOP * 4);
+    for (int i = 0; i < T * TOP; i++) f(weights)[i] = 0.25f + 0.1f * (float)i;
+    mlxn_matmul_id(encoder, x, w, ids[0], none, part[0]);
+    mlxn_matmul_id(encoder, x, w, ids[1], none, part[1]);
+    mlxn_gelu_mul(encoder, part[0], part[1], hidden);
+    mlxn_matmul_id(encoder, hidden, w, slots, none, part[2]);
+    mlxn_moe_sum(encoder, mlxn_tensor_3d(memory, part[2].offset, MLXN_F32, T, TOP, K), weights, none, none, none,
+                 out);
+    run(now);
+    for (uint64_t t = 0; t < T; t++) {
+        double want[K] = {0}, sizes[K] = {0};
+        for (uint64_t j = 0; j < TOP; j++) {
+            float between[K];
+            double size;
+            for (uint64_t i = 0; i < K; i++) {
+                double g = product(w, u(ids[0])[t * TOP + j] * K + i, f(x) + t * K, &size);
+                double up = product(w, u(ids[1])[t * TOP + j] * K + i, f(x) + t * K, &size);
+                between[i] = (float)(g / 2 * (1 + tanh(0.7978845608028654 * (g + 0.044715 * g * g * g))) * up);
+            }
+            for (uint64_t i = 0; i < K; i++) {
+                double by = (double)f(weights)[t * TOP + j];
+                want[i] += by * product(w, u(slots)[t * TOP + j] * K + i, between, &size);
+                sizes[i] += by * size;
+            }
+        }
+        for (uint64_t i = 0; i < K; i++)
+            CHECK(fabs((double)f(out)[t * K + i] - want[i]) <= 1e-5 * sizes[i], "%s: [%u, %u] is %g, want %g", now,
+                  (unsigned)t, (unsigned)i, (double)f(out)[t * K + i], want[i]);
+    }
+    mlxn_weight_release(&w);
+}
+
 /* ---- dense_matmul ---- */
 
 static void dense(mlxn_dtype a, mlxn_dtype b, mlxn_dtype result) {
@@ -268,6 +310,7 @@ static const alias_case cases[] = {
     {"quantized_matmul_id_swiglu_q4_0", "of silu_mul(gate, up), ids of one column", routed_swiglu},
     {"quantized_matmul_mm_tensor_perm021", "x a copy of the head-major view", perm021},
     {"quantized_matmul_ggml_mm_tensor_perm021", "x a copy of the head-major view", perm021},
+    {"moe_dispatch", "gate and up; down of gelu_mul of them", dispatch},
     {"mul_mat_id", "any number of experts per row", routed_ggml},
     {"gather_mm", "w a stack of f32, f16 or bf16", routed_plain},
     {"gather_qmm", "w a stack in an MLX format", routed_mlx},

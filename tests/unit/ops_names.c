@@ -33,10 +33,10 @@ static const char *const names[] = {
     "quantized_matmul_ggml", "quantized_matmul_ggml_mm_tensor_perm021", "quantized_matmul_id_ggml",
     "quantized_matmul_id_ggml_pooled", "quantized_matmul_id_swiglu_q4_0",
     /* mixture of experts */
-    "moe_gate", "moe_softmax_topk", "fused_moe_routing", "fused_moe_routing_batch", "moe_gather_topk_weights",
-    "moe_accumulate", "moe_swiglu_fused", "moe_swiglu_batch", "moe_swiglu_seq", "moe_swiglu_seq_bf16",
-    "fused_gelu_mul_bf16", "moe_weighted_sum", "moe_weighted_sum_seq", "moe_weighted_sum_seq_bf16_input",
-    "moe_weighted_reduce",
+    "moe_gate", "moe_dispatch", "moe_softmax_topk", "fused_moe_routing", "fused_moe_routing_batch",
+    "moe_gather_topk_weights", "moe_accumulate", "moe_swiglu_fused", "moe_swiglu_batch", "moe_swiglu_seq",
+    "moe_swiglu_seq_bf16", "fused_gelu_mul_bf16", "moe_weighted_sum", "moe_weighted_sum_seq",
+    "moe_weighted_sum_seq_bf16_input", "moe_weighted_reduce",
     /* attention */
     "sdpa", "sdpa_sliding", "sdpa_decode", "flash_attn_vec", "flash_attn_vec_reduce", "flash_attn_prefill_bf16_d64",
     "flash_attn_prefill_bf16_d256", "flash_attn_prefill_bf16_d512", "flash_attn_prefill_resume",

@@ -36,21 +36,21 @@ static uint64_t bytes_of(mlxn_tensor t) {
 }
 
 /* More tokens than slots, in one call: the cache is what it is after a call for each token in their order. So it is
- * where a position comes twice. `rows` below and above the number from which a kernel makes a table. */
+ * where a position comes twice. Numbers of rows below and above that from which a kernel makes a table. */
 static void test_more_than_slots(void) {
-    enum { C = 5, H = 2, D = 64, S = 2 };
+    enum { C = 5, H = 2, D = 256, S = 2 };
     static const uint64_t counts[] = {2, 11, 30, 33, 300};
     static const mlxn_kv_type types[] = {MLXN_KV_F32, MLXN_KV_F16, MLXN_KV_Q8_0, MLXN_KV_TQ4};
     for (int c = 0; c < 5; c++)
         for (int y = 0; y < 4; y++)
-            for (int repeated = 0; repeated < 2; repeated++) {
+            for (int time = 0; time < 10; time++) { /* threads meet otherwise each time */
                 uint64_t n = counts[c];
                 mlxn_tensor k = cube(MLXN_F32, n, H, D), v = cube(MLXN_F32, n, H, D), s = row(MLXN_U32, n),
                             at = row(MLXN_U32, n), cache[2][2];
                 fill(k), fill(v);
                 for (uint64_t t = 0; t < n; t++) {
                     u(s)[t] = t % 7 == 3 ? S : (uint32_t)(t % 3 == 1); /* some rows have no sequence */
-                    u(at)[t] = repeated ? (uint32_t)(t * t % 13) : 3 + (uint32_t)t;
+                    u(at)[t] = time % 2 ? (uint32_t)(t * t % 13) : 3 + (uint32_t)t;
                 }
                 mlxn_kv_write_params p = {types[y], types[y]};
                 for (int i = 0; i < 4; i++) {
