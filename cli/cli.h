@@ -99,7 +99,7 @@ typedef struct cli_options {
     cli_list prompts, generated, depths, batches;
     int64_t repetitions;
     cli_texts texts; /* of embed */
-    const char *pooling, *normalize;
+    const char *pooling, *normalize, *prompt_name;
     /* arguments that are no options */
     int n_rest;
     char **rest;

@@ -88,14 +88,16 @@ static void print_text(const texts *t, const float *vectors, uint32_t width) {
 static int embed(const cli_options *options, cli_runtime *runtime, const texts *t) {
     const mlxn_embedder_desc desc = {.struct_size = sizeof desc,
                                      .pooling = (mlxn_pooling)place(options->pooling, "model|mean|cls|last"),
-                                     .normalize = (mlxn_normalize)place(options->normalize, "model|yes|no")};
+                                     .normalize = (mlxn_normalize)place(options->normalize, "model|yes|no"),
+                                     .prompt_name = options->prompt_name};
     mlxn_embedder *model = NULL;
     mlxn_embedder_info info = {.struct_size = sizeof info};
     mlxn_error error = {0};
     size_t n_cut = 0;
     uint64_t begun = cli_now();
     if (mlxn_embedder_load(runtime->device, options->model, &desc, &model, &error))
-        return cli_fail_file(EXIT_FAILED, options->model, error.message, "give a folder of a BERT model");
+        return cli_fail_file(EXIT_FAILED, options->model, error.message,
+                             "give a folder of a model that embeds texts");
     uint64_t loaded = cli_now();
     mlxn_embedder_get_info(model, &info);
     float *vectors = calloc(t->n, info.n_embd * sizeof *vectors);

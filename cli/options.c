@@ -47,6 +47,8 @@ static const row rows[] = {
      "how the vectors of tokens become one: model, mean, cls or last"},
     {CMD_EMBED, 0, "normalize", NULL, CHOICE, AT(normalize), "HOW", "model", NULL, 0, 0, "model|yes|no",
      "whether vectors have length 1: model, yes or no"},
+    {CMD_EMBED, 0, "prompt-name", NULL, TEXT, AT(prompt_name), "NAME", NULL, NULL, 0, 0, NULL,
+     "which of the model's prompts comes before each text, such as query; '' is none (default: as the model says)"},
     {CMD_PROFILE, 'p', "prompt", NULL, TEXT, AT(prompt), "TEXT", NULL, NULL, 0, 0, NULL,
      "the prompt, taken as it is (default: --prompt-tokens ids of no meaning)"},
     {CMD_PROFILE, 'f', "file", NULL, TEXT, AT(file), "FILE", NULL, NULL, 0, 0, NULL,

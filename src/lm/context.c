@@ -4,103 +4,27 @@
 enum { DEFAULT_CTX = 4096, DEFAULT_BATCH = 512, MAX_SEQUENCES = 1 << 16 };
 enum { DEFAULT_CHECKPOINTS = 4, MAX_CHECKPOINTS = 1 << 10, DEFAULT_CHECKPOINT_EVERY = 512 };
 
-/* Every buffer that a context has from the start, beside its caches. */
-enum { WORK_BUFFERS = 37 };
-typedef struct work_buffer {
-    mlxn_buffer **buffer;
-    uint64_t rows, width; /* of four bytes */
-    const char *name;
-} work_buffer;
-
-static void list_work(mlxn_context *c, work_buffer list[WORK_BUFFERS]) {
-    const mlxn_lm_shape *s = &c->model->shape;
-    mlxn_lm_work *w = &c->work;
-    uint64_t q = mlxn_lm_widest(c->model, MLXN_LM_Q), kv = mlxn_lm_widest(c->model, MLXN_LM_KV), n = c->n_batch,
-             used = s->n_experts_used, own = mlxn_lm_dim_value(s, MLXN_LM_EMBD_LAYERS);
-    uint64_t ff = mlxn_max_u64(mlxn_max_u64(mlxn_lm_widest(c->model, MLXN_LM_FF), s->n_ff_shared), s->n_embd_layer);
-    work_buffer all[WORK_BUFFERS] = {
-        {&w->x, n, s->n_embd, "x"},
-        {&w->h, n, s->n_embd, "h"},
-        {&w->q, n, q, "q"},
-        {&w->k, n, kv, "k"},
-        {&w->v, n, mlxn_lm_widest(c->model, MLXN_LM_KV_VALUES), "v"},
-        {&w->att, n, mlxn_lm_widest(c->model, MLXN_LM_VALUES), "att"},
-        {&w->gate, n, ff, "gate"},
-        {&w->up, n, ff, "up"},
-        {&w->out_x, n, s->n_embd, "out_x"},
-        {&w->out_q, n, q, "out_q"},
-        {&w->q_a, n, s->q_rank, "q_a"}, /* of latent attention: width 0 in other models; so all of these */
-        {&w->kv_a, n, s->kv_rank ? mlxn_lm_dim_value(s, MLXN_LM_KV_A) : 0, "kv_a"},
-        {&w->latent, n, s->kv_rank, "latent"},
-        {&w->kv_b, n, s->kv_rank ? mlxn_lm_dim_value(s, MLXN_LM_KV_B) : 0, "kv_b"},
-        {&w->wide, n, s->attention_gate ? 2 * q : 0, "wide"},
-        {&w->out_wide, n, s->attention_gate ? 2 * q : 0, "out_wide"},
-        {&w->delta_fused, n, mlxn_lm_dim_value(s, MLXN_LM_DELTA_QKVZ),
-         "delta_fused"}, /* of gated delta net: so too */
-        {&w->delta_mix, n, mlxn_lm_dim_value(s, MLXN_LM_DELTA_QKV), "delta_mix"},
-        {&w->delta_z, n, mlxn_lm_dim_value(s, MLXN_LM_DELTA_VALUES), "delta_z"},
-        {&w->delta_ba, n, 2 * (uint64_t)s->delta_v_heads, "delta_ba"},
-        {&w->delta_a, n, s->delta_v_heads, "delta_a"},
-        {&w->delta_b, n, s->delta_v_heads, "delta_b"},
-        {&w->delta_g, n, s->delta_v_heads, "delta_g"},
-        {&w->delta_beta, n, s->delta_v_heads, "delta_beta"},
-        {&w->delta_out, n, mlxn_lm_dim_value(s, MLXN_LM_DELTA_VALUES), "delta_out"},
-        {&w->shared, n, c->model->layers[0].shared_gate ? s->n_embd : 0, "shared"},
-        {&w->shared_score, n, c->model->layers[0].shared_gate ? 1 : 0, "shared_score"},
-        {&w->layer_inputs, n, own, "layer_inputs"}, /* where layers have inputs of their own */
-        {&w->layer_scratch, n, own, "layer_scratch"},
-        {&w->router, n, s->n_experts, "router"}, /* of mixtures of experts: width 0 in other models */
-        {&w->expert_ids, n, used, "expert_ids"},
-        {&w->expert_weights, n, used, "expert_weights"},
-        {&w->expert_gate, n * used, s->n_ff_expert, "expert_gate"},
-        {&w->expert_up, n * used, s->n_ff_expert, "expert_up"},
-        {&w->expert_out, n * used, used ? s->n_embd : 0, "expert_out"},
-        {&c->graph_logits, c->graph_rows, s->n_vocab, "logits"},
-        {&c->graph_inputs, c->graph_rows, 3, "inputs"},
-    };
-    memcpy(list, all, sizeof all);
-}
-
-static mlxn_status bytes_of(const work_buffer *b, uint64_t *out, mlxn_error *error) {
-    if (mlxn_mul_u64(b->rows * 4, b->width, out)) return MLXN_OK;
-    return mlxn_fail(error, MLXN_ERR_LIMIT, "context: %llu rows of %s do not fit 64 bits",
-                     (unsigned long long)b->rows, b->name);
-}
-
-static mlxn_status make_work(mlxn_context *c, mlxn_error *error) {
-    work_buffer list[WORK_BUFFERS];
-    list_work(c, list);
-    for (int i = 0; i < WORK_BUFFERS; i++) {
-        uint64_t bytes = 0;
-        mlxn_status status = bytes_of(&list[i], &bytes, error);
-        if (status == MLXN_OK && bytes > 0) status = mlxn_buffer_create(c->device, bytes, list[i].buffer, error);
-        if (status != MLXN_OK) {
-            mlxn_error_prefix(error, "context: work buffer %s of %llu rows", list[i].name,
-                              (unsigned long long)list[i].rows);
-            return status;
-        }
-    }
-    return MLXN_OK;
-}
-
 /* Refuses a context that the device's memory limit has no room for before anything is made. */
 static mlxn_status admit(mlxn_context *c, const mlxn_lm_kv_desc *kv, mlxn_error *error) {
-    work_buffer list[WORK_BUFFERS];
-    uint64_t sum = 0, bytes = 0;
+    uint64_t sum = 0, few = (uint64_t)c->graph_rows * 4 * ((uint64_t)c->model->shape.n_vocab + 3);
     mlxn_status status = mlxn_lm_kv_bytes(c->model, kv, &sum, error);
+    if (status == MLXN_OK) status = mlxn_lm_work_bytes(c->model, c->n_batch, &sum, error);
+    if (status == MLXN_OK && !mlxn_add_u64(sum, few, &sum))
+        status = mlxn_fail(error, MLXN_ERR_LIMIT, "context: its buffers do not fit 64 bits");
     if (status != MLXN_OK) return status;
-    list_work(c, list);
-    for (int i = 0; i < WORK_BUFFERS; i++) {
-        status = bytes_of(&list[i], &bytes, error);
-        if (status != MLXN_OK) return status;
-        if (!mlxn_add_u64(sum, bytes, &sum)) {
-            return mlxn_fail(error, MLXN_ERR_LIMIT, "context: its buffers do not fit 64 bits");
-        }
-    }
     status = mlxn_device_admit(c->device, sum, "context", error);
     if (status != MLXN_OK) {
         mlxn_error_prefix(error, "%u sequences of %u tokens in steps of %u", c->n_sequences, c->n_ctx, c->n_batch);
     }
+    return status;
+}
+
+/* Beside the work of a pass: inputs and logits of steps of few rows. */
+static mlxn_status make_few(mlxn_context *c, mlxn_error *error) {
+    uint64_t n = (uint64_t)c->graph_rows * 4;
+    mlxn_status status = mlxn_buffer_create(c->device, n * c->model->shape.n_vocab, &c->graph_logits, error);
+    if (status == MLXN_OK) status = mlxn_buffer_create(c->device, n * 3, &c->graph_inputs, error);
+    if (status != MLXN_OK) mlxn_error_prefix(error, "context: inputs and logits of %u rows", c->graph_rows);
     return status;
 }
 
@@ -163,7 +87,8 @@ static mlxn_status fill(mlxn_context *c, const mlxn_context_desc *d, mlxn_error 
     status = admit(c, &kv, error);
     if (status == MLXN_OK) status = make_sequences(c, error);
     if (status == MLXN_OK) status = mlxn_lm_kv_create(c->model, &kv, &c->kv, error);
-    if (status == MLXN_OK) status = make_work(c, error);
+    if (status == MLXN_OK) status = mlxn_lm_work_create(c->model, c->n_batch, &c->work, error);
+    if (status == MLXN_OK) status = make_few(c, error);
     if (status == MLXN_OK) status = mlxn_session_create(c->device, &c->session, error);
     c->graph_flags = d->graph_flags ? d->graph_flags : MLXN_LM_GRAPH_FUSE | MLXN_LM_GRAPH_REORDER;
     if (status == MLXN_OK && c->graph_flags & MLXN_LM_GRAPH_DUAL)
@@ -200,7 +125,6 @@ mlxn_status mlxn_context_create(mlxn_model *model, const mlxn_context_desc *desc
 void mlxn_context_destroy(mlxn_context *context) {
     if (!context) return;
     mlxn_context *c = context;
-    work_buffer work[WORK_BUFFERS];
     mlxn_session_destroy(c->session);
     mlxn_executor_destroy(c->executor);
     for (uint32_t i = 0; i < MLXN_LM_GRAPH_ROWS; i++) {
@@ -209,8 +133,9 @@ void mlxn_context_destroy(mlxn_context *context) {
     }
     mlxn_buffer_release(&c->inputs);
     mlxn_buffer_release(&c->logits);
-    list_work(c, work);
-    for (int i = 0; i < WORK_BUFFERS; i++) mlxn_buffer_release(work[i].buffer);
+    mlxn_buffer_release(&c->graph_inputs);
+    mlxn_buffer_release(&c->graph_logits);
+    mlxn_lm_work_destroy(c->model, &c->work);
     mlxn_lm_kv_destroy(&c->kv);
     for (uint32_t i = 0; c->sequences && i < c->n_sequences; i++) {
         mlxn_free(c->sequences[i].tokens);

@@ -62,6 +62,16 @@ static void set_rows(mlxn_lm_forward *f, const mlxn_lm_work *w, uint32_t n) {
     f->up = rows_of(w->up, n, s->n_ff);
 }
 
+void mlxn_lm_set_rows(mlxn_lm_forward *f) {
+    const mlxn_lm_shape *s = &f->model->shape;
+    const mlxn_lm_work *w = f->work;
+    f->x = rows_of(w->x, f->n, s->n_embd);
+    f->q = rows_of(w->q, f->n, mlxn_lm_dim_value(s, MLXN_LM_Q));
+    f->k = rows_of(w->k, f->n, mlxn_lm_dim_value(s, MLXN_LM_KV));
+    f->v = rows_of(w->v, f->n, (uint64_t)s->n_kv_heads * s->v_head_dim);
+    set_rows(f, w, f->n);
+}
+
 void mlxn_lm_enter_layer(mlxn_lm_forward *f, uint32_t layer) {
     const struct {
         mlxn_tensor *t;
@@ -91,6 +101,7 @@ void mlxn_lm_head(mlxn_lm_forward *f) {
     const mlxn_tensor none = {0};
     const mlxn_rms_norm_params norm = {.eps = f->model->shape.norm_eps};
     mlxn_rms_norm(f->encoder, f->x, f->model->output_norm, f->h, &norm);
+    if (f->texts) return;
     mlxn_matmul(f->encoder, f->h, f->model->head, none, none, f->logits);
     const mlxn_softcap_params cap = {f->model->shape.logit_softcap};
     if (cap.cap > 0) mlxn_softcap(f->encoder, f->logits, f->logits, &cap);
@@ -103,7 +114,6 @@ void mlxn_lm_head(mlxn_lm_forward *f) {
 static void record(mlxn_context *c, mlxn_encoder *encoder, uint32_t n, uint32_t n_out, bool one_sequence,
                    mlxn_buffer *inputs, uint64_t stride, uint64_t first, mlxn_buffer *logits, uint64_t first_out) {
     const mlxn_lm_shape *s = &c->model->shape;
-    uint64_t q = mlxn_lm_dim_value(s, MLXN_LM_Q), kv = mlxn_lm_dim_value(s, MLXN_LM_KV);
     mlxn_lm_forward f = {.encoder = encoder,
                          .model = c->model,
                          .kv = &c->kv,
@@ -118,14 +128,10 @@ static void record(mlxn_context *c, mlxn_encoder *encoder, uint32_t n, uint32_t 
         uint64_t begin = i < 3 ? first : first_out;
         *arrays[i] = mlxn_tensor_1d(inputs, (i * stride + begin) * sizeof(uint32_t), MLXN_U32, i < 3 ? n : n_out);
     }
-    f.x = rows_of(c->work.x, n, s->n_embd);
-    f.q = rows_of(c->work.q, n, q);
-    f.k = rows_of(c->work.k, n, kv);
-    f.v = rows_of(c->work.v, n, (uint64_t)s->n_kv_heads * s->v_head_dim);
-    set_rows(&f, &c->work, n);
+    mlxn_lm_set_rows(&f);
     if (selects) {
         f.out_x = rows_of(c->work.out_x, n_out, s->n_embd);
-        f.out_q = rows_of(c->work.out_q, n_out, q);
+        f.out_q = rows_of(c->work.out_q, n_out, f.q.dims[1]);
     }
     if (n_out > 0) {
         f.logits = mlxn_tensor_2d(logits, first_out * s->n_vocab * sizeof(float), MLXN_F32, n_out, s->n_vocab);

@@ -1,5 +1,6 @@
-/* embedder.c: vectors of texts: BERT's encoder over the tokens of several texts at a time. Each attends within
- * itself. */
+/* embedder.c: vectors of texts: an encoder over the tokens of several texts at a time, each of which attends within
+ * itself: BERT's, which is here, or another model (embedder_lm.c). What becomes of the rows: pooling, dense layers.
+ */
 #include "lm/embedder.h"
 
 #include <math.h>
@@ -10,22 +11,42 @@ enum { DEFAULT_BATCH = 2048 };
 
 /* ---- making ---- */
 
-static mlxn_status make_work(mlxn_embedder *m, uint32_t n_batch, mlxn_error *error) {
+/* BERT's. */
+static mlxn_status make_bert_work(mlxn_embedder *m, mlxn_error *error) {
     const mlxn_emb_shape *s = &m->shape;
-    m->n_batch = (uint32_t)mlxn_max_u64(n_batch ? n_batch : DEFAULT_BATCH, s->n_ctx);
     const struct {
         mlxn_buffer **buffer;
         uint64_t width;
-    } list[] = {{&m->x, s->n_embd}, {&m->h, s->n_embd},  {&m->q, s->n_embd},  {&m->k, s->n_embd},
-                {&m->v, s->n_embd}, {&m->kc, s->n_embd}, {&m->vc, s->n_embd}, {&m->att, s->n_embd},
-                {&m->up, s->n_ff},  {&m->inputs, 3}};
-    m->staging = mlxn_alloc_array(m->n_batch, 3 * sizeof *m->staging);
-    if (!m->staging) return mlxn_fail(error, MLXN_ERR_MEMORY, "embedder: no memory for %u tokens", m->n_batch);
+    } list[] = {{&m->x, s->n_embd},  {&m->h, s->n_embd},   {&m->q, s->n_embd},
+                {&m->k, s->n_embd},  {&m->v, s->n_embd},   {&m->kc, s->n_embd},
+                {&m->vc, s->n_embd}, {&m->att, s->n_embd}, {&m->up, s->n_ff}};
     mlxn_status status = MLXN_OK;
     for (size_t i = 0; !status && i < sizeof list / sizeof list[0]; i++)
         status = mlxn_buffer_create(m->device, (uint64_t)m->n_batch * 4 * list[i].width, list[i].buffer, error);
-    if (!status) status = mlxn_encoder_create(m->device, &m->encoder, error);
-    if (status) mlxn_error_prefix(error, "embedder: buffers of %u tokens", m->n_batch);
+    return status;
+}
+
+static void free_work(mlxn_embedder *m) {
+    mlxn_buffer **buffers[] = {&m->inputs, &m->x, &m->h, &m->q, &m->k, &m->v, &m->kc, &m->vc, &m->att, &m->up};
+    for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) mlxn_buffer_release(buffers[i]);
+    if (m->lm) mlxn_lm_work_destroy(m->lm, &m->work);
+    mlxn_free(m->staging);
+    m->staging = NULL;
+    m->n_batch = 0;
+}
+
+/* Room for passes of n tokens. */
+static mlxn_status make_work(mlxn_embedder *m, uint32_t n, mlxn_error *error) {
+    free_work(m);
+    m->staging = mlxn_alloc_array(n, 3 * sizeof *m->staging);
+    if (!m->staging) return mlxn_fail(error, MLXN_ERR_MEMORY, "embedder: no memory for %u tokens", n);
+    m->n_batch = n;
+    mlxn_status status = mlxn_buffer_create(m->device, (uint64_t)n * 12, &m->inputs, error);
+    if (!status) status = m->lm ? mlxn_emb_make_lm_work(m, error) : make_bert_work(m, error);
+    if (!status && !m->encoder) status = mlxn_encoder_create(m->device, &m->encoder, error);
+    if (!status) return MLXN_OK;
+    mlxn_error_prefix(error, "embedder: buffers of %u tokens", n);
+    free_work(m);
     return status;
 }
 
@@ -37,15 +58,58 @@ static char *name_of(const char *path) {
     return mlxn_strndup(path + begin, end - begin);
 }
 
+/* Whether the model is one of those whose tensors are here; else it is one that continues texts, or none. */
+static mlxn_status find_kind(mlxn_embedder *m, bool folder, bool *bert, mlxn_error *error) {
+    static const char *const words[] = {"bert", "roberta", "xlm-roberta"};
+    const char *key = folder ? "model_type" : "general.architecture";
+    mlxn_lm_value v;
+    *bert = false;
+    if (!m->source->c->value(m->source, key, &v) || v.type != MLXN_LM_STRING)
+        return mlxn_fail(error, MLXN_ERR_NOT_FOUND, "%s: key \"%s\" is missing", m->path_name, key);
+    for (int i = 0; i < (folder ? 3 : 1); i++)
+        *bert = *bert || (v.v.s.size == strlen(words[i]) && !memcmp(v.v.s.data, words[i], (size_t)v.v.s.size));
+    if (*bert || mlxn_lm_arch_find(v.v.s, folder)) return MLXN_OK;
+    return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "%s: key \"%s\" is \"%.*s\", want \"bert\"%s or one of %s",
+                     m->path_name, key, (int)mlxn_min_u64(v.v.s.size, 40), v.v.s.data,
+                     folder ? ", \"roberta\", \"xlm-roberta\"" : "", mlxn_lm_arch_names());
+}
+
+/* 1: mean, 2: first, 3: last, in GGUF files. */
+static void read_gguf_pooling(mlxn_embedder *m, const char *arch) {
+    const mlxn_gguf *file = m->lm ? m->lm->source->gguf : m->source->gguf;
+    char key[96];
+    uint64_t type = 0;
+    m->pooling = MLXN_POOL_MEAN;
+    m->normalize = true;
+    m->max_length = m->shape.n_ctx;
+    m->width = m->shape.n_embd;
+    snprintf(key, sizeof key, "%s.pooling_type", arch);
+    if (!mlxn_gguf_get_u64(file, key, &type, NULL) && type >= 1 && type <= 3) m->pooling = (mlxn_pooling)type;
+}
+
 static mlxn_status load(mlxn_embedder *m, const char *path, const mlxn_embedder_desc *desc, mlxn_error *error) {
     struct stat info;
-    bool folder = !stat(path, &info) && S_ISDIR(info.st_mode);
+    bool folder = !stat(path, &info) && S_ISDIR(info.st_mode), bert = false;
     mlxn_status status = folder ? mlxn_lm_source_open_folder(path, &m->source, error)
                                 : mlxn_lm_source_open_gguf(path, &m->source, error);
-    if (!status) status = mlxn_emb_load(m, path, error);
+    if (!status) status = find_kind(m, folder, &bert, error);
+    if (!status && !bert) { /* the model opens it once more */
+        mlxn_lm_source_close(m->source);
+        m->source = NULL;
+    }
+    if (!status) status = bert ? mlxn_emb_load(m, path, error) : mlxn_emb_load_lm(m, path, error);
+    if (status) return status;
+    if (folder)
+        status = mlxn_emb_read_modules(m, path, desc, error);
+    else
+        read_gguf_pooling(m, bert ? "bert" : m->lm->arch->gguf);
+    if (!status && !folder && desc->prompt_name && *desc->prompt_name)
+        status = mlxn_fail(error, MLXN_ERR_NOT_FOUND, "%s: there is no prompt \"%.60s\": a GGUF file has none",
+                           m->path_name, desc->prompt_name);
     if (desc->pooling) m->pooling = desc->pooling;
     if (desc->normalize) m->normalize = desc->normalize == MLXN_NORMALIZE_YES;
-    return status ? status : make_work(m, desc->n_batch, error);
+    uint64_t n = desc->n_batch ? desc->n_batch : DEFAULT_BATCH; /* of BERT, as long as its longest text */
+    return status ? status : make_work(m, (uint32_t)(m->lm ? n : mlxn_max_u64(n, m->shape.n_ctx)), error);
 }
 
 mlxn_status mlxn_embedder_load(mlxn_device *device, const char *path, const mlxn_embedder_desc *given,
@@ -84,15 +148,15 @@ void mlxn_embedder_destroy(mlxn_embedder *m) {
         for (size_t k = 0; k < sizeof weights / sizeof weights[0]; k++) mlxn_weight_release(weights[k]);
     }
     mlxn_weight_release(&m->tokens);
-    mlxn_buffer **buffers[] = {&m->vectors, &m->inputs, &m->x,  &m->h,   &m->q, &m->k,
-                               &m->v,       &m->kc,     &m->vc, &m->att, &m->up};
-    for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) mlxn_buffer_release(buffers[i]);
+    mlxn_buffer_release(&m->vectors);
+    free_work(m);
+    mlxn_emb_free_modules(m);
     for (uint32_t i = 0; m->parts && m->source && i < m->source->part_count; i++) mlxn_buffer_release(&m->parts[i]);
     mlxn_lm_source_close(m->source);
+    mlxn_model_release(&m->lm);
     mlxn_tokenizer_destroy(m->tokenizer);
     mlxn_free(m->parts);
     mlxn_free(m->layers);
-    mlxn_free(m->staging);
     mlxn_free(m->path_name);
     mlxn_device_release(&m->device);
     mlxn_free(m);
@@ -101,7 +165,7 @@ void mlxn_embedder_destroy(mlxn_embedder *m) {
 mlxn_status mlxn_embedder_get_info(const mlxn_embedder *m, mlxn_embedder_info *out) {
     if (!m || !out || !out->struct_size) return MLXN_ERR_ARGUMENT;
     const mlxn_emb_shape *s = &m->shape;
-    const mlxn_embedder_info info = {out->struct_size, s->n_embd,     s->n_layers, s->n_heads,   s->n_vocab,
+    const mlxn_embedder_info info = {out->struct_size, m->width,      s->n_layers, s->n_heads,   s->n_vocab,
                                      s->n_ctx,         m->max_length, m->pooling,  m->normalize, m->n_params};
     memcpy(out, &info, mlxn_min_u64(out->struct_size, sizeof info));
     return MLXN_OK;
@@ -138,7 +202,9 @@ static void attend(mlxn_embedder *m, const uint32_t *lengths, size_t n_texts) {
     }
 }
 
-static void record(mlxn_embedder *m, const uint32_t *lengths, size_t n_texts, uint32_t n) {
+/* Where the vectors of the rows come to lie. */
+static mlxn_buffer *record(mlxn_embedder *m, const uint32_t *lengths, size_t n_texts, uint32_t n) {
+    if (m->lm) return mlxn_emb_record_lm(m, lengths, n_texts, n);
     const mlxn_emb_shape *s = &m->shape;
     const mlxn_tensor none = {0};
     const mlxn_row_norm_params norm = {.kind = MLXN_NORM_LAYER, .eps = s->eps};
@@ -166,27 +232,32 @@ static void record(mlxn_embedder *m, const uint32_t *lengths, size_t n_texts, ui
         mlxn_matmul(e, up, l->down.w, l->down.bias, x, h);
         mlxn_row_norm(e, h, none, l->out.w, l->out.bias, none, none, none, x, &norm);
     }
+    return m->x;
 }
 
 /* Of one text's rows. */
 static void pool(const mlxn_embedder *m, const float *x, uint32_t n, float *out) {
     uint32_t width = m->shape.n_embd, first = m->pooling == MLXN_POOL_LAST ? n - 1 : 0;
     uint32_t end = m->pooling == MLXN_POOL_CLS ? 1 : n;
-    double length = 0;
     for (uint32_t c = 0; c < width; c++) {
         double sum = 0;
         for (uint32_t r = first; r < end; r++) sum += (double)x[(uint64_t)r * width + c];
-        sum /= end - first;
-        out[c] = (float)sum;
-        length += sum * sum;
+        out[c] = (float)(sum / (end - first));
     }
-    length = sqrt(length);
-    for (uint32_t c = 0; m->normalize && length > 0 && c < width; c++) out[c] = (float)((double)out[c] / length);
 }
 
+static void bring_to_length_one(float *x, uint32_t n) {
+    double length = 0;
+    for (uint32_t c = 0; c < n; c++) length += (double)x[c] * (double)x[c];
+    length = sqrt(length);
+    for (uint32_t c = 0; length > 0 && c < n; c++) x[c] = (float)((double)x[c] / length);
+}
+
+/* `host` has room for the rows and for as many pooled ones. */
 static mlxn_status run(mlxn_embedder *m, const mlxn_token *ids, const uint32_t *lengths, size_t n_texts, uint32_t n,
                        float *host, float *out, mlxn_error *error) {
     uint32_t width = m->shape.n_embd;
+    float *pooled = m->n_dense ? host + (uint64_t)m->n_batch * width : out;
     uint64_t at = 0;
     for (size_t i = 0; i < n_texts; i++)
         for (uint32_t p = 0; p < lengths[i]; p++, at++) {
@@ -195,14 +266,16 @@ static mlxn_status run(mlxn_embedder *m, const mlxn_token *ids, const uint32_t *
         }
     mlxn_status status = mlxn_buffer_write(m->inputs, 0, m->staging, 12 * (uint64_t)m->n_batch, error);
     if (status) return status;
-    record(m, lengths, n_texts, n);
+    mlxn_buffer *rows = record(m, lengths, n_texts, n);
     status = mlxn_encoder_commit_and_wait(m->encoder, "embed", error);
-    if (!status) status = mlxn_buffer_read(m->x, 0, host, 4 * (uint64_t)n * width, error);
+    if (!status) status = mlxn_buffer_read(rows, 0, host, 4 * (uint64_t)n * width, error);
     at = 0;
     for (size_t i = 0; !status && i < n_texts; i++) {
-        pool(m, host + at * width, lengths[i], out + i * width);
+        pool(m, host + at * width, lengths[i], pooled + i * width);
         at += lengths[i];
     }
+    if (!status && m->n_dense) status = mlxn_emb_dense_run(m, pooled, n_texts, out, error);
+    for (size_t i = 0; !status && m->normalize && i < n_texts; i++) bring_to_length_one(out + i * m->width, m->width);
     return status;
 }
 
@@ -211,7 +284,9 @@ mlxn_status mlxn_embed_ids(mlxn_embedder *m, const mlxn_token *ids, const uint32
     if (!m || (n && (!ids || !lengths || !out)))
         return mlxn_fail(error, MLXN_ERR_ARGUMENT, "embed: %s is NULL", m ? "ids, lengths or out" : "embedder");
     uint64_t at = 0;
+    uint32_t longest = 0;
     for (size_t i = 0; i < n; i++) {
+        longest = (uint32_t)mlxn_max_u64(longest, lengths[i]);
         if (lengths[i] < 1 || lengths[i] > m->shape.n_ctx)
             return mlxn_fail(error, MLXN_ERR_ARGUMENT, "embed: text %zu has %u tokens, want 1 to %u", i, lengths[i],
                              m->shape.n_ctx);
@@ -220,14 +295,16 @@ mlxn_status mlxn_embed_ids(mlxn_embedder *m, const mlxn_token *ids, const uint32
                 return mlxn_fail(error, MLXN_ERR_ARGUMENT, "embed: text %zu: token %u is %d, want 0 to %u", i, k,
                                  ids[at], m->shape.n_vocab - 1);
     }
-    float *host = mlxn_alloc_array(m->n_batch, sizeof *host * m->shape.n_embd);
-    if (!host) return mlxn_fail(error, MLXN_ERR_MEMORY, "embed: no memory for %u tokens", m->n_batch);
     mlxn_status status = MLXN_OK;
+    if (longest > m->n_batch || !m->n_batch) status = make_work(m, (uint32_t)mlxn_max_u64(longest, 1), error);
+    if (status) return status;
+    float *host = mlxn_alloc_array(m->n_batch, (m->n_dense ? 2 : 1) * sizeof *host * m->shape.n_embd);
+    if (!host) return mlxn_fail(error, MLXN_ERR_MEMORY, "embed: no memory for %u tokens", m->n_batch);
     for (size_t i = 0, count; !status && i < n; i += count) {
         uint32_t tokens = 0;
         for (count = 0; i + count < n && lengths[i + count] <= m->n_batch - tokens; count++)
             tokens += lengths[i + count];
-        status = run(m, ids, lengths + i, count, tokens, host, out + i * m->shape.n_embd, error);
+        status = run(m, ids, lengths + i, count, tokens, host, out + i * m->width, error);
         ids += tokens;
     }
     mlxn_free(host);
@@ -243,19 +320,43 @@ typedef struct batch {
     size_t n_cut;
 } batch;
 
+static const mlxn_tokenizer *tokenizer_of(const mlxn_embedder *m) { return m->lm ? m->lm->tokenizer : m->tokenizer; }
+
+/* The ids of a text behind the prompt. */
+static mlxn_status encode(mlxn_embedder *m, const char *text, size_t bytes, mlxn_token **ids, size_t *n,
+                          mlxn_error *error) {
+    size_t front = m->prompt ? strlen(m->prompt) : 0;
+    if (!front) return mlxn_tokenizer_encode(tokenizer_of(m), text, bytes, 0, ids, n, error);
+    char *both = bytes <= SIZE_MAX - front ? mlxn_alloc(front + bytes) : NULL;
+    if (!both) return mlxn_fail(error, MLXN_ERR_MEMORY, "no memory for the prompt before it");
+    memcpy(both, m->prompt, front);
+    if (bytes) memcpy(both + front, text, bytes);
+    mlxn_status status = mlxn_tokenizer_encode(tokenizer_of(m), both, front + bytes, 0, ids, n, error);
+    mlxn_free(both);
+    return status;
+}
+
+/* Down to max_length: tokens that the template puts behind a text, with which those of an empty one end too, stay. */
+static void cut(mlxn_embedder *m, batch *b, mlxn_token *ids, size_t *n) {
+    mlxn_token *frame = NULL;
+    size_t frame_n = 0, stay = 0;
+    if (mlxn_tokenizer_encode(tokenizer_of(m), "", 0, 0, &frame, &frame_n, NULL)) frame_n = 0;
+    while (stay < frame_n && stay + 1 < m->max_length && frame[frame_n - 1 - stay] == ids[*n - 1 - stay]) stay++;
+    memmove(ids + m->max_length - stay, ids + *n - stay, stay * sizeof *ids);
+    *n = m->max_length;
+    b->n_cut++;
+    mlxn_free_memory(frame);
+}
+
 static mlxn_status add_text(mlxn_embedder *m, batch *b, size_t i, const char *text, size_t bytes, mlxn_error *error) {
     mlxn_token *ids = NULL;
     size_t n = 0;
-    mlxn_status status = mlxn_tokenizer_encode(m->tokenizer, text, bytes, 0, &ids, &n, error);
+    mlxn_status status = encode(m, text, bytes, &ids, &n, error);
     if (status) {
         mlxn_error_prefix(error, "embed: text %zu", i);
         return status;
     }
-    if (n > m->max_length) {
-        ids[m->max_length - 1] = ids[n - 1]; /* the token that closes the text */
-        n = m->max_length;
-        b->n_cut++;
-    }
+    if (n > m->max_length) cut(m, b, ids, &n);
     if (b->n + n > b->room) {
         uint64_t room = 2 * (b->n + n) + 1024;
         void *grown = mlxn_realloc_array(b->ids, (size_t)room, sizeof *b->ids);
@@ -275,7 +376,7 @@ mlxn_status mlxn_embed_texts(mlxn_embedder *m, const char *const *texts, const s
     if (n_cut) *n_cut = 0;
     if (!m || (n && (!texts || !out)))
         return mlxn_fail(error, MLXN_ERR_ARGUMENT, "embed: %s is NULL", m ? "texts or out" : "embedder");
-    if (!m->tokenizer)
+    if (!tokenizer_of(m))
         return mlxn_fail(error, MLXN_ERR_NOT_FOUND, "%s: there is no tokenizer.json, and texts need one",
                          m->path_name);
     batch b = {.lengths = mlxn_alloc_array(n, sizeof *b.lengths)};

@@ -72,20 +72,6 @@ static mlxn_status read_activation(mlxn_embedder *m, mlxn_error *error) {
                      v.type == MLXN_LM_STRING ? v.v.s.data : "");
 }
 
-static mlxn_status check_kind(const mlxn_embedder *m, mlxn_error *error) {
-    bool folder = mlxn_lm_source_is_folder(m->source);
-    const char *key = folder ? "model_type" : "general.architecture";
-    mlxn_lm_value v;
-    if (m->source->c->value(m->source, key, &v) && v.type == MLXN_LM_STRING) {
-        if (is(v.v.s, "bert")) return MLXN_OK;
-        if (folder && (is(v.v.s, "roberta") || is(v.v.s, "xlm-roberta"))) return MLXN_OK;
-        return mlxn_fail(error, MLXN_ERR_UNSUPPORTED, "%s: key \"%s\" is \"%.*s\", want \"bert\"%s", m->path_name,
-                         key, (int)mlxn_min_u64(v.v.s.size, 40), v.v.s.data,
-                         folder ? ", \"roberta\" or \"xlm-roberta\"" : "");
-    }
-    return mlxn_fail(error, MLXN_ERR_NOT_FOUND, "%s: key \"%s\" is missing", m->path_name, key);
-}
-
 /* RoBERTa's positions begin behind that of the padding token, 1 unless the config says otherwise. */
 static mlxn_status read_first_position(mlxn_embedder *m, mlxn_error *error) {
     mlxn_emb_shape *s = &m->shape;
@@ -116,7 +102,7 @@ static mlxn_status read_shape(mlxn_embedder *m, mlxn_error *error) {
                    {{"feed_forward_length", "intermediate_size"}, 1 << 22, &s->n_ff},
                    {{"attention.head_count", "num_attention_heads"}, 4096, &s->n_heads},
                    {{"context_length", "max_position_embeddings"}, 1 << 20, &s->n_ctx}};
-    mlxn_status status = check_kind(m, error);
+    mlxn_status status = MLXN_OK;
     for (size_t i = 0; !status && i < sizeof numbers / sizeof numbers[0]; i++)
         status = read_u32(m, numbers[i].key, numbers[i].most, numbers[i].out, error);
     if (!status) status = read_first_position(m, error);
@@ -143,65 +129,7 @@ static mlxn_status read_shape(mlxn_embedder *m, mlxn_error *error) {
     return MLXN_OK;
 }
 
-/* ---- pooling ---- */
-
-static mlxn_status open_config(const char *folder, const char *name, mlxn_config **out, mlxn_error *error) {
-    size_t n = strlen(folder) + strlen(name) + 2;
-    char *path = mlxn_alloc(n);
-    struct stat info;
-    *out = NULL;
-    if (!path) return mlxn_fail(error, MLXN_ERR_MEMORY, "%s: out of memory", name);
-    snprintf(path, n, "%s/%s", folder, name);
-    mlxn_status status = stat(path, &info) ? MLXN_OK : mlxn_config_open(path, out, error);
-    mlxn_free(path);
-    return status;
-}
-
-static bool is_true(const mlxn_config *config, const char *name) {
-    mlxn_config_value v;
-    return mlxn_config_find(config, name, &v) && v.type == MLXN_CONFIG_BOOL && v.v.b;
-}
-
-/* What sentence-transformers writes beside the model. */
-static mlxn_status read_modules(mlxn_embedder *m, const char *path, mlxn_error *error) {
-    mlxn_config *pooling = NULL, *modules = NULL, *sentence = NULL;
-    mlxn_config_value list, one, type, most;
-    mlxn_status status = open_config(path, "1_Pooling/config.json", &pooling, error);
-    if (!status) status = open_config(path, "modules.json", &modules, error);
-    if (!status) status = open_config(path, "sentence_bert_config.json", &sentence, error);
-    if (!status && sentence && mlxn_config_find(sentence, "max_seq_length", &most) &&
-        most.type == MLXN_CONFIG_INTEGER && most.v.i >= 2 && most.v.i < m->shape.n_ctx)
-        m->max_length = (uint32_t)most.v.i;
-    if (!status && pooling)
-        m->pooling = is_true(pooling, "pooling_mode_cls_token")   ? MLXN_POOL_CLS
-                     : is_true(pooling, "pooling_mode_lasttoken") ? MLXN_POOL_LAST
-                                                                  : MLXN_POOL_MEAN;
-    if (!status && modules && mlxn_config_find(modules, "", &list) && list.type == MLXN_CONFIG_ARRAY) {
-        m->normalize = false;
-        for (uint64_t i = 0; mlxn_config_element(modules, &list, i, &one); i++) {
-            mlxn_string name;
-            for (uint64_t k = 0; mlxn_config_member(modules, &one, k, &name, &type); k++)
-                if (is(name, "type") && type.type == MLXN_CONFIG_STRING && strstr(type.v.s.data, "Normalize"))
-                    m->normalize = true;
-        }
-    }
-    mlxn_config_destroy(pooling);
-    mlxn_config_destroy(modules);
-    mlxn_config_destroy(sentence);
-    return status;
-}
-
-static mlxn_status read_pooling(mlxn_embedder *m, const char *path, mlxn_error *error) {
-    mlxn_lm_value v;
-    m->pooling = MLXN_POOL_MEAN;
-    m->normalize = true;
-    m->max_length = m->shape.n_ctx;
-    if (mlxn_lm_source_is_folder(m->source)) return read_modules(m, path, error);
-    /* 1: mean, 2: first, 3: last, in GGUF files */
-    if (find(m, (mlxn_lm_names){"pooling_type", NULL}, &v) && v.type == MLXN_LM_INTEGER && v.v.i >= 1 && v.v.i <= 3)
-        m->pooling = (mlxn_pooling)v.v.i;
-    return MLXN_OK;
-}
+/* ---- tokenizer ---- */
 
 /* A folder without tokenizer.json has none, and takes ids. */
 static mlxn_status read_tokenizer(mlxn_embedder *m, const char *path, mlxn_error *error) {
@@ -400,7 +328,6 @@ mlxn_status mlxn_emb_load(mlxn_embedder *m, const char *path, mlxn_error *error)
     loader ld = {.m = m, .error = error};
     mlxn_emb_shape *s = &m->shape;
     mlxn_status status = read_shape(m, error);
-    if (!status) status = read_pooling(m, path, error);
     if (!status) status = read_tokenizer(m, path, error);
     if (!status) status = look(&ld);
     if (status) return status;

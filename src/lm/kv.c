@@ -137,7 +137,49 @@ static mlxn_tensor values_of(const mlxn_lm_forward *f, uint32_t layer) {
     return tensor_of(f->kv, m, l->v, m->v_head_dim, l->capacity, f->kv->v_type);
 }
 
+/* One text's part of a buffer with a row for each token: [n, heads, width], or as a cache of one sequence. */
+static mlxn_tensor part_of(mlxn_buffer *b, uint64_t start, uint32_t n, uint32_t heads, uint32_t width, bool cache) {
+    uint64_t at = start * heads * width * sizeof(float);
+    return cache ? mlxn_tensor_4d(b, at, MLXN_F32, 1, heads, n, width)
+                 : mlxn_tensor_3d(b, at, MLXN_F32, n, heads, width);
+}
+
+static mlxn_tensor numbers_of(mlxn_tensor all, uint64_t start, uint32_t n) {
+    return mlxn_tensor_1d(all.buffer, all.offset + start * sizeof(uint32_t), MLXN_U32, n);
+}
+
+static void store_texts(const mlxn_lm_forward *f, const mlxn_lm_layer *l) {
+    const mlxn_kv_write_params types = {0};
+    uint64_t start = 0;
+    for (size_t i = 0; i < f->texts->n; start += f->texts->lengths[i++]) {
+        uint32_t n = f->texts->lengths[i];
+        mlxn_kv_write(f->encoder, part_of(f->k.buffer, start, n, l->n_kv_heads, l->head_dim, false),
+                      part_of(f->v.buffer, start, n, l->n_kv_heads, l->v_head_dim, false),
+                      numbers_of(f->sequences, start, n), numbers_of(f->positions, start, n),
+                      part_of(f->texts->k, start, n, l->n_kv_heads, l->head_dim, true),
+                      part_of(f->texts->v, start, n, l->n_kv_heads, l->v_head_dim, true), &types);
+    }
+}
+
+static void attend_texts(const mlxn_lm_forward *f, const mlxn_lm_layer *l, const mlxn_attention_params *params) {
+    const mlxn_tensor none = {0};
+    uint32_t heads = f->model->shape.n_heads;
+    uint64_t start = 0;
+    for (size_t i = 0; i < f->texts->n; start += f->texts->lengths[i++]) {
+        uint32_t n = f->texts->lengths[i];
+        mlxn_attention(f->encoder, part_of(f->q.buffer, start, n, heads, l->head_dim, false),
+                       part_of(f->texts->k, start, n, l->n_kv_heads, l->head_dim, true),
+                       part_of(f->texts->v, start, n, l->n_kv_heads, l->v_head_dim, true),
+                       numbers_of(f->sequences, start, n), numbers_of(f->positions, start, n), l->sinks, none,
+                       part_of(f->att.buffer, start, n, heads, l->v_head_dim, false), params);
+    }
+}
+
 void mlxn_lm_store(const mlxn_lm_forward *f, uint32_t layer) {
+    if (f->texts) {
+        store_texts(f, &f->model->layers[layer]);
+        return;
+    }
     const mlxn_kv_write_params types = {f->kv->k_type, f->kv->v_type};
     uint32_t heads = f->model->layers[layer].n_kv_heads;
     mlxn_kv_write(f->encoder, mlxn_lm_heads(f->k, heads), mlxn_lm_heads(f->v, heads), f->sequences, f->positions,
@@ -147,9 +189,14 @@ void mlxn_lm_store(const mlxn_lm_forward *f, uint32_t layer) {
 void mlxn_lm_attend(const mlxn_lm_forward *f, uint32_t layer, const mlxn_attention_params *params) {
     const mlxn_tensor none = {0};
     mlxn_attention_params p = *params;
+    p.window = f->model->layers[layer].sliding ? f->model->shape.window : 0;
+    if (f->model->shape.both_ways) p.visible = p.window ? MLXN_MASK_SYMMETRIC : MLXN_MASK_NONE;
+    if (f->texts) {
+        attend_texts(f, &f->model->layers[layer], &p);
+        return;
+    }
     p.k_type = f->kv->k_type;
     p.v_type = f->kv->v_type;
-    p.window = f->model->layers[layer].sliding ? f->model->shape.window : 0;
     uint32_t heads = f->model->shape.n_heads;
     mlxn_attention(f->encoder, mlxn_lm_heads(f->q, heads), keys_of(f, layer), values_of(f, layer), f->sequences,
                    f->positions, f->model->layers[layer].sinks, none, mlxn_lm_heads(f->att, heads), &p);

@@ -42,7 +42,8 @@ typedef struct mlxn_lm_shape {
     float embedding_scale;   /* 0 = 1 */
     float attention_scale;   /* multiplies q.k */
     float attention_softcap, logit_softcap; /* 0: none */
-    bool attention_gate;                    /* queries come with a gate for what attention gives */
+    bool both_ways;      /* tokens see those behind them too: it embeds texts, and does not continue them */
+    bool attention_gate; /* queries come with a gate for what attention gives */
     /* Of layers of gated delta net: heads of keys and of values, their lengths, taps of the convolution; 0: none. */
     uint32_t delta_k_heads, delta_v_heads, delta_k_dim, delta_v_dim, delta_taps;
 } mlxn_lm_shape;
@@ -237,6 +238,7 @@ struct mlxn_model {
     float *rope_values[2]; /* those that were computed, until they are on the device */
     bool shifted;          /* a folder whose norms have folder_vector_shift already */
     bool tied;             /* the head is the embedding, whatever else the files hold */
+    bool headless;         /* what a pass gives are the last norm's rows: no head is loaded */
     bool untied;           /* it must be a tensor of its own */
     mlxn_token *ends;      /* of a folder: the end tokens that its configs name */
     size_t n_ends;
@@ -364,12 +366,26 @@ typedef struct mlxn_lm_work {
     mlxn_buffer *router, *expert_ids, *expert_weights, *expert_gate, *expert_up, *expert_out;
 } mlxn_lm_work;
 
+/* Makes the buffers for steps of n rows; destroy also after an error. bytes: what create will take, added to *sum. */
+mlxn_status mlxn_lm_work_create(const mlxn_model *model, uint32_t n, mlxn_lm_work *work, mlxn_error *error);
+mlxn_status mlxn_lm_work_bytes(const mlxn_model *model, uint32_t n, uint64_t *sum, mlxn_error *error);
+void mlxn_lm_work_destroy(const mlxn_model *model, mlxn_lm_work *work);
+
+/* Texts whose tokens are the rows of one step, one text behind the other. Each attends within itself: there is no
+ * cache, and the step ends with the last norm, in f->h. */
+typedef struct mlxn_lm_texts {
+    const uint32_t *lengths;
+    size_t n;
+    mlxn_buffer *k, *v; /* f32, as large as the step's */
+} mlxn_lm_texts;
+
 /* What architectures see of one step of n rows, n_out of which want logits. */
 struct mlxn_lm_forward {
     mlxn_encoder *encoder;
     const mlxn_model *model;
     const mlxn_lm_kv *kv;
     const mlxn_lm_work *work;
+    const mlxn_lm_texts *texts; /* NULL: a context's step */
     uint32_t n, n_out;
     bool one_sequence;                                      /* all rows are of one */
     bool long_context;                                      /* the second set of rope factors holds */
@@ -418,6 +434,10 @@ bool mlxn_lm_has_qwen_hybrid(const mlxn_model *model, const mlxn_lm_tensor_spec 
 void mlxn_lm_forward_qwen_hybrid(mlxn_lm_forward *f);
 /* Final norm and head: f->x to f->logits. */
 void mlxn_lm_head(mlxn_lm_forward *f);
+/* f->n rows of f->work, the members that are views of it; all rows go on to the end. */
+void mlxn_lm_set_rows(mlxn_lm_forward *f);
+/* A model without its head, which embeds texts. Errors: as mlxn_model_load. */
+mlxn_status mlxn_lm_load_headless(mlxn_device *device, const char *path, mlxn_model **out, mlxn_error *error);
 
 enum { MLXN_LM_GRAPH_ROWS = 8 }; /* steps of up to this many rows (and sequences) replay a recorded graph */
 

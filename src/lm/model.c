@@ -95,8 +95,8 @@ static mlxn_status load(mlxn_model *m, const char *path, const mlxn_model_desc *
     return mlxn_lm_load_tensors(m, desc, error);
 }
 
-mlxn_status mlxn_model_load(mlxn_device *device, const char *path, const mlxn_model_desc *desc, mlxn_model **out,
-                            mlxn_error *error) {
+static mlxn_status load_as(mlxn_device *device, const char *path, const mlxn_model_desc *desc, bool headless,
+                           mlxn_model **out, mlxn_error *error) {
     if (!out) return mlxn_fail(error, MLXN_ERR_ARGUMENT, "model: out is NULL");
     *out = NULL;
     mlxn_model_desc d;
@@ -111,6 +111,7 @@ mlxn_status mlxn_model_load(mlxn_device *device, const char *path, const mlxn_mo
     if (!m) return mlxn_fail(error, MLXN_ERR_MEMORY, "model: no memory");
     atomic_init(&m->references, 1);
     m->vocab_only = d.vocab_only;
+    m->headless = headless;
     if (device && !d.vocab_only) m->device = mlxn_device_retain(device);
     m->path_name = copy_of_path_name(path);
     mlxn_status status =
@@ -121,6 +122,15 @@ mlxn_status mlxn_model_load(mlxn_device *device, const char *path, const mlxn_mo
     }
     *out = m;
     return mlxn_succeed(error);
+}
+
+mlxn_status mlxn_model_load(mlxn_device *device, const char *path, const mlxn_model_desc *desc, mlxn_model **out,
+                            mlxn_error *error) {
+    return load_as(device, path, desc, false, out, error);
+}
+
+mlxn_status mlxn_lm_load_headless(mlxn_device *device, const char *path, mlxn_model **out, mlxn_error *error) {
+    return load_as(device, path, NULL, true, out, error);
 }
 
 mlxn_model *mlxn_model_retain(mlxn_model *model) {

@@ -244,7 +244,7 @@ static mlxn_status look_up(mlxn_lm_loader *ld, const mlxn_lm_tensor_spec *spec, 
     const mlxn_model *m = ld->model;
     char name[160];
     *found = false;
-    if (m->tied && layer < 0 && spec->member == offsetof(mlxn_model, head)) return MLXN_OK;
+    if ((m->tied || m->headless) && layer < 0 && spec->member == offsetof(mlxn_model, head)) return MLXN_OK;
     if (!m->source->c->tensor_name(m->source, names, layer, name, sizeof name)) return MLXN_OK;
     mlxn_status status = m->source->c->tensor(m->source, name, out, found, ld->error);
     if (status != MLXN_OK) mlxn_error_prefix(ld->error, "%s", m->path_name);

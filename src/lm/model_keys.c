@@ -177,7 +177,8 @@ static mlxn_status read_folder_rest(mlxn_model *model, mlxn_error *error) {
     if (!mlxn_lm_find(model, key_both_ways, &value) || value.type != MLXN_LM_STRING || value.v.s.size != 6 ||
         memcmp(value.v.s.data, "vision", 6) != 0)
         status = mlxn_lm_key_bool_or(model, key_both_ways, false, &both_ways, error);
-    if (status == MLXN_OK && both_ways)
+    model->shape.both_ways = both_ways;
+    if (status == MLXN_OK && both_ways && !model->headless) /* it can embed, not continue */
         return mlxn_lm_key_fail(model, MLXN_ERR_UNSUPPORTED, key_both_ways, error, "is true, want false");
     if (status == MLXN_OK) {
         status = mlxn_lm_key_bool_or(model, key_tied, model->arch->tied, &model->tied, error);

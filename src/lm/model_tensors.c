@@ -321,7 +321,7 @@ mlxn_status mlxn_lm_load_tensors(mlxn_model *model, const mlxn_model_desc *desc,
     if (status == MLXN_OK) status = load_computed(&ld);
     if (status == MLXN_OK) status = mlxn_lm_walk(&ld, load_one);
     if (status != MLXN_OK) return status;
-    if (!model->head && model->untied) {
+    if (!model->head && model->untied && !model->headless) {
         return mlxn_fail(error, MLXN_ERR_NOT_FOUND,
                          "%s: tensor \"lm_head.weight\" is missing, and key \"tie_word_embeddings\" is false",
                          model->path_name);
