@@ -142,6 +142,43 @@ static void test_experts(const char *name, bool router) {
     fm_close(&m);
 }
 
+/* ---- Gemma 4 without experts: inputs of single layers, shared caches, heads of two lengths ---- */
+
+static void test_gemma4(void) {
+    fm m;
+    char quantized[300], path[400];
+    mlxn_error error = {0};
+    mlxn_safetensors *file = NULL;
+    mlxn_safetensors_tensor t;
+    mlxn_convert_options options = again;
+    rule r = {.usual = {.mode = MLXN_QUANT_AFFINE, .bits = 4, .group = 64}};
+    if (!fm_open(&m, "gemma4")) return;
+    const char *reference = fm_write(&m, 0, dequantized, &r), *folder = fm_write(&m, 0, NULL, NULL);
+    float *want = run(reference, &m), *whole = run(folder, &m);
+    snprintf(quantized, sizeof quantized, "%s.mlx", folder);
+    options.quantize = "affine4g64";
+    CHECK(!mlxn_convert_folder(folder, quantized, &options, NULL, &error), "%s", error.message);
+    expect_logits(quantized, &m, want, "affine4g64");
+    /* Final logits are capped at 50; four bits change them, and do not make others of them. */
+    double d = whole && want ? difference(want, whole, m.n_ids * 128) : INFINITY;
+    CHECK(d > 1e-4 && d < 1, "quantized logits are off by %g of the largest", d);
+    for (size_t i = 0; want && i < m.n_ids * 128; i++)
+        CHECK(fabs((double)want[i]) <= 50, "logit %zu is %g, want at most 50", i, (double)want[i]);
+    snprintf(path, sizeof path, "%s/model.safetensors", quantized);
+    CHECK(!mlxn_safetensors_open(path, &file, &error), "%s", error.message);
+    CHECK(file && mlxn_safetensors_find_tensor(file, "model.per_layer_model_projection.scales", &t) &&
+              mlxn_safetensors_find_tensor(file, "model.layers.0.mlp.down_proj.weight", &t) &&
+              t.dtype == MLXN_ST_BF16, /* rows of 96 are no whole groups */
+          "what is quantized");
+    mlxn_safetensors_close(file);
+    free(want);
+    free(whole);
+    drop(reference);
+    drop(folder);
+    drop(quantized);
+    fm_close(&m);
+}
+
 /* ---- gpt-oss as it was published ---- */
 
 static void set_published(fm *m) {
@@ -284,6 +321,7 @@ int main(void) {
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) test_experts(names[i], true);
     test_experts("deepseek_v2", false);
     test_experts("deepseek_v2-groups", false);
+    test_gemma4();
     test_published();
     test_refused();
     mlxn_device_release(&device);
