@@ -40,6 +40,7 @@ typedef struct check_options {
     long number; /* case, -1 = all */
     long isa;    /* level 0 to 3, -1 = all */
     bool quick;
+    uint64_t part; /* quick runs take one case in so many */
 } check_options;
 
 /* data.c */

@@ -13,6 +13,7 @@ static const char usage[] =
     "  --device NAME    backend to run on (default cpu)\n"
     "  --seed N         other contents, and other cases of a quick run (default 1)\n"
     "  --quick          a quarter of the cases that are not slow\n"
+    "  --part N         quick, and one case in N instead of a quarter\n"
     "  --list           name the cases and stop\n"
     "  --bench          time kernels instead\n"
     "  --self-test      kernels that are broken on purpose must be reported\n"
@@ -26,7 +27,7 @@ static bool number(const char *text, uint64_t *out) {
 }
 
 int main(int argc, char **argv) {
-    check_options options = {.backend = "cpu", .source = ".", .seed = 1, .number = -1, .isa = -1};
+    check_options options = {.backend = "cpu", .source = ".", .seed = 1, .number = -1, .isa = -1, .part = 4};
     static const char *const levels[] = {"base", "avx2", "avx512", "vnni"};
     enum { WALK, LIST, BENCH, SELF_TEST, PRINT_H, PRINT_TYPED, VERIFY } mode = WALK;
     for (int i = 1; i < argc; i++) {
@@ -56,6 +57,10 @@ int main(int argc, char **argv) {
             i++;
         } else if (!strcmp(name, "--quick")) {
             options.quick = true;
+        } else if (!strcmp(name, "--part") && value && number(value, &n) && n) {
+            options.quick = true;
+            options.part = n;
+            i++;
         } else if (!strcmp(name, "--list")) {
             mode = LIST;
         } else if (!strcmp(name, "--bench")) {

@@ -12,7 +12,7 @@ static bool picked(const check_options *options, const mlxn_case *c, uint32_t op
     uint64_t h = (options->seed + 1) * 0x9e3779b97f4a7c15u ^ ((uint64_t)op << 32 | number) * 0xd6e8feb86659fd93u;
     h ^= h >> 29;
     h *= 0xbf58476d1ce4e5b9u;
-    return !c->slow && (h >> 33) % 4 == 0;
+    return !c->slow && (h >> 33) % options->part == 0;
 }
 
 static void report(const mlxn_kernel_row *row, const check_tally *t) {

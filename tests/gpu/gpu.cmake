@@ -8,7 +8,7 @@ if(CMAKE_CXX_COMPILER AND NOT MLXN_SANITIZE AND CMAKE_SYSTEM_NAME STREQUAL "Linu
   file(GLOB emulated CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/backend/cuda/kernels/*.cu)
   set_source_files_properties(tests/gpu/kernels.cc PROPERTIES OBJECT_DEPENDS "${emulated}")
   # Fibers jump between stacks, which the fortified longjmp takes for an error.
-  target_compile_options(emulated_driver PRIVATE -U_FORTIFY_SOURCE -O2 -Wno-unused-function)
+  target_compile_options(emulated_driver PRIVATE -U_FORTIFY_SOURCE -O2 -Wno-unused-function -Wno-unknown-pragmas)
   target_compile_features(emulated_driver PRIVATE cxx_std_17)
   target_include_directories(emulated_driver PRIVATE tests tests/gpu/include)
   target_link_libraries(emulated_driver PRIVATE mlxn_includes Threads::Threads ${CMAKE_DL_LIBS})

@@ -189,12 +189,13 @@ static bool wait(void *impl, void *handle, mlxn_command_buffer *cb, uint64_t tim
 
 static mlxn_status describe(cuda_device *device, mlxn_error *error) {
     const cuda_driver *driver = device->driver;
-    int major = 0, minor = 0, processors = 0, version = 0;
+    int major = 0, minor = 0, processors = 0, version = 0, shared = 0;
     char name[112] = "";
     CUresult code = driver->device_name(name, sizeof name, device->ordinal);
     if (!code) code = driver->device_attribute(&major, CUDA_ATTRIBUTE_MAJOR, device->ordinal);
     if (!code) code = driver->device_attribute(&minor, CUDA_ATTRIBUTE_MINOR, device->ordinal);
     if (!code) code = driver->device_attribute(&processors, CUDA_ATTRIBUTE_PROCESSORS, device->ordinal);
+    if (!code) code = driver->device_attribute(&shared, CUDA_ATTRIBUTE_SHARED, device->ordinal);
     if (!code) code = driver->driver_version(&version);
     if (code) return cuda_fail(driver, code, MLXN_ERR_DEVICE, "device: its attributes", error);
     if (major < LEAST_MAJOR)
@@ -202,14 +203,19 @@ static mlxn_status describe(cuda_device *device, mlxn_error *error) {
                          "cuda: %s has compute capability %d.%d, want %d.0 or more; use the cpu device", name, major,
                          minor, LEAST_MAJOR);
     device->processors = processors > 0 ? (uint32_t)processors : 1;
+    device->shared_bytes = shared > 0 ? (uint32_t)shared : 48 << 10;
     snprintf(device->name, sizeof device->name, "%s (compute capability %d.%d, CUDA driver %d.%d)", name, major,
              minor, version / 1000, version % 1000 / 10);
     return MLXN_OK;
 }
 
 static mlxn_status load_kernels(cuda_device *device, mlxn_error *error) {
-    static const char *const names[] = {
-#define CUDA_KERNEL(name) #name,
+    static const struct {
+        const char *name;
+        bool large;
+    } kernels[] = {
+#define CUDA_KERNEL(name) {#name, false},
+#define CUDA_KERNEL_LARGE(name) {#name, true},
 #include "backend/cuda/kernels.def"
 #undef CUDA_KERNEL
     };
@@ -218,8 +224,11 @@ static mlxn_status load_kernels(cuda_device *device, mlxn_error *error) {
         return cuda_fail(device->driver, code, MLXN_ERR_DEVICE,
                          "loading the kernels (the driver may be too old for this build: update it)", error);
     for (size_t i = 0; i < CUDA_KERNEL_COUNT; i++) {
-        code = device->driver->module_function(&device->functions[i], device->module, names[i]);
-        if (code) return cuda_fail(device->driver, code, MLXN_ERR_DEVICE, names[i], error);
+        code = device->driver->module_function(&device->functions[i], device->module, kernels[i].name);
+        if (!code && kernels[i].large)
+            code =
+                device->driver->function_set(device->functions[i], CUDA_FUNCTION_SHARED, (int)device->shared_bytes);
+        if (code) return cuda_fail(device->driver, code, MLXN_ERR_DEVICE, kernels[i].name, error);
     }
     return MLXN_OK;
 }

@@ -33,8 +33,8 @@ typedef void (*cuda_plan_fn)(const mlxn_view *args, const void *params, const cu
         .precision = 1u << MLXN_PRECISION_FAST | 1u << MLXN_PRECISION_F32, .entry = (const void *)plan_fn \
     }
 /* The rows of the families; each list ends with a row without a name. */
-extern const mlxn_kernel_row cuda_copy_rows[], cuda_elementwise_rows[], cuda_map_rows[], cuda_move_rows[],
-    cuda_rope_rows[], cuda_row_rows[];
+extern const mlxn_kernel_row cuda_attention_rows[], cuda_copy_rows[], cuda_elementwise_rows[], cuda_map_rows[],
+    cuda_matmul_rows[], cuda_move_rows[], cuda_rope_rows[], cuda_row_rows[];
 
 /* The storage of a buffer. Of memory that was wrapped, `address` is found at its first use by the device. */
 typedef struct cuda_memory {
@@ -54,6 +54,7 @@ struct cuda_device {
     CUmodule module;
     CUfunction functions[CUDA_KERNEL_COUNT];
     uint32_t processors;
+    uint32_t shared_bytes; /* that the threads of a block may share */
     char name[160];
     uint64_t memory_total;
 

@@ -25,6 +25,8 @@ enum {
     CUDA_ATTRIBUTE_PROCESSORS = 16,   /* CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT */
     CUDA_ATTRIBUTE_MAJOR = 75,        /* CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR */
     CUDA_ATTRIBUTE_MINOR = 76,        /* CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR */
+    CUDA_ATTRIBUTE_SHARED = 97,       /* CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN */
+    CUDA_FUNCTION_SHARED = 8,         /* CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES */
     CUDA_STREAM_NON_BLOCKING = 1,     /* CU_STREAM_NON_BLOCKING */
     CUDA_HOST_REGISTER_PORTABLE = 1,  /* CU_MEMHOSTREGISTER_PORTABLE */
     CUDA_HOST_REGISTER_DEVICEMAP = 2, /* CU_MEMHOSTREGISTER_DEVICEMAP */
@@ -66,6 +68,7 @@ enum {
     X(module_load, cuModuleLoadData, (CUmodule * module, const void *image))                                       \
     X(module_unload, cuModuleUnload, (CUmodule module))                                                            \
     X(module_function, cuModuleGetFunction, (CUfunction * function, CUmodule module, const char *name))            \
+    X(function_set, cuFuncSetAttribute, (CUfunction function, int attribute, int value))                           \
     X(launch, cuLaunchKernel,                                                                                      \
       (CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y, \
        unsigned block_z, unsigned shared_bytes, CUstream stream, void **arguments, void **extra))                  \

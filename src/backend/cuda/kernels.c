@@ -10,8 +10,9 @@ static mlxn_kernel_row table[MAX_ROWS];
 static size_t n_rows;
 
 static void join(void) {
-    const mlxn_kernel_row *const families[] = {cuda_elementwise_rows, cuda_copy_rows, cuda_map_rows,
-                                               cuda_move_rows,        cuda_rope_rows, cuda_row_rows};
+    const mlxn_kernel_row *const families[] = {cuda_attention_rows, cuda_elementwise_rows, cuda_copy_rows,
+                                               cuda_map_rows,       cuda_matmul_rows,      cuda_move_rows,
+                                               cuda_rope_rows,      cuda_row_rows};
     for (size_t f = 0; f < sizeof families / sizeof *families; f++)
         for (const mlxn_kernel_row *row = families[f]; row->name; row++) {
             assert(n_rows < MAX_ROWS);
